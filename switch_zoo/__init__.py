@@ -1,0 +1,4 @@
+"""Every Switch Transformer, and its dense T5, top-2 and GShard relatives, as gin-configured T5 models."""
+from switch_zoo import tf_compat
+
+tf_compat.install()

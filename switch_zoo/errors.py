@@ -1,0 +1,20 @@
+"""The one exception for a user's mistake, and the words it is told in."""
+import difflib
+from typing import Iterable
+
+
+class UserError(Exception):
+  """A mistake of the user: one paragraph with the value, the rule and the remedy.
+
+  The commands print it without a traceback and exit with code 2.
+  """
+
+
+def did_you_mean(name: str, valid: Iterable[str], most: int = 3) -> str:
+  """The closest valid names as a sentence, or '' when nothing is close.
+
+  >>> did_you_mean('switch_bse_8', ['switch_base_8', 't5_base'])
+  ' Did you mean switch_base_8?'
+  """
+  close = difflib.get_close_matches(name, sorted(set(valid)), n=most, cutoff=0.6)
+  return f' Did you mean {" or ".join(close)}?' if close else ''

@@ -1,0 +1,36 @@
+"""Pieces of a layer stack that gin files name."""
+import gin
+import tensorflow.compat.v1 as tf
+from mesh_tensorflow.transformer import transformer
+
+
+@gin.configurable(module='stacks')
+def sublayer_call_layer(x, layer_stack, context):
+  """Calls the current layer inside the variable scope of its checkpoint name.
+
+  Like Mesh-TensorFlow's sublayer of the same name, but a layer may state a `scope_name` that differs from its
+  class's name, so that our SwitchFeedForward keeps the variables of the released MoE1D.
+
+  Args:
+    x: <activation>[batch..., length, d_model]
+    layer_stack: the stack, unused
+    context: transformer.Context of this call
+  Returns:
+    <activation>[batch..., length, d_model]
+  """
+  x = transformer.sublayer_mask_padding(x, layer_stack, context)
+  layer = context.current_layer
+  with tf.variable_scope(getattr(layer, 'scope_name', type(layer).__name__)):
+    return layer.call(context, x)
+
+
+@gin.configurable(module='stacks')
+def num_blocks(num_layers=gin.REQUIRED, layers_per_block=gin.REQUIRED):
+  """Blocks in a stack of `num_layers` Transformer layers when a block holds `layers_per_block` of them."""
+  if num_layers % layers_per_block:
+    raise ValueError(
+        f'num_layers={num_layers} is not a multiple of layers_per_block={layers_per_block}: a block is repeated '
+        f'whole. Use {num_layers - num_layers % layers_per_block} or '
+        f'{num_layers + layers_per_block - num_layers % layers_per_block} layers.'
+    )
+  return num_layers // layers_per_block
