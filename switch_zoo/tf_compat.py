@@ -66,12 +66,23 @@ class _HfModelStandIn(importlib.abc.Loader):
     module.HfPyTorchModel = HfPyTorchModel
 
 
+class _RepairingLoader(importlib.machinery.SourceFileLoader):
+  """Loads mesh_tensorflow as ever, after the repair it needs. (Finding it alone must not import TensorFlow.)"""
+
+  def exec_module(self, module):
+    _repair_conversion_registry()
+    super().exec_module(module)
+
+
 class _RepairFinder(importlib.abc.MetaPathFinder):
-  """Makes a repair when the module that needs it is about to be imported; finds no module but the stand-in."""
+  """Puts the repair in front of the module that needs it; every other module is left to the other finders."""
 
   def find_spec(self, fullname, path=None, target=None):
     if fullname == 'mesh_tensorflow':
-      _repair_conversion_registry()
+      spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+      if spec:
+        spec.loader = _RepairingLoader(fullname, spec.origin)
+      return spec
     if fullname == 't5.models.hf_model' and importlib.util.find_spec('torch') is None:
       return importlib.machinery.ModuleSpec(fullname, _HfModelStandIn())
     return None

@@ -1,0 +1,66 @@
+"""The `switch_zoo` command. Every subcommand is a module of `switch_zoo.commands`, imported without TensorFlow."""
+import os
+import sys
+
+import typer
+from rich.console import Console
+
+from switch_zoo import tf_compat
+from switch_zoo.errors import UserError
+
+app = typer.Typer(
+    name='switch_zoo',
+    help='Switch Transformers and their relatives: list, describe, train, convert, export.',
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def options(
+    debug: bool = typer.Option(False, '--debug', help='Show tracebacks and the messages of TensorFlow.'),
+) -> None:
+  """Options of every command."""
+  if debug:
+    os.environ[tf_compat.DEBUG_VARIABLE] = '1'
+  tf_compat.quiet()
+
+
+def main() -> None:
+  """Runs the command line; a user's mistake is one paragraph on stderr and exit code 2."""
+  sys.exit(run())
+
+
+def run() -> int:
+  """The command line's exit code: 0 done, 1 our failure, 2 the user's mistake, 130 interrupted."""
+  try:
+    return app(standalone_mode=False) or 0
+  except UserError as error:
+    return _fail(error, 2)
+  except typer.Abort:
+    return 130
+  except KeyboardInterrupt:
+    return 130
+  except Exception as error:  # noqa: BLE001 - the last resort of a command line
+    return _command_line_mistake(error)
+
+
+def _fail(error, code):
+  if tf_compat.debugging():
+    Console(stderr=True).print_exception()
+  Console(stderr=True, highlight=False, soft_wrap=True).print(f'switch_zoo: {error}', markup=False)
+  return code
+
+
+def _command_line_mistake(error):
+  import click
+
+  if isinstance(error, click.exceptions.Exit):
+    return error.exit_code
+  if isinstance(error, click.ClickException):
+    return _fail(error.format_message(), 2)
+  if tf_compat.debugging():
+    raise error
+  return _fail(f'{type(error).__name__}: {error} (switch_zoo --debug shows where.)', 1)
