@@ -1,0 +1,73 @@
+"""Registers the tasks of the demo: `zoo_demo_span` (pre-training) and `zoo_demo_topics` (paragraph to its section).
+
+Both read the text that every CPython carries; their vocabulary is found by `vocabularies.demo_vocabulary_file`.
+"""
+import random
+
+import seqio
+import tensorflow as tf
+from t5.data import preprocessors as t5_preprocessors
+from t5.evaluation import metrics
+
+from switch_zoo.tasks import pydoc_topics, vocabularies
+
+SPAN_TASK = 'zoo_demo_span'
+TOPICS_TASK = 'zoo_demo_topics'
+PREFIX = 'section: '
+
+_VOCABULARY = vocabularies.LazyVocabulary(vocabularies.demo_vocabulary_file)
+_FEATURES = {
+    'inputs': seqio.Feature(vocabulary=_VOCABULARY, add_eos=True),
+    'targets': seqio.Feature(vocabulary=_VOCABULARY, add_eos=True),
+}
+
+
+def span_documents(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+  """Documents for span corruption, {'text': <string>[]}; shuffled whole where asked for."""
+  del split
+  documents = list(pydoc_topics.documents())
+  if shuffle_files:
+    random.Random(seed).shuffle(documents)
+  return _dataset([{'text': document} for document in documents])
+
+
+def topic_rows(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+  """Paragraphs, {'text': <string>[], 'section': <string>[]}; their order is left to seqio's shuffling."""
+  del shuffle_files, seed
+  return _dataset([row._asdict() for row in pydoc_topics.rows(split)])
+
+
+def as_question(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  """{'text': 'Sets a breakpoint.', 'section': 'debugger'} -> {'inputs': 'section: Sets a ...', 'targets': 'debugger'}"""
+  return dataset.map(
+      lambda row: {'inputs': tf.strings.join([PREFIX, row['text']]), 'targets': row['section']},
+      num_parallel_calls=tf.data.AUTOTUNE,
+  )
+
+
+def _dataset(rows) -> tf.data.Dataset:
+  """Rows of equal keys as a dataset. A generator, so that the text does not end in every graph and checkpoint."""
+  signature = {key: tf.TensorSpec([], tf.string) for key in rows[0]}
+  return tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=signature)
+
+
+seqio.TaskRegistry.add(
+    SPAN_TASK,
+    source=seqio.FunctionDataSource(span_documents, splits=('train',)),
+    preprocessors=[
+        lambda dataset: seqio.preprocessors.rekey(dataset, {'inputs': None, 'targets': 'text'}),
+        seqio.preprocessors.tokenize,
+        t5_preprocessors.span_corruption,
+        seqio.preprocessors.append_eos_after_trim,
+    ],
+    output_features=_FEATURES,
+    metric_fns=[],
+)
+
+seqio.TaskRegistry.add(
+    TOPICS_TASK,
+    source=seqio.FunctionDataSource(topic_rows, splits=('train', 'validation')),
+    preprocessors=[as_question, seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim],
+    output_features=_FEATURES,
+    metric_fns=[metrics.accuracy],
+)

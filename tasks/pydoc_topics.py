@@ -1,0 +1,91 @@
+"""Paragraphs of the Python language reference and the section each belongs to, and which of them are held out.
+
+The 79 topics of `pydoc_data` overlap (the text of `for` is also part of `compound`) and many are short, so they are
+gathered in 12 sections, and a paragraph belongs to the shortest topic that has it.
+"""
+import functools
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from switch_zoo.tasks import pydoc_source
+
+# Section -> the topics it gathers. The names of sections are what the model writes.
+SECTIONS = {
+    'attributes': 'attribute-access attribute-references specialattrs',
+    'blocks': 'async class compound else for function if try while with',
+    'debugger': 'debugger',
+    'expressions': 'await binary bitwise booleans calls comparisons conversions in lambda operator-summary power '
+    'shifting unary',
+    'formatting': 'formatstrings',
+    'mappings': 'dict typesmapping',
+    'methods': 'callable-types context-managers customization numeric-types specialnames',
+    'names': 'atom-identifiers atom-literals dynamic-features exceptions execmodel floating identifiers imaginary '
+    'integers naming numbers strings',
+    'sequences': 'exprlists lists sequence-types slicings subscriptions typesseq typesseq-mutable',
+    'statements': 'assert assignment augassign break continue del global import nonlocal pass raise return yield',
+    'strings': 'string-methods',
+    'types': 'bltin-code-objects bltin-ellipsis-object bltin-null-object bltin-type-objects id-classes objects truth '
+    'types typesfunctions typesmethods typesmodules',
+}
+SHORTEST = 80  # characters; below that a paragraph is a heading or a line of code
+HELD_OUT = 4  # one paragraph in so many
+_SENTENCE = 40  # characters from which a sentence that two paragraphs share gives one of them away
+
+
+class Row(NamedTuple):
+  """A paragraph (one line) and its section."""
+
+  text: str
+  section: str
+
+
+def rows(split: str) -> list[Row]:
+  """The paragraphs of 'train' or 'validation', in the order of topics by length and name.
+
+  Which split a paragraph is in depends on its text alone. A paragraph of the training split that shares a sentence of
+  40 characters or more with a held-out one is in neither.
+  """
+  held_out = [row for row in _all_rows() if _is_held_out(row.text)]
+  if split == 'validation':
+    return held_out
+  known = {sentence for row in held_out for sentence in sentences(row.text)}
+  rest = (row for row in _all_rows() if not _is_held_out(row.text))
+  return [row for row in rest if known.isdisjoint(sentences(row.text))]
+
+
+def documents() -> Iterator[str]:
+  """Yields the text for pre-training: the topics without what is held out, then the docstrings of each module.
+
+  Held out are the paragraphs of the validation split, and every paragraph that shares a sentence with one.
+  """
+  held_out = {sentence for row in rows('validation') for sentence in sentences(row.text)}
+  texts = [*pydoc_source.topics().values(), *(module.text for module in pydoc_source.standard_library())]
+  for text in texts:
+    kept = (line for line in pydoc_source.paragraphs(text) if held_out.isdisjoint(sentences(line)))
+    document = ' '.join(kept)
+    if document:
+      yield document
+
+
+def sentences(paragraph: str) -> set[str]:
+  """The sentences of 40 characters or more, and the paragraph itself."""
+  parts = re.split(r'(?<=[.:;!?])\s', paragraph)
+  return {paragraph, *(part for part in parts if len(part) >= _SENTENCE)}
+
+
+@functools.lru_cache(maxsize=1)
+def _all_rows() -> tuple[Row, ...]:
+  texts = pydoc_source.topics()
+  section_of = {topic: section for section, names in SECTIONS.items() for topic in names.split()}
+  found: dict[str, Row] = {}
+  for topic in sorted(section_of.keys() & texts.keys(), key=lambda name: (len(texts[name]), name)):
+    for paragraph in pydoc_source.paragraphs(texts[topic]):
+      if len(paragraph) >= SHORTEST:
+        found.setdefault(paragraph, Row(paragraph, section_of[topic]))
+  return tuple(found.values())
+
+
+def _is_held_out(text: str) -> bool:
+  return hashlib.sha256(text.encode()).digest()[0] % HELD_OUT == 0
