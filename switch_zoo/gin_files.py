@@ -15,6 +15,7 @@ from switch_zoo.errors import UserError, did_you_mean
 
 REQUIRED = 'gin.REQUIRED'
 MESH_DEFAULTS = 'defaults.gin'
+PARAMETER = '--gin_param'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +73,15 @@ class GinFiles:
 
   bindings: key -> Binding; a key is a macro's name, or 'scope/configurable.parameter'
   includes: the files read, in order
+  imports: module -> the place that imports it
   """
 
   def __init__(self, folders: Optional[Sequence[str]] = None):
     self.folders = search_path() if folders is None else list(folders)
     self.bindings: dict[str, Binding] = {}
     self.includes: list[str] = []
+    self.imports: dict[str, str] = {}
+    self._from_files: set[str] = set()
 
   def read_file(self, name: str, included_from: str = '') -> None:
     """Reads a file (a path, or a name below the search path) and what it includes."""
@@ -97,8 +101,11 @@ class GinFiles:
     return self._resolve(self.bindings[key].value)
 
   def check(self) -> None:
-    """Refuses macros nobody defines, and values still REQUIRED."""
+    """Refuses macros nobody defines, macros given on the command line that nobody uses, and values still REQUIRED."""
+    used = {macro.name for binding in self.bindings.values() for macro in _macros(binding.value)}
     for key, binding in self.bindings.items():
+      if binding.place == PARAMETER and '.' not in key and key not in used | self._from_files:
+        raise UserError(f'--gin_param="{key} = ..." sets a macro that no gin file uses.{did_you_mean(key, used)}')
       for macro in _macros(binding.value):
         if macro.name == REQUIRED:
           raise UserError(_still_required(key, binding))
@@ -131,14 +138,18 @@ class GinFiles:
       ) from error
 
   def _take(self, statement, path):
-    place = f'{path}, line {statement.location.line_num}' if path else '--gin_param'
+    place = f'{path}, line {statement.location.line_num}' if path else PARAMETER
     if isinstance(statement, config_parser.IncludeStatement):
       self.read_file(statement.filename, f' (included from {place})')
+    elif isinstance(statement, config_parser.ImportStatement):
+      self.imports[statement.module] = place
     elif isinstance(statement, config_parser.BindingStatement):
       key = '/'.join(filter(None, (statement.scope, statement.selector)))
       if statement.arg_name:
         key += f'.{statement.arg_name}'
       self.bindings[key] = Binding(statement.value, place)
+      if path:
+        self._from_files.add(key)
 
   def _resolve(self, value, seen=()):
     if isinstance(value, Macro):

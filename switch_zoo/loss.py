@@ -37,8 +37,8 @@ def cross_entropy(model, context, logits, targets, vocab_dim):
   log_z = mtf.reduce_logsumexp(logits, vocab_dim)
   labels = mtf.one_hot(mtf.maximum(targets, 0), vocab_dim, dtype=tf.float32)
   entropy = per_token(log_z - mtf.reduce_sum(logits * labels, reduced_dim=vocab_dim))
-  observe.export('loss/cross_entropy', entropy)
-  observe.export('tokens', num_targets + _num_inputs(context, targets))
+  observe.export('loss/cross_entropy', entropy, summed=True)
+  observe.export('tokens', num_targets + _num_inputs(context, targets), summed=True)
   if not context.train:
     return entropy
   loss = entropy
@@ -47,7 +47,7 @@ def cross_entropy(model, context, logits, targets, vocab_dim):
     loss = (1.0 - model.label_smoothing) * entropy + model.label_smoothing * uniform
   if model.z_loss:
     z_loss = model.z_loss * per_token(mtf.square(log_z))
-    observe.export('loss/logits_z', z_loss)
+    observe.export('loss/logits_z', z_loss, summed=True)
     loss += z_loss
   return loss
 

@@ -19,6 +19,8 @@ import sys
 import types
 import warnings
 
+import absl.logging
+
 DEBUG_VARIABLE = 'SWITCH_ZOO_DEBUG'
 
 
@@ -41,6 +43,7 @@ def quiet() -> None:
   warnings.filterwarnings('ignore', category=DeprecationWarning, module=r'(tensorflow|mesh_tensorflow|t5|seqio|flax)')
   for name in ('tensorflow', 'jax'):
     logging.getLogger(name).setLevel(logging.ERROR)
+  absl.logging.set_verbosity(absl.logging.ERROR)
 
 
 def _repair_conversion_registry() -> None:

@@ -1,0 +1,73 @@
+"""Is the checkpoint in a folder one of the model that is about to run? Asked before anything is written there."""
+from typing import Any, Mapping, Optional, Sequence
+
+import mesh_tensorflow as mtf
+import mesh_tensorflow.transformer.utils as mesh_utils
+import tensorflow.compat.v1 as tf
+from tensorflow.compat.v1 import estimator as tf_estimator
+
+from switch_zoo.errors import UserError
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def same_variables(model_dir: str, run: Mapping[str, Any]) -> None:
+  """Refuses a folder whose latest checkpoint lacks a variable of the model, or has it in another shape.
+
+  Args:
+    model_dir: the folder; it may be missing or empty
+    run: what gin binds for `utils.run`, evaluated
+  Raises:
+    UserError: with the first differences
+  """
+  checkpoint = tf.train.latest_checkpoint(model_dir) if tf.io.gfile.isdir(model_dir) else None
+  if checkpoint is None:
+    return
+  found = difference(variables(run), dict(tf.train.list_variables(checkpoint)))
+  if found:
+    raise UserError(
+        f'{model_dir} holds the checkpoint of another model: {found}. Use another --model_dir, or the --gin_file and '
+        '--gin_param the checkpoint was made with (its operative_config.gin has them).'
+    )
+
+
+def variables(run: Mapping[str, Any]) -> Shapes:
+  """Name -> shape of the trainable variables of the model that gin describes: its graph is built, but not lowered.
+
+  Args:
+    run: what gin binds for `utils.run`, evaluated
+  """
+  mesh_shape, layout = mtf.convert_to_shape(run['mesh_shape']), mtf.convert_to_layout_rules(run['layout_rules'])
+  batch = run['batch_size']
+  if not isinstance(batch, int):
+    batch = mesh_utils.compute_batch_size(run['sequence_length'], mesh_shape, layout, batch)
+  graph = mtf.Graph()
+  with tf.Graph().as_default():
+    mesh = mtf.Mesh(graph, 'mesh')
+    model = mesh_utils.build_model(
+        model_type=run['model_type'],
+        input_vocab_size=mesh_utils.inputs_vocabulary(run['vocabulary']).vocab_size,
+        output_vocab_size=mesh_utils.targets_vocabulary(run['vocabulary']).vocab_size,
+        layout_rules=layout,
+        mesh_shape=mesh_shape,
+    )
+    ids = lambda feature: mtf.zeros(
+        mesh, [mtf.Dimension('batch', batch), mtf.Dimension('length', run['sequence_length'][feature])], tf.int32
+    )
+    model.call_simple(ids('inputs'), ids('targets'), compute_loss=True, mode=tf_estimator.ModeKeys.EVAL)
+  return {v.name: v.shape.to_integer_list for v in graph.trainable_variables}
+
+
+def difference(wanted: Shapes, stored: Shapes, most: int = 2) -> Optional[str]:
+  """The first differences between the model's variables and the checkpoint's, in words; None when there is none.
+
+  What only the checkpoint has (the slots of the optimizer) is no difference.
+  """
+  missing = [name for name in wanted if name not in stored]
+  reshaped = [name for name in wanted if name in stored and list(stored[name]) != list(wanted[name])]
+  words = [f'{name} is {list(stored[name])} there and {list(wanted[name])} in this model' for name in reshaped]
+  words += [f'{name} is not there' for name in missing]
+  if not words:
+    return None
+  more = f', and {len(words) - most} more' if len(words) > most else ''
+  return '; '.join(words[:most]) + more

@@ -1,0 +1,71 @@
+"""Evaluation whose results are seen: the released loop writes them to TensorBoard only."""
+import dataclasses
+import functools
+
+import gin
+import tensorflow.compat.v1 as tf
+from mesh_tensorflow.transformer import dataset as mesh_dataset
+from t5.models import mesh_transformer
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """One metric of one task at one checkpoint."""
+
+  task: str
+  metric: str
+  step: int
+  value: float
+
+
+class _Last:
+  """Results of the present run, and the step of the checkpoint being evaluated."""
+
+  results: list[Result] = []
+  step: int = 0
+
+
+def take_results() -> list[Result]:
+  """The results since the last call."""
+  results, _Last.results = _Last.results, []
+  return results
+
+
+class StepOfCheckpoint(tf.train.SessionRunHook):
+  """Notes the step of the checkpoint that predictions are made with."""
+
+  def __init__(self):
+    self._global_step = tf.train.get_or_create_global_step()
+
+  def after_create_session(self, session, coord):
+    """Reads the restored step."""
+    _Last.step = int(session.run(self._global_step))
+
+
+@gin.configurable(module='launcher')
+def evaluation_datasets(**kwargs):
+  """T5's `mesh_eval_dataset_fn` with metrics that also keep what they find for `take_results`."""
+  return [_recorded(dataset) for dataset in mesh_transformer.mesh_eval_dataset_fn(**kwargs)]
+
+
+def _recorded(dataset):
+  dataset = mesh_dataset.EvalDataset(*dataset)
+  metrics = [functools.wraps(metric)(functools.partial(_measure, dataset.name, metric)) for metric in dataset.metric_fns]
+  return dataset._replace(metric_fns=metrics)
+
+
+def _measure(task, metric, targets, predictions):
+  values = metric(targets, predictions)
+  _Last.results += [Result(task, name, _Last.step, float(value)) for name, value in values.items()]
+  return values
+
+
+def table(results: list[Result]) -> str:
+  """Results as aligned lines: task, metric, value, step."""
+  if not results:
+    return 'No task of this mixture has the split, or none has a metric: nothing was evaluated.'
+  width = max(len(r.task) for r in results)
+  metric_width = max(len(r.metric) for r in results)
+  return '\n'.join(
+      f'{r.task:<{width}}  {r.metric:<{metric_width}}  {r.value:10.4f}  (step {r.step:,})' for r in results
+  )

@@ -1,0 +1,21 @@
+"""What a failed run is told as. Mistakes that surface only in a run are a user's too."""
+import re
+
+from switch_zoo import tf_compat
+
+# How Mesh-TensorFlow and gin begin what is, in the end, a wrong setting.
+_SETTINGS = (
+    re.compile(r'Required bindings for'),
+    re.compile(r'not divisible'),
+)
+
+
+def explain(error: Exception) -> tuple[str, int]:
+  """One paragraph, and the exit code: 2 where a setting is wrong, else 1."""
+  text = ' '.join(str(error).split())
+  if any(pattern.search(text) for pattern in _SETTINGS):
+    return text, 2
+  if 'ResourceExhausted' in type(error).__name__:
+    return f'out of memory: {text[:300]} Use a smaller BATCH_SIZE or shorter INPUTS_LENGTH.', 1
+  where = '' if tf_compat.debugging() else ' (--debug shows where.)'
+  return f'{type(error).__name__}: {text[:1000]}{where}', 1

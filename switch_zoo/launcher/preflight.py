@@ -1,0 +1,125 @@
+"""What can be wrong with a run is found before anything is built or written."""
+import os
+from typing import Any, Optional
+
+import gin
+import seqio
+import tensorflow.compat.v1 as tf
+
+from switch_zoo.errors import UserError, did_you_mean
+
+VOCAB_MULTIPLE = 128  # Mesh-TensorFlow's Unitransformer pads the vocabulary to a multiple of it
+
+
+def parameter(name: str, default: Any = None) -> Any:
+  """The value gin has for a parameter ('utils.run.mode') or macro ('%BATCH_SIZE'); `default` if it has none."""
+  try:
+    value = gin.query_parameter(name)
+  except ValueError:
+    return default
+  if isinstance(value, gin.config.ConfigurableReference) and value.selector == 'gin.macro':
+    return parameter(f'%{value.scoped_selector.rpartition("/")[0]}', default)
+  return value
+
+
+def mixture_or_task(name: str):
+  """The registered task or mixture.
+
+  Raises:
+    UserError: there is none, with the closest names
+  """
+  names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+  if name not in names:
+    raise UserError(
+        f'There is no task or mixture "{name}".{did_you_mean(name, names)} Tasks of your own are registered by the '
+        'module that --module_import names.'
+    )
+  return seqio.get_mixture_or_task(name)
+
+
+def vocabulary_fits(name: str) -> None:
+  """Opens the vocabulary of a task and refuses one the model has no room for.
+
+  Raises:
+    UserError: the file is missing, or its padded size is not the model's vocab_size
+  """
+  wanted = parameter('%vocab_size')
+  for feature, spec in mixture_or_task(name).output_features.items():
+    size = spec.vocabulary.vocab_size
+    padded = -(-size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+    if isinstance(wanted, int) and padded != wanted:
+      raise UserError(
+          f'The vocabulary of {name} ({feature}) has {size:,} entries, {padded:,} when padded to a multiple of '
+          f'{VOCAB_MULTIPLE}; the model has vocab_size = {wanted:,}. Choose the model that belongs to this vocabulary, '
+          f'or train one anew with --gin_param="vocab_size = {padded}".'
+      )
+
+
+def model_dir_can_be_written(model_dir: str) -> None:
+  """Refuses a model_dir that is a file, or below a folder that cannot be written.
+
+  Raises:
+    UserError: with the folder that is in the way
+  """
+  if '://' in model_dir:
+    return
+  if os.path.exists(model_dir) and not os.path.isdir(model_dir):
+    raise UserError(f'--model_dir={model_dir} is a file. Give a folder; it is made if it does not exist.')
+  folder = os.path.abspath(model_dir)
+  while not os.path.exists(folder):
+    folder = os.path.dirname(folder)
+  if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+    raise UserError(
+        f'--model_dir={model_dir} cannot be written: {folder} does not allow it. Choose a folder of your own.'
+    )
+
+
+def checkpoint_present(model_dir: str) -> str:
+  """The latest checkpoint of a folder.
+
+  Raises:
+    UserError: there is none
+  """
+  checkpoint = tf.train.latest_checkpoint(model_dir) if tf.io.gfile.isdir(model_dir) else None
+  if checkpoint is None:
+    raise UserError(
+        f'--model_dir={model_dir} holds no checkpoint, and this run needs one. Train first (runs/pretrain.gin or '
+        'runs/finetune.gin), or give the folder of a trained model.'
+    )
+  return checkpoint
+
+
+def init_checkpoint_present(path: Optional[str]) -> None:
+  """Refuses an init_checkpoint that is no checkpoint and no folder with one.
+
+  Raises:
+    UserError: with the path
+  """
+  if path is None:
+    return
+  if not (tf.train.checkpoint_exists(path) or (tf.io.gfile.isdir(path) and tf.train.latest_checkpoint(path))):
+    raise UserError(
+        f'INIT_CHECKPOINT = "{path}" is no checkpoint: neither a folder that holds one nor a path such as '
+        'DIR/model.ckpt-1000. Use None to start from random weights.'
+    )
+
+
+def input_file_present(path: Optional[str], what: str) -> None:
+  """Refuses a file to read that is not there.
+
+  Raises:
+    UserError: with the path
+  """
+  if isinstance(path, str) and not tf.io.gfile.exists(path):
+    raise UserError(f'{what} = "{path}": there is no such file.')
+
+
+def output_file_possible(path: Optional[str], what: str) -> None:
+  """Refuses a file to write in a folder that does not exist.
+
+  Raises:
+    UserError: with the folder
+  """
+  folder = os.path.dirname(path) if isinstance(path, str) else ''
+  if folder and not tf.io.gfile.isdir(folder):
+    raise UserError(f'{what} = "{path}": there is no folder {folder}. Make it first.')
