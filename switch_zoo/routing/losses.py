@@ -1,0 +1,97 @@
+"""Losses of the router, as free functions. Padding takes part in none of them, and all are computed in float32.
+
+A loss here is not weighted: the router's coefficient is applied by the layer, to each loss its own.
+"""
+import mesh_tensorflow as mtf
+import tensorflow.compat.v1 as tf
+
+
+def mean_over_real(values, real):
+  """Mean of `values` <float>[O, G, S] over the real tokens of the whole batch. -> <float32>[]"""
+  total = mtf.reduce_sum(mtf.to_float(values) * real)
+  return total / mtf.maximum(mtf.reduce_sum(real), 1.0)
+
+
+def switch_balance(count, probabilities, real):
+  """E * sum_e f_e * P_e: 1 when every expert gets the same share, E when one gets all.
+
+  f_e is the share of a group's tokens whose first choice is e, and is not differentiated; P_e is the mean probability
+  of e; both over the real tokens of the group. Groups are averaged by their real tokens. (The released layer counts
+  f before it masks the padding, and divides P by all tokens.)
+  Source: arXiv:2101.03961, equations 4 to 6, without alpha.
+
+  Args:
+    count: <int32>[O, G, E], tokens that chose each expert first
+    probabilities: <float>[O, G, S, E]
+    real: <float32>[O, G, S]
+  Returns:
+    <float32>[]
+  """
+  tokens = mtf.reduce_sum(real, output_shape=real.shape.dims[:2])
+  # Shape: [O, G]
+  summed = mtf.einsum([mtf.to_float(probabilities), real], count.shape)
+  # Shape: [O, G, E]. Per group n * sum_e (count_e / n) * (summed_e / n), with n its real tokens, so one n remains.
+  agreement = mtf.reduce_sum(mtf.to_float(count) * summed, output_shape=tokens.shape) / mtf.maximum(tokens, 1.0)
+  experts = probabilities.shape.dims[-1].size
+  return experts * mtf.reduce_sum(agreement) / mtf.maximum(mtf.reduce_sum(tokens), 1.0)
+
+
+def gshard_balance(count, probabilities, real):
+  """(1/E) * sum_e (c_e / S) * m_e: 1 / E**2 when balanced, so its coefficient is E**2 times that of `switch_balance`.
+
+  Source: GShard, arXiv:2006.16668, algorithm 1, line l_aux. Arguments as `switch_balance`. -> <float32>[]
+  """
+  return switch_balance(count, probabilities, real) * (1.0 / probabilities.shape.dims[-1].size**2)
+
+
+def router_z(logits, real):
+  """Mean over the real tokens of logsumexp(logits)**2, which keeps logits small.
+
+  Source: ST-MoE, arXiv:2202.08906, equation 5. <float>[O, G, S, E], <float32>[O, G, S] -> <float32>[]
+  """
+  log_z = mtf.reduce_logsumexp(mtf.to_float(logits), logits.shape.dims[-1])
+  return mean_over_real(mtf.square(log_z), real)
+
+
+def squared_variation(per_expert):
+  """The squared coefficient of variation, (standard deviation / mean)**2. <float32>[E] -> <float32>[]"""
+  dim = per_expert.shape.dims[-1]
+  mean = mtf.reduce_mean(per_expert, reduced_dim=dim)
+  variance = mtf.reduce_mean(mtf.square(per_expert - mean), reduced_dim=dim)
+  return variance / mtf.maximum(mtf.square(mean), 1e-10)
+
+
+def importance(gates, real):
+  """CV(sum over the batch of the gates)**2: experts should be given the same weight.
+
+  Source: arXiv:1701.06538, equations 6 and 7. <float>[O, G, S, E], <float32>[O, G, S] -> <float32>[]
+  """
+  return squared_variation(mtf.einsum([mtf.to_float(gates), real], gates.shape.dims[-1:]))
+
+
+def load(clean, noisy, deviation, k, real):
+  """CV(smooth load)**2: experts should be given the same number of tokens, in a form that has a gradient.
+
+  The smooth load of expert i is the sum over tokens of the probability that i stays among the k best when its noise
+  alone is drawn anew: Phi((clean_i - threshold_i) / deviation_i), where threshold_i is the k-th best of the others.
+  Source: arXiv:1701.06538, appendix A, equations 8 to 11.
+
+  Args:
+    clean: <float32>[O, G, S, E], logits without noise
+    noisy: <float32>[O, G, S, E], logits with noise
+    deviation: <float32>[O, G, S, E], of the noise
+    k: experts kept, below E
+    real: <float32>[O, G, S]
+  Returns:
+    <float32>[]
+  """
+  threshold = mtf.cwise(lambda h: _best_of_others(h, k), [noisy], name='best_of_others')
+  chance = mtf.cwise(lambda z: 0.5 * (1.0 + tf.math.erf(z * 0.5**0.5)), [(clean - threshold) / deviation], name='phi')
+  return importance(chance, real)
+
+
+def _best_of_others(scores, k):
+  """The k-th best of the other experts' scores: the k+1-th of all for the k best, the k-th for the rest."""
+  top = tf.math.top_k(scores, k + 1).values
+  return tf.where(scores > top[..., k:], tf.broadcast_to(top[..., k:], scores.shape),
+                  tf.broadcast_to(top[..., k - 1:k], scores.shape))
