@@ -1,0 +1,69 @@
+"""The Mesh-TensorFlow variables of a model, by name, with named axes: what checkpoints hold and layouts cut.
+
+Names and axes are those of the released code, so that `d_ff: 3072` here is what a rule `d_ff:model` finds there.
+In attention weights the axis `heads` has num_heads x d_kv entries.
+"""
+from switch_zoo import config as config_module
+
+
+def of(config: 'config_module.ModelConfig') -> dict[str, dict[str, int]]:
+  """Variables of a model in the order its graph makes them: name -> {axis: size}."""
+  variables = {}
+  if config.shared_embedding:
+    variables['shared/embedding'] = _table(config, config.vocab_size)
+  else:
+    variables['encoder/embedding'] = _table(config, config.vocab_size)
+  variables |= _stack(config, 'encoder', config.encoder_block, config.num_encoder_blocks)
+  if not config.shared_embedding:
+    variables['decoder/embedding'] = _table(config, config.target_vocab_size)
+  variables |= _stack(config, 'decoder', config.decoder_block, config.num_decoder_blocks)
+  if not config.tied_embeddings:
+    variables['decoder/logits/kernel'] = {'d_model': config.d_model, 'vocab': config.target_vocab_size}
+  return variables
+
+
+def router_scope(config: 'config_module.ModelConfig') -> str:
+  """The name of a router's kernel inside its layer, which in the released code tells the kind of router."""
+  return f'{config.router}_gating'
+
+
+def _stack(config, stack, block, num_blocks):
+  variables = {}
+  for number in range(num_blocks):
+    for index, sublayer in enumerate(block):
+      scope = f'{stack}/block_{number:03d}/layer_{index:03d}'
+      variables[f'{scope}/rms_norm/scale'] = {'d_model': config.d_model}
+      variables |= {f'{scope}/{sublayer}/{name}': shape for name, shape in _sublayer(config, sublayer).items()}
+      if number == index == 0 and config.relative_attention_num_buckets:
+        # The first self-attention of a stack holds the relative positions of all of them.
+        bias = {'heads': config.num_heads, 'buckets': config.relative_attention_num_buckets}
+        variables[f'{scope}/{sublayer}/relative_attention_bias'] = bias
+  variables[f'{stack}/rms_norm/scale'] = {'d_model': config.d_model}
+  return variables
+
+
+def _sublayer(config, sublayer):
+  if sublayer in config_module.ATTENTION:
+    inner = config.num_heads * config.d_kv
+    into = {'d_model': config.d_model, 'heads': inner}
+    return {'q': into, 'k': into, 'v': into, 'o': {'heads': inner, 'd_model': config.d_model}}
+  if sublayer == config_module.DENSE:
+    return _feed_forward(config, {}, {'d_ff': config.d_ff})
+  router = {f'{router_scope(config)}/kernel': _router_kernel(config)}
+  return router | _feed_forward(config, {'experts': config.num_experts}, {'expert_hidden': config.expert_d_ff})
+
+
+def _router_kernel(config):
+  return {'d_model': config.d_model, config_module.ROUTER_AXIS: config.num_experts}
+
+
+def _feed_forward(config, experts, hidden):
+  """Kernels of a feed-forward layer, of one or of all experts; a gated layer has two that lead in."""
+  d_model = {'d_model': config.d_model}
+  into = ('wi_0', 'wi_1') if config.gated else ('wi',)
+  kernels = {f'{name}/kernel': experts | d_model | hidden for name in into}
+  return kernels | {'wo/kernel': experts | hidden | d_model}
+
+
+def _table(config, rows):
+  return {'vocab': rows, 'd_model': config.d_model}
