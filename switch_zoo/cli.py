@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 
 from switch_zoo import tf_compat
+from switch_zoo.commands import describe, models
 from switch_zoo.errors import UserError
 
 app = typer.Typer(
@@ -16,6 +17,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command('models')(models.command)
+app.command('describe')(describe.command)
 
 
 @app.callback()
