@@ -9,7 +9,7 @@ from rich.table import Table
 
 from switch_zoo.config import ModelConfig, list_models, load_config
 
-HEADS = ('Params', 'Active', 'Experts', 'FLOPs')
+HEADS = ('Model', 'Params', 'Active', 'Experts', 'FLOPs', 'Source')
 NOTE = (
     'Active: the parameters a token meets. FLOPs: a forward pass over 512 input and 114 target tokens. '
     'More about one of them: switch_zoo describe MODEL'
@@ -28,7 +28,7 @@ def command(
     print(markdown_table(configs))
   else:
     console = Console(highlight=False)
-    console.print(_table(configs))
+    console.print(_table(configs, console.width))
     console.print(NOTE, style='dim')
 
 
@@ -66,15 +66,16 @@ def short(number: float) -> str:
   return f'{number:.{digits}f}{letters[0]}'
 
 
-def _table(configs):
+def _table(configs, width):
   """The table; on a narrow screen only the source gives way."""
   table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-  table.add_column('Model', no_wrap=True, min_width=max(len(config.name) for config in configs))
-  for head in HEADS:
-    table.add_column(head, justify='right', no_wrap=True, min_width=len(head))
-  table.add_column('Source', no_wrap=True, overflow='ellipsis')
-  for config in configs:
-    table.add_row(config.name, *_figures(config), config.source.split(';')[0])
+  for head, justify in zip(HEADS, ['left', *['right'] * 4, 'left'], strict=True):
+    table.add_column(head, justify=justify, no_wrap=True)
+  rows = [(config.name, *_figures(config), config.source.split(';')[0]) for config in configs]
+  columns = list(zip(HEADS, *rows, strict=True))
+  left = width - sum(max(map(len, column)) + 2 for column in columns[:-1]) - 1
+  for *cells, source in rows:
+    table.add_row(*cells, source if len(source) <= left else f'{source[: left - 3]}...')
   return table
 
 
