@@ -1,4 +1,6 @@
 """Installs switch_zoo: the package, the tasks (as switch_zoo.tasks) and the gin files (as switch_zoo.configs)."""
+import pathlib
+
 import setuptools
 
 # The newest releases of these install together and then fail at import; see switch_zoo/tf_compat.py and
@@ -32,7 +34,7 @@ setuptools.setup(
     name='switch-zoo',
     version='0.1.0',
     description='Switch Transformers and their relatives, from a laptop demo to 1.6 trillion parameters',
-    long_description=open('README.md', encoding='utf-8').read(),
+    long_description=pathlib.Path('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10,<3.12',

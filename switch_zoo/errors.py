@@ -1,6 +1,6 @@
 """The one exception for a user's mistake, and the words it is told in."""
 import difflib
-from typing import Iterable
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -17,4 +17,6 @@ def did_you_mean(name: str, valid: Iterable[str], most: int = 3) -> str:
   ' Did you mean switch_base_8?'
   """
   close = difflib.get_close_matches(name, sorted(set(valid)), n=most, cutoff=0.6)
+  likeness = lambda candidate: difflib.SequenceMatcher(None, candidate, name).ratio()
+  close = [candidate for candidate in close if likeness(candidate) > likeness(close[0]) - 0.1]
   return f' Did you mean {" or ".join(close)}?' if close else ''

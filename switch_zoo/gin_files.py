@@ -7,7 +7,8 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
-from typing import Any, Iterable, Optional, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from gin import config_parser
 
@@ -76,7 +77,7 @@ class GinFiles:
   imports: module -> the place that imports it
   """
 
-  def __init__(self, folders: Optional[Sequence[str]] = None):
+  def __init__(self, folders: Sequence[str] | None = None):
     self.folders = search_path() if folders is None else list(folders)
     self.bindings: dict[str, Binding] = {}
     self.includes: list[str] = []
@@ -132,8 +133,9 @@ class GinFiles:
         self._take(statement, path)
     except SyntaxError as error:
       place = f'{path}, line {error.lineno}' if path else f'--gin_param="{text}"'
+      reason = error.msg.strip().splitlines()[-1].strip().rstrip('.')
       raise UserError(
-          f'{place} is not gin: {error.msg} A line binds a value, as in: name = 3, name = "text" or '
+          f'{place} is not gin: {reason}. A line binds a value, as in: name = 3, name = "text" (with quotes) or '
           'configurable.parameter = %name.'
       ) from error
 

@@ -8,15 +8,11 @@ hold on a CPU too. All settings are checked before anything is written.
 """
 import os
 import sys
-from typing import Sequence
-
-from absl import flags
+from collections.abc import Sequence
 
 from switch_zoo import gin_files, tf_compat
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import flags as launcher_flags
-
-FLAGS = flags.FLAGS
+from switch_zoo.launcher import failures, flags
 
 
 def console_entry_point() -> None:
@@ -31,16 +27,20 @@ def main(arguments: Sequence[str]) -> int:
     arguments: the command's name and its arguments
   """
   try:
-    _parse(arguments)
-    _run()
+    values = flags.parse(arguments)
+    if values.help:
+      print(f'{__doc__}\nFlags:\n{flags.help_text(values)}')
+      return 0
+    if values.debug:
+      os.environ[tf_compat.DEBUG_VARIABLE] = '1'
+    tf_compat.quiet()
+    _run(values)
     return 0
   except UserError as error:
     return _fail(str(error), 2)
   except KeyboardInterrupt:
     return _fail('interrupted; the checkpoints so far are kept, the same command goes on from the last.', 130)
   except Exception as error:  # noqa: BLE001 - the last resort of a command line
-    from switch_zoo.launcher import failures
-
     return _fail(*failures.explain(error))
 
 
@@ -53,27 +53,14 @@ def _fail(message, code):
   return code
 
 
-def _parse(arguments):
-  launcher_flags.define()
-  try:
-    rest = FLAGS(list(arguments))[1:]
-  except flags.Error as error:
-    raise UserError(f'{error}. `t5_mesh_transformer --help` lists the flags.'.replace('..', '.')) from error
-  if rest:
-    raise UserError(f'"{rest[0]}" is not a flag. Flags begin with --, and their values follow an = or a blank.')
-  if FLAGS.debug:
-    os.environ[tf_compat.DEBUG_VARIABLE] = '1'
-  tf_compat.quiet()
-
-
-def _run():
+def _run(values):
   # Before the imports that take seconds: most mistakes are in the gin files.
-  gin_files.read(FLAGS.gin_file or [], FLAGS.gin_param or [], FLAGS.gin_location_prefix).check()
-  if FLAGS.mode and not FLAGS.use_model_api:
-    raise UserError(f'--mode={FLAGS.mode} belongs to --use_model_api. Add that flag, or set utils.run.mode in gin.')
+  gin_files.read(values.gin_file or [], values.gin_param or [], values.gin_location_prefix).check()
+  if values.mode and not values.use_model_api:
+    raise UserError(f'--mode={values.mode} belongs to --use_model_api. Add that flag, or set utils.run.mode in gin.')
   from switch_zoo.launcher import command
 
-  command.run(FLAGS)
+  command.run(values)
 
 
 if __name__ == '__main__':

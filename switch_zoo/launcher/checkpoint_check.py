@@ -1,5 +1,6 @@
 """Is the checkpoint in a folder one of the model that is about to run? Asked before anything is written there."""
-from typing import Any, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import mesh_tensorflow as mtf
 import mesh_tensorflow.transformer.utils as mesh_utils
@@ -58,7 +59,7 @@ def variables(run: Mapping[str, Any]) -> Shapes:
   return {v.name: v.shape.to_integer_list for v in graph.trainable_variables}
 
 
-def difference(wanted: Shapes, stored: Shapes, most: int = 2) -> Optional[str]:
+def difference(wanted: Shapes, stored: Shapes, most: int = 2) -> str | None:
   """The first differences between the model's variables and the checkpoint's, in words; None when there is none.
 
   What only the checkpoint has (the slots of the optimizer) is no difference.

@@ -17,7 +17,7 @@ def run(flags: Any) -> None:
   """Configures, checks and does what the flags say; prints what an evaluation measured.
 
   Args:
-    flags: absl's parsed flags of `t5_mesh_transformer`
+    flags: the parsed flags of `t5_mesh_transformer`
   Raises:
     UserError: a mistake in the settings, before anything is written
   """

@@ -50,7 +50,8 @@ def evaluation_datasets(**kwargs):
 
 def _recorded(dataset):
   dataset = mesh_dataset.EvalDataset(*dataset)
-  metrics = [functools.wraps(metric)(functools.partial(_measure, dataset.name, metric)) for metric in dataset.metric_fns]
+  record = lambda metric: functools.wraps(metric)(functools.partial(_measure, dataset.name, metric))
+  metrics = [record(metric) for metric in dataset.metric_fns]
   return dataset._replace(metric_fns=metrics)
 
 

@@ -1,18 +1,47 @@
 """The flags of `t5_mesh_transformer`: all of T5's, by name, default and meaning, and --debug.
 
-They are defined here again, and not taken from `t5.models.mesh_transformer_main`, so that a mistyped flag or gin file is
-answered at once: importing T5 takes seconds. A test compares the two lists.
+They are defined here again, and not taken from `t5.models.mesh_transformer_main`, so that a mistyped flag or gin file
+is answered at once: importing T5 takes seconds. A test compares the two lists.
 """
+from collections.abc import Sequence
+
 from absl import flags
 
-GIN_FLAGS = ('gin_file', 'gin_param', 'gin_location_prefix')
+from switch_zoo.errors import UserError, did_you_mean
 
 
-def define(values: flags.FlagValues = flags.FLAGS) -> None:
-  """Defines every flag in `values`; a second call changes nothing."""
-  if 'model_dir' not in values:
-    _define_run(values)
-    _define_model_api(values)
+def parse(arguments: Sequence[str]) -> flags.FlagValues:
+  """The flags of a command line; absl's own (--verbosity, --flagfile, ...) are taken as well.
+
+  Args:
+    arguments: the command's name and its arguments
+  Raises:
+    UserError: an unknown flag with the closest ones, a value that does not fit, or a word that is no flag
+  """
+  values = flags.FlagValues()
+  _define_run(values)
+  _define_model_api(values)
+  try:
+    rest = flags.FLAGS(values(list(arguments), known_only=True))[1:]
+  except flags.UnrecognizedFlagError as error:
+    raise UserError(
+        f'There is no flag --{error.flagname}.{did_you_mean(error.flagname, [*values, *flags.FLAGS])} '
+        '--help lists the flags.'
+    ) from error
+  except flags.Error as error:
+    raise UserError(f'{error} --help lists the flags.') from error
+  if rest:
+    raise UserError(f'"{rest[0]}" is no flag. Flags begin with --, and a value follows = or a blank.')
+  return values
+
+
+def help_text(values: flags.FlagValues) -> str:
+  """The flags with their defaults, as --help prints them."""
+  lines = []
+  for name in sorted(values):
+    default = f' (default: {values[name].default})' if values[name].default not in (None, '', []) else ''
+    lines.append(f'  --{name}: {values[name].help}{default}')
+  return '\n'.join(lines)
 
 
 def _define_run(values):
@@ -34,6 +63,7 @@ def _define_run(values):
   boolean('use_model_api', False, 'Use --mode and the flags below instead of utils.run.mode in gin.')
   lists('additional_deprecated_gin_references', [], 'gin names to skip when they are unknown.')
   boolean('skip_all_gin_unknowns', False, 'Skip every unknown gin name instead of refusing it.')
+  boolean('help', False, 'Show this.')
   boolean('debug', False, 'Show tracebacks and the messages of TensorFlow.')
 
 

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import logging
 import re
-from typing import Sequence
+from collections.abc import Sequence
 
 import gin
 from t5.models import mesh_transformer

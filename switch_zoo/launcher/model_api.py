@@ -1,6 +1,7 @@
 """T5's model API (`--use_model_api --mode=...`) behind the same checks as a run configured by gin."""
 import os
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import gin
 import mesh_tensorflow as mtf
@@ -51,7 +52,7 @@ def check(flags: Any) -> None:
   """Refuses flags that do not fit the mode, and files that are missing.
 
   Args:
-    flags: absl's flags of `t5_mesh_transformer`
+    flags: the parsed flags of `t5_mesh_transformer`
   Raises:
     UserError: what is wrong
   """
@@ -80,6 +81,7 @@ def check(flags: Any) -> None:
 
 def execute(flags: Any, reporter=None) -> list[evaluation.Result]:
   """Does what --mode says. Returns what an evaluation measured."""
+  tf.disable_v2_behavior()
   model_function.install()
   progress.watch(reporter, flags.train_steps)
   model = Model(

@@ -1,6 +1,7 @@
 """What can be wrong with a run is found before anything is built or written."""
 import os
-from typing import Any, Optional
+import tempfile
+from typing import Any
 
 import gin
 import seqio
@@ -68,10 +69,15 @@ def model_dir_can_be_written(model_dir: str) -> None:
   folder = os.path.abspath(model_dir)
   while not os.path.exists(folder):
     folder = os.path.dirname(folder)
-  if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+  try:
+    # Asking for permission is not enough: some file systems grant it and then refuse.
+    with tempfile.TemporaryDirectory(dir=folder):
+      pass
+  except OSError as error:
     raise UserError(
-        f'--model_dir={model_dir} cannot be written: {folder} does not allow it. Choose a folder of your own.'
-    )
+        f'--model_dir={model_dir} cannot be written: {folder} does not allow it ({error.strerror}). '
+        'Choose a folder of your own.'
+    ) from error
 
 
 def checkpoint_present(model_dir: str) -> str:
@@ -89,7 +95,7 @@ def checkpoint_present(model_dir: str) -> str:
   return checkpoint
 
 
-def init_checkpoint_present(path: Optional[str]) -> None:
+def init_checkpoint_present(path: str | None) -> None:
   """Refuses an init_checkpoint that is no checkpoint and no folder with one.
 
   Raises:
@@ -104,7 +110,7 @@ def init_checkpoint_present(path: Optional[str]) -> None:
     )
 
 
-def input_file_present(path: Optional[str], what: str) -> None:
+def input_file_present(path: str | None, what: str) -> None:
   """Refuses a file to read that is not there.
 
   Raises:
@@ -114,7 +120,7 @@ def input_file_present(path: Optional[str], what: str) -> None:
     raise UserError(f'{what} = "{path}": there is no such file.')
 
 
-def output_file_possible(path: Optional[str], what: str) -> None:
+def output_file_possible(path: str | None, what: str) -> None:
   """Refuses a file to write in a folder that does not exist.
 
   Raises:

@@ -2,7 +2,8 @@
 import dataclasses
 import sys
 import time
-from typing import Any, Mapping, Optional, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import gin
 import tensorflow.compat.v1 as tf
@@ -21,10 +22,10 @@ class Record:
   step: int
   last_step: int
   loss: float
-  cross_entropy: Optional[float]
-  balance_loss: Optional[float]
-  tokens_per_second: Optional[float]
-  seconds_left: Optional[float]
+  cross_entropy: float | None
+  balance_loss: float | None
+  tokens_per_second: float | None
+  seconds_left: float | None
   exported: Mapping[str, Any]
 
 
@@ -100,7 +101,7 @@ class _Run:
   last_step: int = 0
 
 
-def watch(reporter: Optional[Reporter], last_step: int) -> None:
+def watch(reporter: Reporter | None, last_step: int) -> None:
   """Says who is told about the next training run, and the step it ends with."""
   _Run.reporter = reporter or Lines()
   _Run.last_step = last_step

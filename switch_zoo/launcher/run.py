@@ -1,7 +1,8 @@
 """One run of a model, from gin files to the end: train, evaluate, infer or score, in this process."""
 import dataclasses
 import sys
-from typing import Any, Callable, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import gin
 import mesh_tensorflow.transformer.utils as mesh_utils
@@ -18,17 +19,17 @@ from switch_zoo.launcher import checkpoint_check, evaluation, gin_setup, model_f
 class Tpu:
   """Where the TPU is; all None is this machine."""
 
-  tpu: Optional[str] = None
-  tpu_job_name: Optional[str] = None
-  gcp_project: Optional[str] = None
-  tpu_zone: Optional[str] = None
+  tpu: str | None = None
+  tpu_job_name: str | None = None
+  gcp_project: str | None = None
+  tpu_zone: str | None = None
 
 
 def run(
     model_dir: str,
     gin_files: Sequence[str],
     gin_params: Sequence[str] = (),
-    reporter: Optional[progress.Reporter] = None,
+    reporter: progress.Reporter | None = None,
     prefixes: Sequence[str] = (),
 ) -> list[evaluation.Result]:
   """Does what a run file says (runs/pretrain.gin, eval.gin, ...) with a model in `model_dir`.
@@ -49,7 +50,9 @@ def run(
   return execute(model_dir, Tpu(), reporter)
 
 
-def configure(files: Sequence[str], params: Sequence[str], prefixes: Sequence[str] = (), skip_unknown: Any = ()) -> None:
+def configure(
+    files: Sequence[str], params: Sequence[str], prefixes: Sequence[str] = (), skip_unknown: Any = ()
+) -> None:
   """Reads and checks gin files and parameters and binds them.
 
   Args:
@@ -59,7 +62,6 @@ def configure(files: Sequence[str], params: Sequence[str], prefixes: Sequence[st
     UserError: what is wrong with them
   """
   gin_files.read(files, params, prefixes).check()
-  tf.disable_v2_behavior()
   gin_setup.configure(files, params, prefixes, skip_unknown)
   gin.finalize()
 
@@ -102,8 +104,9 @@ def _check_score():
 _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_strings': _check_score}
 
 
-def execute(model_dir: str, tpu: Tpu, reporter: Optional[progress.Reporter] = None) -> list[evaluation.Result]:
+def execute(model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None) -> list[evaluation.Result]:
   """Runs what gin is configured for. Returns what an evaluation measured."""
+  tf.disable_v2_behavior()
   model_function.install()
   steps = preflight.parameter('utils.run.train_steps', 0)
   progress.watch(reporter, steps if isinstance(steps, int) else 0)
