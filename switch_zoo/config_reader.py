@@ -6,7 +6,7 @@ happen to have the right name. A value that is missing or of the wrong kind is r
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from switch_zoo import config, gin_files
 from switch_zoo.errors import UserError, did_you_mean
@@ -19,7 +19,23 @@ SUBLAYERS = {
     'MoE1D': config.EXPERTS,
     'SwitchFeedForward': config.EXPERTS,
 }
-EXPERTS_PER_TOKEN = {'switch': 1, 'top_2': 2}
+
+
+class Router(NamedTuple):
+  """A router as ModelConfig tells it: its name, how many experts it gives a token, and its kernel's scope."""
+
+  name: str
+  experts_per_token: int
+  kernel: str
+
+
+# Name in a gin file -> router: of our routers the class, of the released MoE1D the kind of gating.
+ROUTERS = {
+    'Top1': Router('top1', 1, 'switch_gating'),
+    'Top2': Router('top2', 2, 'top_2_gating'),
+    'switch': Router('top1', 1, 'switch_gating'),
+    'top_2': Router('top2', 2, 'top_2_gating'),
+}
 # A key at the head of a model file, and lines that go on: '# Source: ...', '#   ...'.
 HEADER_KEYS = ('Source', 'Departures', 'Parameters')
 
@@ -153,25 +169,47 @@ def _fields(reader):
 
 
 def _expert_fields(reader, layer):
-  router = reader.get('router', str, layer, 'moe_gating')
-  if router not in EXPERTS_PER_TOKEN:
-    hint = did_you_mean(router, EXPERTS_PER_TOKEN) or f' Known are {", ".join(EXPERTS_PER_TOKEN)}.'
-    raise UserError(f'{reader.places["router"]}: "{router}" is not a router switch_zoo can describe.{hint}')
-  activation = reader.get('ff_activation', tuple, layer, 'activation', default=('relu',))
-  if activation != reader.get('ff_activation', tuple, 'DenseReluDense', 'activation', default=activation):
-    raise UserError(f'{reader.path}: the experts use {activation}, the dense layers another activation. Give them one.')
-  return {
+  released = layer == 'MoE1D'
+  router = _router(reader, layer)
+  _check_activation(reader, layer)
+  dropout = 'dropout_rate' if released else 'expert_dropout_rate'
+  fields = {
       'num_experts': reader.get('num_experts', int, layer, 'num_experts'),
       'expert_d_ff': reader.get('expert_d_ff', int, layer, 'hidden_size'),
-      'router': router,
-      'experts_per_token': EXPERTS_PER_TOKEN[router],
-      'capacity_factor_train': reader.get('capacity_factor_train', float, layer, 'capacity_factor_train'),
-      'capacity_factor_eval': reader.get('capacity_factor_eval', float, layer, 'capacity_factor_eval'),
-      'min_expert_capacity': reader.get('min_expert_capacity', int, layer, 'min_expert_capacity'),
-      'group_size': reader.get('group_size', int, layer, 'group_size'),
-      'balance_loss_coef': reader.get('balance_loss_coef', float, layer, 'loss_coef'),
-      'expert_dropout_rate': reader.get('expert_dropout_rate', float, layer, 'dropout_rate', default=0.0),
+      'router': router.name,
+      'router_kernel': router.kernel,
+      'experts_per_token': router.experts_per_token,
+      'min_expert_capacity': reader.get('min_expert_capacity', int, layer, 'min_expert_capacity', default=4),
+      'group_size': reader.get('group_size', int, layer, 'group_size', default=1024),
+      'balance_loss_coef': reader.macro('balance_loss_coef', float),
+      'expert_dropout_rate': reader.get('expert_dropout_rate', float, layer, dropout, default=0.0),
   }
+  for parameter, default in (('capacity_factor_train', 1.25), ('capacity_factor_eval', 2.0)):
+    fields[parameter] = reader.get(parameter, float, layer, parameter, default=default)
+  return fields
+
+
+def _router(reader, layer):
+  """The Router of a layer with experts.
+
+  Raises:
+    UserError: one whose experts per token are not known here
+  """
+  value, place = reader.raw(layer, 'moe_gating' if layer == 'MoE1D' else 'router')
+  name = value.name.split('.')[-1] if isinstance(value, gin_files.Reference) else str(value)
+  if name not in ROUTERS:
+    hint = did_you_mean(name, ROUTERS) or f' Known are {", ".join(ROUTERS)}.'
+    raise UserError(f'{place}: "{name}" is not a router switch_zoo can describe.{hint}')
+  reader.places['router'] = place
+  return ROUTERS[name]
+
+
+def _check_activation(reader, layer):
+  """Refuses experts whose activation differs from the dense layers': ModelConfig has one for both."""
+  dense, place = reader.raw('DenseReluDense', 'activation')
+  experts, _ = reader.raw(layer, 'activation')
+  if dense != experts:
+    raise UserError(f'{place}: the dense layers use {dense!r}, the experts {experts!r}. Give both the same.')
 
 
 def _layers(reader, stack):

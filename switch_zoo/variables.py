@@ -22,11 +22,6 @@ def of(config: 'config_module.ModelConfig') -> dict[str, dict[str, int]]:
   return variables
 
 
-def router_scope(config: 'config_module.ModelConfig') -> str:
-  """The name of a router's kernel inside its layer, which in the released code tells the kind of router."""
-  return f'{config.router}_gating'
-
-
 def _stack(config, stack, block, num_blocks):
   variables = {}
   for number in range(num_blocks):
@@ -49,7 +44,7 @@ def _sublayer(config, sublayer):
     return {'q': into, 'k': into, 'v': into, 'o': {'heads': inner, 'd_model': config.d_model}}
   if sublayer == config_module.DENSE:
     return _feed_forward(config, {}, {'d_ff': config.d_ff})
-  router = {f'{router_scope(config)}/kernel': _router_kernel(config)}
+  router = {f'{config.router_kernel}/kernel': _router_kernel(config)}
   return router | _feed_forward(config, {'experts': config.num_experts}, {'expert_hidden': config.expert_d_ff})
 
 
