@@ -72,7 +72,7 @@ def search_path(prefixes: Iterable[str] = ()) -> list[str]:
 class GinFiles:
   """What a list of gin files and parameters binds, later ones over earlier ones.
 
-  bindings: key -> Binding; a key is a macro's name, or 'scope/configurable.parameter'
+  bindings: key -> Binding, in the order of their binding; a key is a macro's name, or 'scope/configurable.parameter'
   includes: the files read, in order
   imports: module -> the place that imports it
   """
@@ -149,6 +149,8 @@ class GinFiles:
       key = '/'.join(filter(None, (statement.scope, statement.selector)))
       if statement.arg_name:
         key += f'.{statement.arg_name}'
+      # Bound anew, a key moves to the end: of two ways to write a name ("b.C.d", "C.d") the later one counts.
+      self.bindings.pop(key, None)
       self.bindings[key] = Binding(statement.value, place)
       if path:
         self._from_files.add(key)
