@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
+import tokenize
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -131,9 +132,10 @@ class GinFiles:
     try:
       for statement in config_parser.ConfigParser(text, _AsData()):
         self._take(statement, path)
-    except SyntaxError as error:
-      place = f'{path}, line {error.lineno}' if path else f'--gin_param="{text}"'
-      reason = error.msg.strip().splitlines()[-1].strip().rstrip('.')
+    except (SyntaxError, tokenize.TokenError) as error:
+      message, line = (error.msg, error.lineno) if isinstance(error, SyntaxError) else (error.args[0], error.args[1][0])
+      place = f'{path}, line {line}' if path else f'--gin_param="{text}"'
+      reason = message.strip().splitlines()[-1].strip().rstrip('.')
       raise UserError(
           f'{place} is not gin: {reason}. A line binds a value, as in: name = 3, name = "text" (with quotes) or '
           'configurable.parameter = %name.'

@@ -42,7 +42,7 @@ def quiet() -> None:
     warnings.filterwarnings('ignore', message=message)
   warnings.filterwarnings('ignore', category=DeprecationWarning, module=r'(tensorflow|mesh_tensorflow|t5|seqio|flax)')
   for name in ('tensorflow', 'jax'):
-    logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger(name).setLevel(logging.CRITICAL)
   absl.logging.set_verbosity(absl.logging.ERROR)
 
 

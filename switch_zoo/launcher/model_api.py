@@ -1,4 +1,5 @@
 """T5's model API (`--use_model_api --mode=...`) behind the same checks as a run configured by gin."""
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,11 @@ from switch_zoo.launcher import evaluation, model_function, preflight, progress
 
 class Model(mtf_model.MtfModel):
   """T5's MtfModel, but the dtypes are what gin says: the released one forces float32 where there is no TPU."""
+
+  def train(self, mixture_or_task_name, steps, **kwargs):
+    """Trains; the released method leaves the schedule without the number of steps it needs."""
+    self._learning_rate_schedule = functools.partial(self._learning_rate_schedule, total_train_steps=steps)
+    super().train(mixture_or_task_name, steps, **kwargs)
 
   def estimator(self, vocabulary, init_checkpoint=None, disable_tpu=False, score_in_predict_mode=False,
                 sequence_length=None):

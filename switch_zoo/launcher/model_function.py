@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.compat.v1 import estimator as tf_estimator
 
 from switch_zoo import observe
-from switch_zoo.launcher import evaluation, progress
+from switch_zoo.launcher import answers, evaluation, progress
 
 
 @gin.configurable(module='launcher')
@@ -26,6 +26,7 @@ def install() -> None:
   """Wraps the released model function; calling it again changes nothing."""
   if not hasattr(mesh_utils.tpu_estimator_model_fn, 'switch_zoo'):
     mesh_utils.tpu_estimator_model_fn = _wrap(mesh_utils.tpu_estimator_model_fn)
+    answers.install()
     mtf.serialize_training_step = observe.through_microbatches(mtf.serialize_training_step)
 
 
@@ -50,7 +51,7 @@ def _on_host(spec, mode):
   if mode == tf_estimator.ModeKeys.TRAIN:
     loss = spec.loss.op.inputs[0] if spec.loss.op.type == 'Print' else spec.loss
     hook = progress.Hook(loss, observe.exported())
-    return spec._replace(loss=loss, training_hooks=[*spec.training_hooks, hook])
+    return spec._replace(loss=loss, training_hooks=(*spec.training_hooks, hook))
   if mode == tf_estimator.ModeKeys.PREDICT:
-    return spec._replace(prediction_hooks=[*spec.prediction_hooks, evaluation.StepOfCheckpoint()])
+    return spec._replace(prediction_hooks=(*spec.prediction_hooks, evaluation.StepOfCheckpoint()))
   return spec

@@ -98,7 +98,7 @@ def _check_infer():
 def _check_score():
   preflight.input_file_present(preflight.parameter('utils.score_from_strings.inputs'), 'INPUT_FILE')
   preflight.input_file_present(preflight.parameter('utils.score_from_strings.targets'), 'TARGET_FILE')
-  preflight.output_file_possible(preflight.parameter('utils.save_scores.scores_filename'), 'SCORES_FILE')
+  preflight.output_file_possible(preflight.parameter('launcher.save_scores.scores_filename'), 'SCORES_FILE')
 
 
 _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_strings': _check_score}
@@ -132,11 +132,17 @@ def _done_already(model_dir, steps):
 def _say_what_was_made(model_dir):
   made = {
       'train': lambda: tf.train.latest_checkpoint(model_dir),
-      'infer': lambda: f"{preflight.parameter('utils.decode_from_file.output_filename')}-<step>",
-      'score_from_strings': lambda: f"{preflight.parameter('utils.save_scores.scores_filename')}.scores",
+      'infer': lambda: f"{preflight.parameter('utils.decode_from_file.output_filename')}-{_step(model_dir)}",
+      'score_from_strings': lambda: f"{preflight.parameter('launcher.save_scores.scores_filename')}.scores",
   }.get(preflight.parameter('utils.run.mode', 'train'))
   if made:
     _say(f'Written: {made()}')
+
+
+def _step(model_dir):
+  """The step answers are made with, as it ends the name of their file."""
+  asked = preflight.parameter('utils.run.eval_checkpoint_step')
+  return mesh_utils.get_step_from_checkpoint_path(tf.train.latest_checkpoint(model_dir)) if asked == -1 else '<step>'
 
 
 def _say(text):

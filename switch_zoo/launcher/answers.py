@@ -1,0 +1,56 @@
+"""Answers and scores as text files.
+
+On this TensorFlow the released model decodes ids to text inside the graph, and the released writers still expect ids:
+they write Python's `b'...'` for an answer and fail on scores.
+"""
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import gin
+import mesh_tensorflow.transformer.utils as mesh_utils
+import tensorflow.compat.v1 as tf
+
+
+def install() -> None:
+  """Puts the writers of text in the place of the released ones; calling it again changes nothing."""
+  if not hasattr(mesh_utils.decode, 'switch_zoo'):
+    mesh_utils.decode = _as_text(mesh_utils.decode)
+    mesh_utils.save_scores = save_scores
+
+
+def _as_text(decode):
+  @functools.wraps(decode)
+  def decode_text(*args, **kwargs) -> Iterator[str]:
+    for answer in decode(*args, **kwargs):
+      yield one_line(answer)
+
+  decode_text.switch_zoo = True
+  return decode_text
+
+
+def one_line(text: bytes | str) -> str:
+  """Text of one line: an answer is a line of its file, whatever the model said."""
+  return ' '.join(tf.compat.as_text(text, 'utf-8').splitlines()) if text else ''
+
+
+@gin.configurable('save_scores', module='launcher')
+def save_scores(results: Iterable[Mapping[str, Any]], vocabulary, scores_filename: str | None = None):
+  """Writes <scores_filename>.scores and .targets, a line for each example, in the order of the inputs.
+
+  Args:
+    results: of each example `scores` (<float32>[], natural logarithm) and `targets` (text, or <int32>[length])
+    vocabulary: of the inputs and the targets
+    scores_filename: None writes nothing
+  Returns:
+    scores and targets, two lists
+  """
+  results = list(results)
+  decode = mesh_utils.targets_vocabulary(vocabulary).decode
+  text = lambda target: target if isinstance(target, (bytes, str)) else decode([abs(int(i)) for i in target])
+  scores = [float(result['scores']) for result in results]
+  targets = [one_line(text(result['targets'])) for result in results]
+  if scores_filename is not None:
+    mesh_utils.write_lines_to_file([f'{score:.6f}' for score in scores], scores_filename + '.scores')
+    mesh_utils.write_lines_to_file(targets, scores_filename + '.targets')
+  return scores, targets

@@ -1,0 +1,30 @@
+import pytest
+
+from switch_zoo.errors import did_you_mean
+
+NAMES = ['switch_base_8', 'switch_base_16', 't5_base', 'train_steps']
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('switch_bse_8', ' Did you mean switch_base_8?'),
+        ('trainsteps', ' Did you mean train_steps?'),
+        ('qqqq', ''),
+        ('', ''),
+    ],
+    ids=['letter missing', 'sign missing', 'nothing close', 'empty'],
+)
+def test_did_you_mean(name, expected):
+  assert did_you_mean(name, NAMES) == expected
+
+
+def test_equally_close_names_are_all_offered():
+  assert did_you_mean('switch_base_6', ['switch_base_8', 'switch_base_4']) in (
+      ' Did you mean switch_base_8 or switch_base_4?',
+      ' Did you mean switch_base_4 or switch_base_8?',
+  )
+
+
+def test_nothing_to_choose_from():
+  assert did_you_mean('name', []) == ''
