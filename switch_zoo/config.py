@@ -64,9 +64,9 @@ class ModelConfig:
   # 0 in a dense model, where nothing below has a meaning.
   num_experts: int = 0
   expert_d_ff: int = 0
-  # What chooses a token's experts (top1, top2), the scope of its kernel, and how many it chooses.
+  # What chooses a token's experts (top1, top2, ...), the scopes of its kernels, and how many it chooses.
   router: str = ''
-  router_kernel: str = ''
+  router_kernels: tuple[str, ...] = ()
   experts_per_token: int = 0
   capacity_factor_train: float = 0.0
   capacity_factor_eval: float = 0.0

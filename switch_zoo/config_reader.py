@@ -22,19 +22,31 @@ SUBLAYERS = {
 
 
 class Router(NamedTuple):
-  """A router as ModelConfig tells it: its name, how many experts it gives a token, and its kernel's scope."""
+  """A router as ModelConfig tells it.
+
+  name: of ModelConfig.router
+  kernels: scopes of its kernels
+  experts_per_token: how many it gives a token
+  parameter: of gin, where that number is the user's choice; the number here is the default
+  """
 
   name: str
-  experts_per_token: int
-  kernel: str
+  kernels: tuple[str, ...]
+  experts_per_token: int = 1
+  parameter: str = ''
 
 
-# Name in a gin file -> router: of our routers the class, of the released MoE1D the kind of gating.
+# Name in a gin file -> router: of our routers the class, of the released MoE1D the kind of gating. Expert choice gives
+# a token one expert in the mean at capacity factor 1.
 ROUTERS = {
-    'Top1': Router('top1', 1, 'switch_gating'),
-    'Top2': Router('top2', 2, 'top_2_gating'),
-    'switch': Router('top1', 1, 'switch_gating'),
-    'top_2': Router('top2', 2, 'top_2_gating'),
+    'Top1': Router('top1', ('switch_gating',)),
+    'Top2': Router('top2', ('top_2_gating',), 2),
+    'TopN': Router('top_n', ('top_n_gating',), 3, 'n'),
+    'NoTokenLeftBehind': Router('no_token_left_behind', ('ntlb_gating',)),
+    'ExpertChoice': Router('expert_choice', ('expert_selection_gating',)),
+    'NoisyTopK': Router('noisy_top_k', ('noisy_top_k_gating', 'noisy_top_k_noise'), 4, 'k'),
+    'switch': Router('top1', ('switch_gating',)),
+    'top_2': Router('top2', ('top_2_gating',), 2),
 }
 # A key at the head of a model file, and lines that go on: '# Source: ...', '#   ...'.
 HEADER_KEYS = ('Source', 'Departures', 'Parameters')
@@ -177,7 +189,7 @@ def _expert_fields(reader, layer):
       'num_experts': reader.get('num_experts', int, layer, 'num_experts'),
       'expert_d_ff': reader.get('expert_d_ff', int, layer, 'hidden_size'),
       'router': router.name,
-      'router_kernel': router.kernel,
+      'router_kernels': router.kernels,
       'experts_per_token': router.experts_per_token,
       'min_expert_capacity': reader.get('min_expert_capacity', int, layer, 'min_expert_capacity', default=4),
       'group_size': reader.get('group_size', int, layer, 'group_size', default=1024),
@@ -201,7 +213,11 @@ def _router(reader, layer):
     hint = did_you_mean(name, ROUTERS) or f' Known are {", ".join(ROUTERS)}.'
     raise UserError(f'{place}: "{name}" is not a router switch_zoo can describe.{hint}')
   reader.places['router'] = place
-  return ROUTERS[name]
+  router = ROUTERS[name]
+  if router.parameter:
+    chosen = reader.get('experts_per_token', int, name, router.parameter, default=router.experts_per_token)
+    router = router._replace(experts_per_token=chosen)
+  return router
 
 
 def _check_activation(reader, layer):

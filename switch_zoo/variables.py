@@ -44,12 +44,9 @@ def _sublayer(config, sublayer):
     return {'q': into, 'k': into, 'v': into, 'o': {'heads': inner, 'd_model': config.d_model}}
   if sublayer == config_module.DENSE:
     return _feed_forward(config, {}, {'d_ff': config.d_ff})
-  router = {f'{config.router_kernel}/kernel': _router_kernel(config)}
-  return router | _feed_forward(config, {'experts': config.num_experts}, {'expert_hidden': config.expert_d_ff})
-
-
-def _router_kernel(config):
-  return {'d_model': config.d_model, config_module.ROUTER_AXIS: config.num_experts}
+  into_router = {'d_model': config.d_model, config_module.ROUTER_AXIS: config.num_experts}
+  routers = {f'{scope}/kernel': into_router for scope in config.router_kernels}
+  return routers | _feed_forward(config, {'experts': config.num_experts}, {'expert_hidden': config.expert_d_ff})
 
 
 def _feed_forward(config, experts, hidden):

@@ -1,0 +1,62 @@
+"""Every model file builds the real training graph at full size, with exactly the variables that ModelConfig tells."""
+import json
+import subprocess
+import sys
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from switch_zoo import list_models, mesh_graph
+from switch_zoo.config import model_file
+
+# Most operations, and most parameters.
+LARGEST = ('switch_xxl_128', 'switch_c_2048')
+MEASURE = """
+import json, resource, sys, time
+from switch_zoo import mesh_graph
+from switch_zoo.config import model_file
+import tensorflow.compat.v1 as tf
+tf.disable_v2_behavior()
+config = mesh_graph.configure([model_file(sys.argv[1])])
+start = time.process_time()
+training = mesh_graph.build_training(mesh_graph.build_model(config), mesh_graph.Batch(2048))
+seconds = time.process_time() - start
+print(json.dumps({
+    'seconds': seconds,
+    'megabytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    'parameters': mesh_graph.parameter_count(training.graph),
+    'expected': config.num_parameters,
+}))
+"""
+
+
+@pytest.fixture(autouse=True)
+def variables_of_version_1():
+  """Variables as the launcher's runs have them; resource variables take twice as long to make."""
+  before = tf.resource_variables_enabled()
+  tf.disable_resource_variables()
+  yield
+  if before:
+    tf.enable_resource_variables()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('model', [name for name in list_models() if name not in LARGEST])
+def test_training_graph_at_full_size(model):
+  config = mesh_graph.configure([model_file(model)])
+  training = mesh_graph.build_training(mesh_graph.build_model(config), mesh_graph.Batch(2048))
+  assert mesh_graph.shapes(training.graph.trainable_variables) == dict(config.variables)
+  assert mesh_graph.parameter_count(training.graph) == config.num_parameters
+  assert len(training.gradients) == len(config.variables)
+  assert len(training.updates) >= len(config.variables)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('model', LARGEST)
+def test_largest_graphs_are_built_in_half_a_minute_and_two_gigabytes(model):
+  done = subprocess.run([sys.executable, '-c', MEASURE, model], capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr
+  measured = json.loads(done.stdout.splitlines()[-1])
+  assert measured['parameters'] == measured['expected']
+  assert measured['seconds'] < 30
+  assert measured['megabytes'] < 2048
