@@ -14,7 +14,11 @@ from tensorflow.compat.v1.estimator import ModeKeys
 from switch_zoo import dispatch as dispatch_lib
 from switch_zoo import observe
 from switch_zoo.errors import UserError, did_you_mean
-from switch_zoo.routing import capacity
+from switch_zoo.routing import (  # noqa: F401  imported so that gin knows the routers
+    capacity,
+    expert_choice,
+    noisy,
+)
 from switch_zoo.routing.record import Setting, Tokens
 from switch_zoo.routing.routers import Router, Top1
 

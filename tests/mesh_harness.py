@@ -1,5 +1,6 @@
 """Runs one layer in a Mesh-TensorFlow graph on any number of CPU slices, and gives back NumPy arrays."""
 import dataclasses
+import random
 from typing import Any, NamedTuple
 
 import mesh_tensorflow as mtf
@@ -63,6 +64,7 @@ def run(layer, case: Case, scope=None) -> Result:
   """Builds, differentiates, lowers and runs `layer` (or the first of its outputs), in a graph of its own."""
   with tf.Graph().as_default():
     tf.set_random_seed(case.seed)
+    random.seed(case.seed)  # Mesh-TensorFlow draws the seeds of its own random operations there
     graph = mtf.Graph()
     mesh = mtf.Mesh(graph, 'mesh')
     x, context = _inputs(mesh, case)
@@ -73,6 +75,7 @@ def run(layer, case: Case, scope=None) -> Result:
     objective = mtf.reduce_sum(mtf.to_float(y * weight)) + mtf.to_float(loss)
     variables = [v.outputs[0] for v in graph.trainable_variables]
     gradients = mtf.gradients([objective], [*variables, x])
+    gradients = [mtf.zeros_like(t) if g is None else g for t, g in zip([*variables, x], gradients, strict=True)]
     return _fetch(graph, mesh, case, y, loss, dict(zip([*_names(graph), 'x'], gradients, strict=True)))
 
 

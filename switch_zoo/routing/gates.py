@@ -102,4 +102,4 @@ def only_real(expert, real):
 def only_where(expert, wanted):
   """-1 where `wanted` <bool>[O, G, S] is false. <int32>[O, G, S] -> <int32>[O, G, S]"""
   return mtf.cwise(
-      lambda e, w: tf.where(w, e, -tf.ones_like(e)), [expert, wanted], output_dtype=tf.int32, grad_function=0)
+      lambda e, w: tf.where_v2(w, e, -1), [expert, wanted], output_dtype=tf.int32, grad_function=0)

@@ -2,6 +2,7 @@
 
 A loss here is not weighted: the router's coefficient is applied by the layer, to each loss its own.
 """
+import gin
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 
@@ -12,6 +13,7 @@ def mean_over_real(values, real):
   return total / mtf.maximum(mtf.reduce_sum(real), 1.0)
 
 
+@gin.configurable(module='routing')
 def switch_balance(count, probabilities, real):
   """E * sum_e f_e * P_e: 1 when every expert gets the same share, E when one gets all.
 
@@ -36,6 +38,7 @@ def switch_balance(count, probabilities, real):
   return experts * mtf.reduce_sum(agreement) / mtf.maximum(mtf.reduce_sum(tokens), 1.0)
 
 
+@gin.configurable(module='routing')
 def gshard_balance(count, probabilities, real):
   """(1/E) * sum_e (c_e / S) * m_e: 1 / E**2 when balanced, so its coefficient is E**2 times that of `switch_balance`.
 
@@ -93,5 +96,5 @@ def load(clean, noisy, deviation, k, real):
 def _best_of_others(scores, k):
   """The k-th best of the other experts' scores: the k+1-th of all for the k best, the k-th for the rest."""
   top = tf.math.top_k(scores, k + 1).values
-  return tf.where(scores > top[..., k:], tf.broadcast_to(top[..., k:], scores.shape),
+  return tf.where_v2(scores > top[..., k:], tf.broadcast_to(top[..., k:], scores.shape),
                   tf.broadcast_to(top[..., k - 1:k], scores.shape))

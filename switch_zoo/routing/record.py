@@ -86,7 +86,7 @@ class TokensChoose(NamedTuple):
 
     def number(expert, place):
       fits = tf.logical_and(expert >= 0, place < self.capacity.size)
-      return tf.where(fits, expert * self.capacity.size + place, -tf.ones_like(place))
+      return tf.where_v2(fits, expert * self.capacity.size + place, -1)
 
     return mtf.cwise(number, [choice.expert, choice.place], grad_function=0, name='slot_number')
 

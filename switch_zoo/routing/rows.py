@@ -86,7 +86,7 @@ def _flat_row(index, index_shape, table_shape, sizes):
       coordinate, within = within % size, within // size
     flat += coordinate * stride
     stride *= size
-  return tf.where(index < 0, index, flat)
+  return tf.where_v2(index < 0, index, flat)
 
 
 def _coordinate(x, axis):
