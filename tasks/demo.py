@@ -38,7 +38,7 @@ def topic_rows(split: str, shuffle_files: bool, seed: int | None = None) -> tf.d
 
 
 def as_question(dataset: tf.data.Dataset) -> tf.data.Dataset:
-  """{'text': 'Sets a breakpoint.', 'section': 'debugger'} -> {'inputs': 'section: Sets a ...', 'targets': 'debugger'}"""
+  """{'text': 'Sets a stop.', 'section': 'debugger'} -> {'inputs': 'section: Sets a stop.', 'targets': 'debugger'}"""
   return dataset.map(
       lambda row: {'inputs': tf.strings.join([PREFIX, row['text']]), 'targets': row['section']},
       num_parallel_calls=tf.data.AUTOTUNE,

@@ -5,7 +5,6 @@ gathered in 12 sections, and a paragraph belongs to the shortest topic that has 
 """
 import functools
 import hashlib
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -31,7 +30,7 @@ SECTIONS = {
 }
 SHORTEST = 80  # characters; below that a paragraph is a heading or a line of code
 HELD_OUT = 4  # one paragraph in so many
-_SENTENCE = 40  # characters from which a sentence that two paragraphs share gives one of them away
+_SHINGLE = 8  # words in a row that give a held-out paragraph away when they stand elsewhere
 
 
 class Row(NamedTuple):
@@ -44,35 +43,40 @@ class Row(NamedTuple):
 def rows(split: str) -> list[Row]:
   """The paragraphs of 'train' or 'validation', in the order of topics by length and name.
 
-  Which split a paragraph is in depends on its text alone. A paragraph of the training split that shares a sentence of
-  40 characters or more with a held-out one is in neither.
+  Whether a paragraph is held out depends on its text alone. One that shares 8 words in a row with a held-out paragraph
+  is in neither split.
   """
-  held_out = [row for row in _all_rows() if _is_held_out(row.text)]
   if split == 'validation':
-    return held_out
-  known = {sentence for row in held_out for sentence in sentences(row.text)}
-  rest = (row for row in _all_rows() if not _is_held_out(row.text))
-  return [row for row in rest if known.isdisjoint(sentences(row.text))]
+    return [row for row in _all_rows() if _is_held_out(row.text)]
+  known = _held_out_shingles()
+  return [row for row in _all_rows() if known.isdisjoint(shingles(row.text))]
 
 
 def documents() -> Iterator[str]:
   """Yields the text for pre-training: the topics without what is held out, then the docstrings of each module.
 
-  Held out are the paragraphs of the validation split, and every paragraph that shares a sentence with one.
+  Left out are the paragraphs of the validation split, and every other that shares 8 words in a row with one.
   """
-  held_out = {sentence for row in rows('validation') for sentence in sentences(row.text)}
+  known = _held_out_shingles()
   texts = [*pydoc_source.topics().values(), *(module.text for module in pydoc_source.standard_library())]
   for text in texts:
-    kept = (line for line in pydoc_source.paragraphs(text) if held_out.isdisjoint(sentences(line)))
-    document = ' '.join(kept)
+    document = ' '.join(line for line in pydoc_source.paragraphs(text) if known.isdisjoint(shingles(line)))
     if document:
       yield document
 
 
-def sentences(paragraph: str) -> set[str]:
-  """The sentences of 40 characters or more, and the paragraph itself."""
-  parts = re.split(r'(?<=[.:;!?])\s', paragraph)
-  return {paragraph, *(part for part in parts if len(part) >= _SENTENCE)}
+def shingles(text: str) -> set[tuple[str, ...]]:
+  """Every 8 words in a row of a text; the whole of a shorter one.
+
+  >>> shingles('two words')
+  {('two', 'words')}
+  """
+  words = text.split()
+  return {tuple(words[start : start + _SHINGLE]) for start in range(max(1, len(words) - _SHINGLE + 1))}
+
+
+def _held_out_shingles() -> set[tuple[str, ...]]:
+  return set().union(*(shingles(row.text) for row in rows('validation')))
 
 
 @functools.lru_cache(maxsize=1)
