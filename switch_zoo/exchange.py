@@ -125,8 +125,8 @@ class Exchange:
     dims = self._dims(context, x)
     model_dim = x.shape.dims[-1]
     dtype = self._precision.experts or x.dtype
-    tokens = Tokens(
-        mtf.reshape(mtf.cast(x, dtype), dims.tokens + [model_dim]), _real(context, x.shape.dims[:-1], dims.tokens))
+    real = _real(context, x.shape.dims[:-1], dims.tokens)
+    tokens = Tokens(mtf.reshape(mtf.cast(x, dtype), dims.tokens + [model_dim]), real, _share(real))
     routing = self._router.route(tokens, self._setting(context, dims, x.dtype))
     self._report(context, routing)
     dispatch = self._dispatch or dispatch_lib.default()
@@ -192,7 +192,7 @@ class Exchange:
       for name, value in routing.metrics.items():
         observe.export(f'{scope}/{name}', value)
       for name, value in weighted.items():
-        observe.export(f'{scope}/loss/{name}', value)
+        observe.export(f'{scope}/loss/{name}', value, summed=True)
 
 
 def _recut(x, dims):
@@ -207,11 +207,17 @@ def _recut(x, dims):
 
 
 def _real(context, batch_dims, token_dims):
-  """1 for tokens, 0 for padding. -> <float32>[O, G, S]"""
-  real = context.nonpadding
-  if not isinstance(real, mtf.Tensor):  # None and 1 both say that there is no padding
+  """1 for tokens, 0 for padding (sequence id 0). -> <float32>[O, G, S]"""
+  ids = context.sequence_id
+  if not isinstance(ids, mtf.Tensor):  # None and 1 both say that there is no padding
     return mtf.ones(context.mesh, token_dims, dtype=tf.float32)
-  return mtf.reshape(mtf.broadcast(mtf.to_float(real), mtf.Shape(batch_dims)), token_dims)
+  real = mtf.cwise(lambda i: tf.to_float(tf.not_equal(i, 0)), [ids], output_dtype=tf.float32, grad_function=0)
+  return mtf.reshape(mtf.broadcast(real, mtf.Shape(batch_dims)), token_dims)
+
+
+def _share(real):
+  """1/n for each of the n real tokens of the batch. <float32>[O, G, S] -> same shape"""
+  return real * mtf.cwise(lambda n: 1.0 / tf.maximum(n, 1.0), [mtf.reduce_sum(real)], grad_function=0)
 
 
 def _read_as(variable_dtype, dtype):

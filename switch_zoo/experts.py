@@ -4,6 +4,7 @@ Source: Switch Transformers, arXiv:2101.03961, sections 2.1, 2.4 and 5.
 """
 import gin
 import mesh_tensorflow as mtf
+import tensorflow.compat.v1 as tf
 from mesh_tensorflow.transformer import transformer
 
 from switch_zoo.errors import UserError, did_you_mean
@@ -110,6 +111,17 @@ def expert_product(exchange, context, x, new_dim, name):
   )
 
 
+def relu(x):
+  """mtf.relu with one operation for its gradient in place of four. <float>[...] -> same shape"""
+
+  def gradient(op, dy):
+    backward = mtf.cwise(
+        lambda g, y: tf.raw_ops.ReluGrad(gradients=g, features=y), [dy, op.outputs[0]], grad_function=0)
+    return [backward]
+
+  return mtf.cwise(tf.nn.relu, [x], grad_function=gradient, name='relu')
+
+
 def checked_activation(activation):
   """`activation` as a list of names or functions of mtf.Tensor.
 
@@ -121,7 +133,7 @@ def checked_activation(activation):
     if not callable(name) and name not in ACTIVATIONS:
       raise UserError(f'activation={name!r} is unknown. Use one of {", ".join(ACTIVATIONS)}.'
                       f'{did_you_mean(str(name), ACTIVATIONS)}')
-  return functions
+  return [relu if name == 'relu' else name for name in functions]
 
 
 def check_divides(model, dim, name):

@@ -28,13 +28,13 @@ class ExpertChoice(Router):
 
   def route(self, tokens, setting):
     logits = gates.logits(mtf.cast(tokens.x, setting.dtype), setting, self.kernel_name)
-    probabilities = mtf.softmax(logits, setting.experts)
+    probabilities = gates.probabilities(logits, setting.experts)
     token = _highest(mtf.to_float(probabilities), tokens.real, setting)
     gate = mtf.einsum(
         [mtf.to_float(probabilities), mtf.one_hot(token, tokens.real.shape.dims[-1])], output_shape=token.shape)
     decision = ExpertsChoose(token, gate, tokens.real.shape.dims[-1])
-    computed = {'router_z': losses.router_z(logits, tokens.real)} if self._z_loss_coef else {}
-    return Routing(decision, computed, _metrics(decision, probabilities, tokens.real), tokens.x.dtype)
+    computed = {'router_z': losses.router_z(logits, tokens.share)} if self._z_loss_coef else {}
+    return Routing(decision, computed, _metrics(decision, probabilities, tokens.share), tokens.x.dtype)
 
 
 def _highest(probabilities, real, setting):
@@ -60,14 +60,13 @@ def _highest(probabilities, real, setting):
   )
 
 
-def _metrics(decision, probabilities, real):
+def _metrics(decision, probabilities, share):
   """Like `metrics.summary`; the mean gate is over the slots that hold a token."""
   taken = mtf.to_float(mtf.greater_equal(decision.token, 0))
-  count = mtf.reduce_sum(taken, output_shape=decision.token.shape.dims[:3])
-  values = {
-      'load': metrics.load(count),
-      'dropped': metrics.dropped(decision.kept(), real),
-      'entropy': metrics.entropy(probabilities, real),
-      'mean_gate': losses.mean_over_real(decision.gate, taken),
+  slots = mtf.maximum(mtf.reduce_sum(taken), 1.0)
+  return {
+      'load': metrics.load(mtf.to_int32(mtf.reduce_sum(taken, output_shape=taken.shape.dims[:3]))),
+      'dropped': losses.mean_over_real(decision.missed(), share),
+      'entropy': metrics.entropy(probabilities, share),
+      'mean_gate': mtf.reduce_sum(decision.gate * taken) / slots,
   }
-  return {name: mtf.stop_gradient(value) for name, value in values.items()}

@@ -64,9 +64,24 @@ def logits(x, setting, kernel_name, initializer=None):
   )
 
 
+def probabilities(logits, experts_dim):
+  """Softmax over the experts, as one operation. <float>[O, G, S, E] -> same shape"""
+
+  def gradient(op, dy):
+    backward = mtf.slicewise(
+        lambda p, dp: p * (dp - tf.reduce_sum(p * dp, -1, keepdims=True)), [op.outputs[0], dy],
+        splittable_dims=logits.shape - experts_dim, grad_function=0, name='softmax_gradient')
+    return [backward]
+
+  return mtf.slicewise(
+      tf.nn.softmax, [logits], splittable_dims=logits.shape - experts_dim, grad_function=gradient, name='softmax')
+
+
 def best(scores, experts_dim):
   """The expert with the highest score, the first of equal ones. <float>[O, G, S, E] -> <int32>[O, G, S]"""
-  return mtf.argmax(mtf.stop_gradient(scores), experts_dim)
+  return mtf.slicewise(
+      lambda s: tf.argmax(s, -1, output_type=tf.int32), [scores], output_shape=scores.shape - experts_dim,
+      output_dtype=tf.int32, splittable_dims=scores.shape - experts_dim, grad_function=0, name='best')
 
 
 def without(scores, expert, experts_dim):
@@ -76,10 +91,10 @@ def without(scores, expert, experts_dim):
 
 def best_k(scores, k, experts_dim):
   """The k best experts, best first. <float>[O, G, S, E] -> k times <int32>[O, G, S]"""
-  scores, found = mtf.stop_gradient(scores), []
-  for _ in range(k):
-    found.append(best(scores, experts_dim))
+  scores, found = mtf.stop_gradient(scores), [best(scores, experts_dim)]
+  while len(found) < k:
     scores = without(scores, found[-1], experts_dim)
+    found.append(best(scores, experts_dim))
   return found
 
 
@@ -94,12 +109,16 @@ def normalized(gates):
   return [gate / total for gate in gates]
 
 
-def only_real(expert, real):
-  """-1 in place of the expert of a padding token. <int32>[O, G, S], <float32>[O, G, S] -> <int32>[O, G, S]"""
-  return only_where(expert, mtf.greater(real, 0.0))
+def only_where(wanted, *choice):
+  """-1 in place of a choice where `wanted` is not above zero.
 
-
-def only_where(expert, wanted):
-  """-1 where `wanted` <bool>[O, G, S] is false. <int32>[O, G, S] -> <int32>[O, G, S]"""
-  return mtf.cwise(
-      lambda e, w: tf.where_v2(w, e, -1), [expert, wanted], output_dtype=tf.int32, grad_function=0)
+  Args:
+    wanted: <float32>[O, G, S], such as 1 for real tokens
+    *choice: <int32>[O, G, S], an expert, perhaps also its place
+  Returns:
+    as `choice`; a single one is not in a tuple
+  """
+  kept = [
+      mtf.cwise(lambda w, c: tf.where_v2(w > 0, c, -1), [wanted, c], output_dtype=tf.int32, grad_function=0)
+      for c in choice]
+  return kept[0] if len(kept) == 1 else tuple(kept)

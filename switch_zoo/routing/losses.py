@@ -7,14 +7,13 @@ import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 
 
-def mean_over_real(values, real):
-  """Mean of `values` <float>[O, G, S] over the real tokens of the whole batch. -> <float32>[]"""
-  total = mtf.reduce_sum(mtf.to_float(values) * real)
-  return total / mtf.maximum(mtf.reduce_sum(real), 1.0)
+def mean_over_real(values, share):
+  """Mean over the real tokens of the whole batch. values, share: <float>[O, G, S] -> <float32>[]"""
+  return mtf.einsum([mtf.to_float(values), share], output_shape=[])
 
 
 @gin.configurable(module='routing')
-def switch_balance(count, probabilities, real):
+def switch_balance(count, probabilities, share):
   """E * sum_e f_e * P_e: 1 when every expert gets the same share, E when one gets all.
 
   f_e is the share of a group's tokens whose first choice is e, and is not differentiated; P_e is the mean probability
@@ -23,37 +22,39 @@ def switch_balance(count, probabilities, real):
   Source: arXiv:2101.03961, equations 4 to 6, without alpha.
 
   Args:
-    count: <int32>[O, G, E], tokens that chose each expert first
+    count: <int32>[O, G, E], real tokens that chose each expert first
     probabilities: <float>[O, G, S, E]
-    real: <float32>[O, G, S]
+    share: <float32>[O, G, S], see `Tokens`
   Returns:
     <float32>[]
   """
-  tokens = mtf.reduce_sum(real, output_shape=real.shape.dims[:2])
-  # Shape: [O, G]
-  summed = mtf.einsum([mtf.to_float(probabilities), real], count.shape)
-  # Shape: [O, G, E]. Per group n * sum_e (count_e / n) * (summed_e / n), with n its real tokens, so one n remains.
-  agreement = mtf.reduce_sum(mtf.to_float(count) * summed, output_shape=tokens.shape) / mtf.maximum(tokens, 1.0)
-  experts = probabilities.shape.dims[-1].size
-  return experts * mtf.reduce_sum(agreement) / mtf.maximum(mtf.reduce_sum(tokens), 1.0)
+  # `share` divides by the tokens of the batch: it makes P and the average over groups in one product.
+  f = mtf.slicewise(normalized, [count], output_dtype=tf.float32, splittable_dims=count.shape[:2], grad_function=0)
+  return probabilities.shape.dims[-1].size * mtf.einsum([mtf.to_float(probabilities), f, share], output_shape=[])
+
+
+def normalized(count):
+  """Counts as shares of their sum along the last axis. tf.Tensor <int32>[..., E] -> <float32>[..., E]"""
+  count = tf.to_float(count)
+  return count / tf.maximum(tf.reduce_sum(count, -1, keepdims=True), 1.0)
 
 
 @gin.configurable(module='routing')
-def gshard_balance(count, probabilities, real):
+def gshard_balance(count, probabilities, share):
   """(1/E) * sum_e (c_e / S) * m_e: 1 / E**2 when balanced, so its coefficient is E**2 times that of `switch_balance`.
 
   Source: GShard, arXiv:2006.16668, algorithm 1, line l_aux. Arguments as `switch_balance`. -> <float32>[]
   """
-  return switch_balance(count, probabilities, real) * (1.0 / probabilities.shape.dims[-1].size**2)
+  return switch_balance(count, probabilities, share) * (1.0 / probabilities.shape.dims[-1].size**2)
 
 
-def router_z(logits, real):
+def router_z(logits, share):
   """Mean over the real tokens of logsumexp(logits)**2, which keeps logits small.
 
   Source: ST-MoE, arXiv:2202.08906, equation 5. <float>[O, G, S, E], <float32>[O, G, S] -> <float32>[]
   """
   log_z = mtf.reduce_logsumexp(mtf.to_float(logits), logits.shape.dims[-1])
-  return mean_over_real(mtf.square(log_z), real)
+  return mean_over_real(mtf.square(log_z), share)
 
 
 def squared_variation(per_expert):

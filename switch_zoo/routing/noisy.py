@@ -55,7 +55,7 @@ class NoisyTopK(Router):
     noisy = clean + noise * deviation if setting.train else clean
     experts = gates.best_k(noisy, self._k, setting.experts)
     kept = mtf.add_n([mtf.one_hot(expert, setting.experts) for expert in experts])
-    probabilities = mtf.softmax(noisy + (kept - 1.0) * 1e9, setting.experts)
+    probabilities = gates.probabilities(noisy + (kept - 1.0) * 1e9, setting.experts)
     choices, count = self._stand_in_line(experts, probabilities, tokens, setting)
     return self._record(tokens, setting, clean, noisy, deviation, probabilities, choices, count)
 
@@ -63,7 +63,7 @@ class NoisyTopK(Router):
     length, choices = slots.empty(experts[0], setting.experts), []
     for expert in experts:
       gate = gates.gate_of(probabilities, expert, setting.experts)
-      expert = gates.only_real(expert, tokens.real)
+      expert = gates.only_where(tokens.real, expert)
       place, length = slots.queue(expert, length)
       choices.append(Choice(expert, place, gate))
     return choices, length
@@ -75,7 +75,7 @@ class NoisyTopK(Router):
     if self._coefs['load'] and setting.train:
       computed['load'] = losses.load(clean, noisy, deviation, self._k, tokens.real)
     if self._coefs['router_z']:
-      computed['router_z'] = losses.router_z(clean, tokens.real)
+      computed['router_z'] = losses.router_z(clean, tokens.share)
     decision = TokensChoose(choices, setting.experts, setting.capacity)
-    measured = metrics.summary(decision, count, probabilities, choices[0].gate, tokens.real)
+    measured = metrics.summary(decision, count, probabilities, choices[0].gate, tokens.share)
     return Routing(decision, computed, measured, tokens.x.dtype)

@@ -15,9 +15,11 @@ class Tokens(NamedTuple):
 
   x: <activation>[O, G, S, M]
   real: <float32>[O, G, S], 1 for a token and 0 for padding
+  share: <float32>[O, G, S], 1/n for each of the n real tokens of the whole batch: what a mean is weighed with
   """
   x: mtf.Tensor
   real: mtf.Tensor
+  share: mtf.Tensor
 
 
 class Setting(NamedTuple):
@@ -69,17 +71,17 @@ class TokensChoose(NamedTuple):
     return mtf.add_n([
         rows.take(y, self._row(choice), output_shape) * mtf.cast(choice.gate, y.dtype) for choice in self.choices])
 
-  def kept(self):
-    """1 where a token owns at least one slot. -> <float32>[O, G, S]"""
-    kept = [mtf.cast(mtf.greater_equal(self._row(choice), 0), tf.float32) for choice in self.choices]
-    return functools.reduce(mtf.maximum, kept)
+  def missed(self):
+    """1 where a token owns no slot. -> <float32>[O, G, S]"""
+    return mtf.cwise(
+        lambda *rows_of: tf.to_float(functools.reduce(tf.maximum, rows_of) < 0),
+        [self._row(choice) for choice in self.choices], output_dtype=tf.float32, grad_function=0)
 
   def _mask(self, choice, dtype):
     expert = mtf.one_hot(choice.expert, self.experts, dtype=dtype)
     slot = mtf.one_hot(choice.place, self.capacity, dtype=dtype)
-    shape = expert.shape + self.capacity
-    gated = expert * mtf.cast(choice.gate, dtype)
-    return mtf.einsum([expert, slot], shape), mtf.einsum([gated, slot], shape)
+    dispatch = mtf.einsum([expert, slot], expert.shape + self.capacity)
+    return dispatch, dispatch * mtf.cast(choice.gate, dtype)
 
   def _row(self, choice):
     """The slot's number in its group, e * C + c, or -1. -> <int32>[O, G, S]"""
@@ -115,10 +117,10 @@ class ExpertsChoose(NamedTuple):
     """Slots back into rows, scaled by the gates. <activation>[..., M] -> <activation>[O, G, S, M]"""
     return rows.place(y * mtf.cast(self.gate, y.dtype), self.token, output_shape)
 
-  def kept(self):
-    """1 where a token owns at least one slot. -> <float32>[O, G, S]"""
-    taken = mtf.one_hot(self.token, self.group, dtype=tf.float32)
-    return mtf.reduce_max(taken, output_shape=self.token.shape.dims[:2] + [self.group])
+  def missed(self):
+    """1 where a token owns no slot. -> <float32>[O, G, S]"""
+    taken = mtf.reduce_max(mtf.one_hot(self.token, self.group), output_shape=self.token.shape.dims[:2] + [self.group])
+    return 1.0 - taken
 
 
 @dataclasses.dataclass(frozen=True)

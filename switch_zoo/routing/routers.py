@@ -54,10 +54,10 @@ class TokenChoiceRouter(Router):
     decision = TokensChoose(choices, setting.experts, setting.capacity)
     computed = dict(more_losses)
     if self._balance_loss_coef:
-      computed['balance'] = self._balance_loss(first_count, probabilities, tokens.real)
+      computed['balance'] = self._balance_loss(first_count, probabilities, tokens.share)
     if self._z_loss_coef:
-      computed['router_z'] = losses.router_z(logits, tokens.real)
-    measured = metrics.summary(decision, count, probabilities, choices[0].gate, tokens.real)
+      computed['router_z'] = losses.router_z(logits, tokens.share)
+    measured = metrics.summary(decision, count, probabilities, choices[0].gate, tokens.share)
     return Routing(decision, computed, measured, tokens.x.dtype)
 
 
@@ -98,10 +98,10 @@ class Top1(TokenChoiceRouter):
     # The router computes in float32, whatever the activations are: arXiv:2101.03961, section 2.4.
     x = policy.of_input(mtf.cast(tokens.x, setting.dtype), self._strength)
     logits = gates.logits(x, setting, self.kernel_name)
-    probabilities = mtf.softmax(logits, setting.experts)
+    probabilities = gates.probabilities(logits, setting.experts)
     expert = gates.best(policy.of_logits(logits, self._strength), setting.experts)
     gate = gates.gate_of(probabilities, expert, setting.experts)
-    expert = gates.only_real(expert, tokens.real)
+    expert = gates.only_where(tokens.real, expert)
     priority = gate if self._batch_prioritized else None
     place, count = slots.queue(expert, slots.empty(expert, setting.experts), priority)
     return self._record(tokens, setting, logits, probabilities, [Choice(expert, place, gate)], count, count)
@@ -199,7 +199,7 @@ class TopN(TokenChoiceRouter):
 
   def route(self, tokens, setting):
     logits = gates.logits(mtf.cast(tokens.x, setting.dtype), setting, self.kernel_name)
-    probabilities = mtf.softmax(logits, setting.experts)
+    probabilities = gates.probabilities(logits, setting.experts)
     experts = gates.best_k(probabilities, self._n, setting.experts)
     weights = [gates.gate_of(probabilities, expert, setting.experts) for expert in experts]
     if self._n > 1:
@@ -216,10 +216,10 @@ class TopN(TokenChoiceRouter):
     length = slots.empty(experts[0], setting.experts)
     choices, counts = [], []
     for rank, (expert, gate) in enumerate(zip(experts, weights, strict=True)):
-      expert = gates.only_real(expert, tokens.real)
+      expert = gates.only_where(tokens.real, expert)
       place, length = slots.queue(expert, length)
       if rank > 0:
-        expert = gates.only_where(expert, used(mtf.stop_gradient(gate), self._second_threshold))
+        expert = gates.only_where(mtf.to_float(used(gate, self._second_threshold)), expert)
       choices.append(Choice(expert, place, gate))
       counts.append(length)
     return choices, counts
@@ -228,7 +228,7 @@ class TopN(TokenChoiceRouter):
     """The balance loss of second choices: their share, times the probabilities without the first choice."""
     rest = probabilities * (1.0 - mtf.one_hot(first, setting.experts, dtype=probabilities.dtype))
     rest /= mtf.reduce_sum(rest, reduced_dim=setting.experts) + 1e-9
-    return self._balance_loss(counts[1] - counts[0], rest, tokens.real)
+    return self._balance_loss(counts[1] - counts[0], rest, tokens.share)
 
 
 @gin.configurable(module='routing')
@@ -279,18 +279,19 @@ class NoTokenLeftBehind(TokenChoiceRouter):
   def route(self, tokens, setting):
     x = mtf.cast(tokens.x, setting.dtype)
     logits = gates.logits(gates.jitter(x, self._jitter) if setting.train else x, setting, self.kernel_name)
-    probabilities = mtf.softmax(logits, setting.experts)
+    probabilities = gates.probabilities(logits, setting.experts)
     tries = min(self._most_tries, setting.experts.size)
     left, length, first_count = tokens.real, slots.empty(tokens.real, setting.experts), None
     found, place = [], []
     for expert in gates.best_k(probabilities, tries, setting.experts):
-      expert = gates.only_real(expert, left)
+      expert = gates.only_where(left, expert)
       where, length = slots.queue(expert, length)
       first_count = length if first_count is None else first_count
-      fits = mtf.logical_and(mtf.greater_equal(expert, 0), mtf.less(where, setting.capacity.size))
-      found.append(gates.only_where(expert, fits))
-      place.append(gates.only_where(where, fits))
-      left *= 1.0 - mtf.to_float(fits)
+      fits = left * mtf.to_float(mtf.less(where, setting.capacity.size))
+      kept_expert, kept_place = gates.only_where(fits, expert, where)
+      found.append(kept_expert)
+      place.append(kept_place)
+      left -= fits
     # One of a token's tries has an expert and a place, the others have -1.
     expert, place = functools.reduce(mtf.maximum, found), functools.reduce(mtf.maximum, place)
     gate = gates.gate_of(probabilities, expert, setting.experts)
