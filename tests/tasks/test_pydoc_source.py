@@ -63,8 +63,8 @@ def test_topics_are_those_of_help():
   topics = pydoc_source.topics()
   assert list(topics) == sorted(topics)
   assert pydoc_source.paragraphs(topics['pass'])[2] == (
-      '"pass" is a null operation — when it is executed, nothing happens. It is useful as a placeholder when a statement '
-      'is required syntactically, but no code needs to be executed, for example:'
+      '"pass" is a null operation — when it is executed, nothing happens. It is useful as a placeholder when a '
+      'statement is required syntactically, but no code needs to be executed, for example:'
   )
 
 

@@ -46,7 +46,7 @@ def test_training_twice_gives_the_same_bytes(file, tmp_path):
 def test_the_file_is_asked_for_at_first_use(monkeypatch):
   monkeypatch.delenv(vocabularies.DEMO_VARIABLE, raising=False)
   vocabulary = vocabularies.LazyVocabulary(vocabularies.demo_vocabulary_file)
-  with pytest.raises(UserError, match=f'{vocabularies.DEMO_VARIABLE} is not set. `switch_zoo demo --out DIR` trains one'):
+  with pytest.raises(UserError, match='SWITCH_ZOO_DEMO_VOCAB is not set. `switch_zoo demo --out DIR` trains one'):
     _ = vocabulary.vocab_size
 
 
