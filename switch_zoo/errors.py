@@ -10,6 +10,12 @@ class UserError(Exception):
   """
 
 
+def paragraph(error: Exception) -> str:
+  """What an exception says, on one line and without the calls gin appends to the message."""
+  said = str(error).split('\n  In call to configurable')[0]
+  return ' '.join(said.split())
+
+
 def did_you_mean(name: str, valid: Iterable[str], most: int = 3) -> str:
   """The closest valid names as a sentence, or '' when nothing is close.
 

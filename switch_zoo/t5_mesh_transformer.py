@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from switch_zoo import gin_files, tf_compat
-from switch_zoo.errors import UserError
+from switch_zoo.errors import UserError, paragraph
 from switch_zoo.launcher import failures, flags
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     _run(values)
     return 0
   except UserError as error:
-    return _fail(str(error), 2)
+    return _fail(paragraph(error), 2)
   except KeyboardInterrupt:
     return _fail('interrupted; the checkpoints so far are kept, the same command goes on from the last.', 130)
   except Exception as error:  # noqa: BLE001 - the last resort of a command line

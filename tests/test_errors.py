@@ -1,6 +1,6 @@
 import pytest
 
-from switch_zoo.errors import did_you_mean
+from switch_zoo.errors import UserError, did_you_mean, paragraph
 
 NAMES = ['switch_base_8', 'switch_base_16', 't5_base', 'train_steps']
 
@@ -28,3 +28,8 @@ def test_equally_close_names_are_all_offered():
 
 def test_nothing_to_choose_from():
   assert did_you_mean('name', []) == ''
+
+
+def test_a_paragraph_is_one_line_without_gins_calls():
+  error = UserError("no  such\nthing.\n  In call to configurable 'run' (<function run>)")
+  assert paragraph(error) == 'no such thing.'

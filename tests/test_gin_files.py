@@ -111,7 +111,7 @@ def test_a_parameter_that_is_not_gin(read):
 
 def test_every_file_of_ours_is_read():
   folder = gin_files.configs_folder()
-  names = [name for name in gin_files.available([folder])]
+  names = gin_files.available([folder])
   assert len(names) > 10
   for name in names:
     gin_files.read([name])

@@ -2,6 +2,7 @@
 import re
 
 from switch_zoo import tf_compat
+from switch_zoo.errors import paragraph
 
 # How Mesh-TensorFlow and gin begin what is, in the end, a wrong setting.
 _SETTINGS = (
@@ -12,7 +13,7 @@ _SETTINGS = (
 
 def explain(error: Exception) -> tuple[str, int]:
   """One paragraph, and the exit code: 2 where a setting is wrong, else 1."""
-  text = ' '.join(str(error).split())
+  text = paragraph(error)
   if any(pattern.search(text) for pattern in _SETTINGS):
     return text, 2
   if 'ResourceExhausted' in type(error).__name__:

@@ -103,7 +103,7 @@ def init_checkpoint_present(path: str | None) -> None:
   """
   if path is None:
     return
-  if not (tf.train.checkpoint_exists(path) or (tf.io.gfile.isdir(path) and tf.train.latest_checkpoint(path))):
+  if not (tf.io.gfile.exists(f'{path}.index') or (tf.io.gfile.isdir(path) and tf.train.latest_checkpoint(path))):
     raise UserError(
         f'INIT_CHECKPOINT = "{path}" is no checkpoint: neither a folder that holds one nor a path such as '
         'DIR/model.ckpt-1000. Use None to start from random weights.'

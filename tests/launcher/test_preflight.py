@@ -1,0 +1,115 @@
+import os
+
+import gin
+import pytest
+import seqio
+import tensorflow.compat.v1 as tf
+
+from switch_zoo.errors import UserError
+from switch_zoo.launcher import checkpoint_check, preflight
+
+
+@pytest.fixture
+def task():
+  """A task whose vocabulary has 200 entries."""
+  feature = seqio.Feature(seqio.PassThroughVocabulary(size=200), add_eos=False)
+  name = 'preflight_task'
+  empty = lambda split, shuffle_files, seed=None: tf.data.Dataset.range(0)
+  seqio.TaskRegistry.add(
+      name,
+      source=seqio.FunctionDataSource(empty, splits=['train']),
+      preprocessors=[],
+      output_features={'inputs': feature, 'targets': feature},
+      metric_fns=[],
+  )
+  yield name
+  seqio.TaskRegistry.remove(name)
+
+
+def test_an_unknown_task_names_the_closest(task):
+  with pytest.raises(UserError, match='no task or mixture "preflight_tsk". Did you mean preflight_task?'):
+    preflight.mixture_or_task('preflight_tsk')
+
+
+def test_a_vocabulary_of_200_is_padded_to_256(task):
+  gin.parse_config('vocab_size = 256')
+  preflight.vocabulary_fits(task)
+
+
+def test_a_vocabulary_of_another_size(task):
+  gin.parse_config('vocab_size = 32128')
+  with pytest.raises(UserError, match=r'200 entries, 256 when padded.*vocab_size = 32,128.*"vocab_size = 256"'):
+    preflight.vocabulary_fits(task)
+
+
+def test_a_parameter_is_read_through_macros():
+  gin.parse_config('N = 3\nM = %N')
+  assert preflight.parameter('%M') == 3
+  assert preflight.parameter('%nope', 'default') == 'default'
+
+
+def test_a_folder_that_does_not_exist_is_not_made(tmp_path):
+  preflight.model_dir_can_be_written(str(tmp_path / 'a' / 'b'))
+  assert os.listdir(tmp_path) == []
+
+
+def test_a_model_dir_that_is_a_file(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(UserError, match='is a file. Give a folder'):
+    preflight.model_dir_can_be_written(str(tmp_path / 'file'))
+
+
+def test_a_model_dir_below_a_file(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(UserError, match='cannot be written'):
+    preflight.model_dir_can_be_written(str(tmp_path / 'file' / 'below'))
+
+
+def test_a_model_dir_nobody_may_write():
+  with pytest.raises(UserError, match='/proc does not allow it'):
+    preflight.model_dir_can_be_written('/proc/model')
+
+
+def test_a_bucket_is_left_to_tensorflow():
+  preflight.model_dir_can_be_written('gs://bucket/model')
+
+
+def test_a_folder_without_checkpoint(tmp_path):
+  with pytest.raises(UserError, match='holds no checkpoint'):
+    preflight.checkpoint_present(str(tmp_path))
+  with pytest.raises(UserError, match='holds no checkpoint'):
+    preflight.checkpoint_present(str(tmp_path / 'nope'))
+
+
+def test_init_checkpoint(tmp_path):
+  preflight.init_checkpoint_present(None)
+  with pytest.raises(UserError, match='is no checkpoint.*Use None'):
+    preflight.init_checkpoint_present(str(tmp_path))
+
+
+def test_files_to_read_and_write(tmp_path):
+  preflight.input_file_present(None, 'INPUT_FILE')
+  with pytest.raises(UserError, match='INPUT_FILE = .* there is no such file'):
+    preflight.input_file_present(str(tmp_path / 'in.txt'), 'INPUT_FILE')
+  preflight.output_file_possible('out.txt', 'OUTPUT_FILE')
+  with pytest.raises(UserError, match='OUTPUT_FILE = .* there is no folder'):
+    preflight.output_file_possible(str(tmp_path / 'no' / 'out.txt'), 'OUTPUT_FILE')
+
+
+@pytest.mark.parametrize(
+    ('stored', 'expected'),
+    [
+        ({'a': [2, 3], 'b': [4]}, None),
+        ({'a': [2, 3], 'b': [4], 'a_slot_vr': [2], 'global_step': []}, None),
+        ({'a': [2, 5], 'b': [4]}, 'a is [2, 5] there and [2, 3] in this model'),
+        ({'a': [2, 3]}, 'b is not there'),
+        ({}, 'a is not there; b is not there'),
+    ],
+    ids=['same', 'slots besides', 'another shape', 'missing', 'empty'],
+)
+def test_difference(stored, expected):
+  assert checkpoint_check.difference({'a': [2, 3], 'b': [4]}, stored) == expected
+
+
+def test_difference_tells_two_and_counts_the_rest():
+  assert checkpoint_check.difference(dict.fromkeys('abcd', [1]), {}) == 'a is not there; b is not there, and 2 more'

@@ -1,0 +1,101 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from switch_zoo.launcher import progress
+
+
+def record(**changes):
+  values = {
+      'step': 20,
+      'last_step': 1000,
+      'loss': 6.36,
+      'cross_entropy': 6.32,
+      'balance_loss': 0.04,
+      'tokens_per_second': 8210.4,
+      'seconds_left': 65.0,
+      'exported': {},
+  }
+  return progress.Record(**{**values, **changes})
+
+
+def test_a_line():
+  assert progress.line(record()) == (
+      'step 20/1,000  loss 6.3600  cross-entropy 6.3200  balance 0.0400  8,210 tokens/s  01:05 left'
+  )
+
+
+def test_a_line_of_what_is_known():
+  text = progress.line(record(cross_entropy=None, balance_loss=None, tokens_per_second=None, seconds_left=None))
+  assert text == 'step 20/1,000  loss 6.3600'
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'text'),
+    [(0, '00:00'), (65, '01:05'), (3600, '1:00:00'), (7265, '2:01:05'), (3 * 86400 + 7265, '3d 02:01:05')],
+)
+def test_duration(seconds, text):
+  assert progress.duration(seconds) == text
+
+
+def test_lines_say_where_a_resumed_run_begins():
+  out = io.StringIO()
+  progress.Lines(out).start(30, 60)
+  assert out.getvalue() == 'Going on after step 30 of 60.\n'
+
+
+class Collected:
+  """A reporter that keeps what it is told."""
+
+  def __init__(self):
+    self.records, self.calls = [], []
+
+  def start(self, first_step, last_step):
+    self.calls.append(('start', first_step, last_step))
+
+  def step(self, record):
+    self.records.append(record)
+
+  def finish(self):
+    self.calls.append(('finish',))
+
+
+def train(steps, exported=True, every=10):
+  """Runs a graph whose loss is the step's number with the hook; returns what was reported."""
+  reporter = Collected()
+  progress.watch(reporter, steps)
+  step = tf.train.get_or_create_global_step()
+  train_op = tf.assign_add(step, 1)
+  loss = tf.cast(train_op, tf.float32)
+  values = {'loss/cross_entropy': loss - 0.5, 'loss/logits_z': tf.constant(0.1), 'tokens': tf.constant(64.0)}
+  hook = progress.Hook(loss, values if exported else {})
+  hook._settings.every = every
+  with tf.train.MonitoredSession(hooks=[hook]) as session:
+    for _ in range(steps):
+      session.run(train_op)
+  return reporter
+
+
+def test_the_first_every_tenth_and_the_last_step_are_reported():
+  reporter = train(23)
+  assert [r.step for r in reporter.records] == [1, 10, 20, 23]
+  assert reporter.calls == [('start', 0, 23), ('finish',)]
+
+
+def test_the_balance_loss_is_what_is_left_of_the_loss():
+  last = train(10).records[-1]
+  # The loss is 10; cross-entropy 9.5; z-loss of the logits 0.1.
+  np.testing.assert_allclose([last.loss, last.cross_entropy, last.balance_loss], [10.0, 9.5, 0.4], rtol=1e-5)
+
+
+def test_a_model_that_exports_nothing_has_a_loss_only():
+  last = train(10, exported=False).records[-1]
+  assert last.loss == 10.0 and last.cross_entropy is None and last.tokens_per_second is None
+
+
+def test_speed_is_not_told_from_the_first_step():
+  records = train(20).records
+  assert records[0].seconds_left is None
+  assert records[-1].tokens_per_second > 0 and records[-1].seconds_left == 0
