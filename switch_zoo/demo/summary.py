@@ -1,0 +1,73 @@
+"""What the demo found, at its end: every figure is one that a phase measured and kept in the folder."""
+from collections.abc import Set
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from switch_zoo.demo import expert_load
+from switch_zoo.demo.folder import Folder
+
+_MEASURING = ('pretrain', 'finetune', 'finetune_random', 'evaluate', 'ask')
+
+
+def show(console: Console, folder: Folder, measured_now: Set[str]) -> None:
+  """Prints the results of a finished folder.
+
+  Args:
+    console: where to
+    folder: every phase of it is done
+    measured_now: the phases done by this process; figures of the others are called earlier ones
+  """
+  evaluation, answer = folder.result('evaluate'), folder.result('ask')
+  console.print()
+  console.print(_load_table(folder))
+  console.print(accuracy_table(evaluation, folder))
+  console.print(_request(answer))
+  earlier = [name for name in _MEASURING if name not in measured_now]
+  if earlier:
+    console.print(f'Measured by an earlier run in {folder.path}: {", ".join(earlier)}.', soft_wrap=True, markup=False)
+  console.print(f'Everything is in {folder.path}: {", ".join(contents(folder))}.', soft_wrap=True, markup=False)
+
+
+def accuracy_table(evaluation: dict[str, Any], folder: Folder) -> Table:
+  """The three accuracies, in percent of the held-out paragraphs."""
+  title = f'Accuracy on {evaluation["examples"]} held-out paragraphs, {evaluation["sections"]} sections'
+  table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+  table.add_column()
+  table.add_column(justify='right')
+  table.add_row(f'always "{evaluation["majority_section"]}", the most frequent', f'{evaluation["majority"]:.1f}%')
+  table.add_row('fine-tuned, without pre-training', f'{evaluation["from_random"]:.1f}%')
+  table.add_row('fine-tuned, with pre-training', f'{evaluation["pretrained"]:.1f}%', style='bold')
+  return table
+
+
+def contents(folder: Folder) -> list[str]:
+  """What a finished folder holds, by name."""
+  exported = f'{folder.export.name}/{folder.result("export")["folder"]}'
+  return [
+      f'{folder.vocabulary.name} (sentencepiece)',
+      f'{folder.pretrained.name}, {folder.finetuned.name} and {folder.from_random.name} (checkpoints)',
+      f'{exported} (SavedModel)',
+      f'{folder.picture.name} (picture)',
+      'results (figures)',
+  ]
+
+
+def _load_table(folder):
+  load = folder.result('expert_load')['fine-tuning']
+  experts = len(next(iter(load.values())))
+  title = f'Share of the tokens each expert was given while fine-tuning (an equal share is {1 / experts:.1%})'
+  return Group(title, expert_load.table(load))
+
+
+def _request(answer):
+  title = 'A held-out paragraph, asked of the SavedModel in a fresh process'
+  table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+  table.add_column(style='dim')
+  table.add_column(overflow='fold')
+  for name, text in (('request', answer['request']), ('answer', answer['answer']), ('its section', answer['section'])):
+    table.add_row(name, Text(text))
+  return table
