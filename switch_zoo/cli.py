@@ -6,8 +6,8 @@ import typer
 from rich.console import Console
 
 from switch_zoo import tf_compat
-from switch_zoo.commands import describe, models
-from switch_zoo.errors import UserError
+from switch_zoo.commands import demo, describe, models
+from switch_zoo.errors import UserError, paragraph
 
 app = typer.Typer(
     name='switch_zoo',
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command('models')(models.command)
 app.command('describe')(describe.command)
+app.command('demo')(demo.command)
 
 
 @app.callback()
@@ -41,7 +42,7 @@ def run() -> int:
   try:
     return app(standalone_mode=False) or 0
   except UserError as error:
-    return _fail(error, 2)
+    return _fail(paragraph(error), 2)
   except typer.Abort:
     return 130
   except KeyboardInterrupt:
@@ -58,12 +59,11 @@ def _fail(error, code):
 
 
 def _command_line_mistake(error):
-  import click
-
-  if isinstance(error, click.exceptions.Exit):
-    return error.exit_code
-  if isinstance(error, click.ClickException):
+  # By their attributes: some releases of typer carry a click of their own, whose classes are not click's.
+  if hasattr(error, 'format_message'):
     return _fail(error.format_message(), 2)
+  if hasattr(error, 'exit_code'):
+    return error.exit_code
   if tf_compat.debugging():
     raise error
   return _fail(f'{type(error).__name__}: {error} (switch_zoo --debug shows where.)', 1)
