@@ -197,21 +197,23 @@ def load_configs(files: Iterable[str], parameters: Iterable[str] = ()) -> ModelC
   """Like `load_config` for a model file with others laid over it; name, title and source are the first one's."""
   from switch_zoo import config_reader
 
-  files = list(files)
+  model, *others = files
+  files = [model_file(model), *others]
   return ModelConfig(**config_reader.read(files, parameters))
 
 
 def model_file(model: str) -> str:
-  """The gin file of a model: a name of `list_models`, or a path, which is given back.
+  """The gin file of a model: a name of `list_models`, a file below our gin folder, or any path, which is given back.
 
   Raises:
     UserError: there is neither
   """
   if os.path.isfile(model):
     return model
-  path = gin_files.configs_folder() / 'models' / f'{model}.gin'
-  if path.is_file():
-    return str(path)
+  for name in (model, f'models/{model}.gin'):
+    path = gin_files.configs_folder() / name
+    if path.is_file():
+      return str(path)
   known = list_models()
   hint = did_you_mean(model, known) or f' The models are: {", ".join(known)}.'
   raise UserError(f'There is no model and no gin file "{model}".{hint}')

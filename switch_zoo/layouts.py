@@ -88,7 +88,7 @@ def load_layout(name: str, parameters: tuple[str, ...] = ()) -> Layout:
   return parse(
       bound.value('utils.run.mesh_shape'),
       bound.value('utils.run.layout_rules'),
-      bound.value('utils.run.outer_batch_size', 1),
+      bound.value('utils.tpu_estimator_model_fn.outer_batch_size', 1),
       bound.bindings['utils.run.layout_rules'].place,
   )
 

@@ -80,7 +80,7 @@ def build_training(
     batch: Batch,
     values: dict[str, tf.Tensor] | None = None,
     outer_batch_size: int = 1,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = 1e-3,
 ) -> TrainingGraph:
   """The graph of one training step of a model in the default TensorFlow graph, not lowered.
 
@@ -89,7 +89,7 @@ def build_training(
     batch: its size is a multiple of outer_batch_size
     values: <int32>[batch size, length] for 'inputs' and 'targets'; placeholders by default
     outer_batch_size: replicas of the experts, as `utils.run.outer_batch_size`
-    learning_rate: of gin's optimizer
+    learning_rate: of gin's optimizer; None: no optimizer
   """
   graph = mtf.Graph()
   mesh = mtf.Mesh(graph, 'mesh')
@@ -103,8 +103,10 @@ def build_training(
     )
     variables = graph.trainable_variables
     gradients = mtf.gradients([loss], [variable.outputs[0] for variable in variables])
-    optimizer = run_setting('optimizer', None).scoped_configurable_fn(learning_rate=learning_rate)
-    updates = optimizer.apply_grads(gradients, variables)
+    updates = []
+    if learning_rate is not None:
+      optimizer = run_setting('optimizer', None).scoped_configurable_fn(learning_rate=learning_rate)
+      updates = optimizer.apply_grads(gradients, variables)
   return TrainingGraph(graph, mesh, features, loss, gradients, updates)
 
 
