@@ -10,6 +10,7 @@ from mesh_tensorflow import placement_mesh_impl
 from mesh_tensorflow.transformer import transformer
 
 from switch_zoo import observe
+from switch_zoo.routing import record
 
 TRAIN, EVAL = tf.estimator.ModeKeys.TRAIN, tf.estimator.ModeKeys.EVAL
 
@@ -60,8 +61,8 @@ class Case(NamedTuple):
   autoregressive: bool = False
 
 
-def run(layer, case: Case, scope=None) -> Result:
-  """Builds, differentiates, lowers and runs `layer` (or the first of its outputs), in a graph of its own."""
+def run(layer, case: Case, scope=None, save=None, restore=None) -> Result:
+  """Builds, differentiates, lowers and runs `layer` in a graph of its own; save, restore: paths of checkpoints."""
   with tf.Graph().as_default():
     tf.set_random_seed(case.seed)
     random.seed(case.seed)  # Mesh-TensorFlow draws the seeds of its own random operations there
@@ -76,7 +77,7 @@ def run(layer, case: Case, scope=None) -> Result:
     variables = [v.outputs[0] for v in graph.trainable_variables]
     gradients = mtf.gradients([objective], [*variables, x])
     gradients = [mtf.zeros_like(t) if g is None else g for t, g in zip([*variables, x], gradients, strict=True)]
-    return _fetch(graph, mesh, case, y, loss, dict(zip([*_names(graph), 'x'], gradients, strict=True)))
+    return _fetch(graph, mesh, case, y, loss, dict(zip([*_names(graph), 'x'], gradients, strict=True)), save, restore)
 
 
 def variable_shapes(layer, case: Case) -> dict[str, tuple]:
@@ -114,7 +115,7 @@ def _inputs(mesh, case):
   return x, context
 
 
-def _fetch(graph, mesh, case, y, loss, gradients):
+def _fetch(graph, mesh, case, y, loss, gradients, save, restore):
   names = {v.name: v for v in graph.trainable_variables}
   lowering = mtf.Lowering(graph, {mesh: case.mesh.implementation()}, autostack=False)
   fetches = {
@@ -129,5 +130,56 @@ def _fetch(graph, mesh, case, y, loss, gradients):
       value = (case.weights or {}).get(full_name.split('/', 3)[-1])
       if value is not None:
         variable.get_master().load(value, session)
+    masters = [v.get_master() for v in graph.trainable_variables]
+    if restore:
+      tf.train.Saver(masters).restore(session, restore)
+    if save:
+      tf.train.Saver(masters).save(session, save)
     session.run(lowering.copy_masters_to_slices())
     return Result(**session.run(fetches))
+
+
+class Routed(NamedTuple):
+  """A routing record as arrays: masks [G, S, E, C], losses and metrics by name."""
+  dispatch: np.ndarray
+  combine: np.ndarray
+  losses: dict[str, float]
+  metrics: dict[str, np.ndarray]
+
+
+def route(router, x, kernels, capacity, real=None, train=True, seed=0) -> Routed:
+  """Runs a router alone. x: [G, S, M]; kernels: name -> [M, E]; real: [G, S]."""
+  real = np.ones(x.shape[:2]) if real is None else np.asarray(real, np.float64)
+  num_experts = next(iter(kernels.values())).shape[-1]
+  with tf.Graph().as_default():
+    random.seed(seed)
+    tf.set_random_seed(seed)
+    graph = mtf.Graph()
+    mesh = mtf.Mesh(graph, 'mesh')
+    dims = [mtf.Dimension(n, s) for n, s in zip(['outer_batch', 'batch', 'group', 'd_model'], (1, *x.shape),
+                                                strict=True)]
+
+    def imported(value, shape):
+      return mtf.import_tf_tensor(mesh, tf.constant(value.reshape([d.size for d in shape]), tf.float32), shape)
+
+    tokens = record.Tokens(
+        imported(x, dims), imported(real, dims[:-1]), imported(real / max(real.sum(), 1), dims[:-1]))
+    setting = record.Setting(
+        mtf.Dimension('expert_unsplit', num_experts), mtf.Dimension('expert_capacity', capacity), train, tf.float32,
+        mtf.VariableDType(), mtf.layers.VarianceScalingInitializer())
+    routing = router.route(tokens, setting)
+    masks = [_in_order(m, [*dims[:-1], setting.experts, setting.capacity]) for m in (routing.dispatch, routing.combine)]
+    lowering = mtf.Lowering(graph, {mesh: Mesh().implementation()}, autostack=False)
+    fetches = Routed(*(lowering.export_to_tf_tensor(m)[0] for m in masks),
+                     {n: lowering.export_to_tf_tensor(t) for n, t in routing.losses.items()},
+                     {n: lowering.export_to_tf_tensor(t) for n, t in routing.metrics.items()})
+    with tf.Session() as session:
+      session.run(tf.global_variables_initializer())
+      for variable in graph.trainable_variables:
+        variable.get_master().load(kernels[variable.name.split('/')[0]], session)
+      session.run(lowering.copy_masters_to_slices())
+      return session.run(fetches)
+
+
+def _in_order(x, dims):
+  return mtf.transpose(x, mtf.Shape(dims))
