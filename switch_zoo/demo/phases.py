@@ -23,6 +23,11 @@ MODEL = 'models/tiny_switch_8.gin'
 LAYOUT = 'layouts/cpu.gin'
 _LAST_RECORDS = 5  # a reported loss is the mean of so many records: a single batch says little
 _LONGEST_REQUEST = 300  # characters
+# Mesh-TensorFlow's schedule is multiplier / sqrt(max(step, warmup_steps)) times the linear decay. A warm-up longer than
+# any training here leaves the decay alone.
+_WARMUP = 1_000_000
+# runs/finetune.gin has the paper's 0.4, meant for experts of millions of parameters; these have 16 thousand.
+_DROPOUT = 'expert_dropout_rate = 0.1'
 
 
 class Demo(NamedTuple):
@@ -62,13 +67,14 @@ def pretrain(demo: Demo) -> dict[str, Any]:
 def finetune(demo: Demo) -> dict[str, Any]:
   """Paragraph to section, from the pre-trained weights."""
   init = f'INIT_CHECKPOINT = {str(demo.folder.pretrained)!r}'
-  return _train(demo, 'finetune', demo.folder.finetuned, tasks.TOPICS_TASK, demo.budget.finetune, init)
+  return _train(demo, 'finetune', demo.folder.finetuned, tasks.TOPICS_TASK, demo.budget.finetune, init, _DROPOUT)
 
 
 def finetune_from_random(demo: Demo) -> dict[str, Any]:
   """The same fine-tuning from random weights."""
   init = 'INIT_CHECKPOINT = None'
-  return _train(demo, 'finetune_random', demo.folder.from_random, tasks.TOPICS_TASK, demo.budget.finetune, init)
+  spend = demo.budget.finetune
+  return _train(demo, 'finetune_random', demo.folder.from_random, tasks.TOPICS_TASK, spend, init, _DROPOUT)
 
 
 def evaluate(demo: Demo) -> dict[str, Any]:
@@ -177,7 +183,12 @@ def _training(demo, task, spend):
       f'INPUTS_LENGTH = {spend.inputs_length}',
       f'TARGETS_LENGTH = {spend.targets_length}',
       f'SAVE_STEPS = {spend.save_steps}',
-      f'utils.run.learning_rate_schedule = {spend.learning_rate}',
+      'utils.run.learning_rate_schedule = @learning_rate_schedules.learning_rate_schedule_noam',
+      f'learning_rate_schedule_noam.warmup_steps = {_WARMUP}',
+      f'learning_rate_schedule_noam.multiplier = {spend.learning_rate * _WARMUP**0.5}',
+      'learning_rate_schedule_noam.linear_decay_fraction = 1.0',
+      # Momentum: batches this small are noisy.
+      'optimize.AdafactorOptimizer.beta1 = 0.9',
       # A resumed training goes on with the batches it has not seen.
       'utils.run.skip_seen_data = True',
       'progress.every = 5',

@@ -12,7 +12,7 @@ from switch_zoo.demo.budget import Budget, Training
 from switch_zoo.demo.folder import Folder
 
 TINY = Budget(
-    num_pieces=1948,
+    num_pieces=924,
     pretrain=Training(steps=12, batch_size=4, inputs_length=32, targets_length=8, learning_rate=0.01, save_steps=4),
     finetune=Training(steps=4, batch_size=2, inputs_length=64, targets_length=4, learning_rate=0.003, save_steps=2),
 )

@@ -24,7 +24,7 @@ def mixture(name):
 def vocabulary(tmp_path_factory):
   """A vocabulary trained on a part of the demo's text."""
   path = tmp_path_factory.mktemp('vocabulary') / 'vocabulary.model'
-  vocabularies.train(list(pydoc_topics.documents())[:400], path, num_pieces=1948)
+  vocabularies.train(list(pydoc_topics.documents())[:400], path, num_pieces=924)
   return path
 
 
@@ -128,7 +128,7 @@ def test_model_api_without_mode(mistake):
 def save_dense_checkpoint(folder):
   """A checkpoint with two variables no Switch model has in this shape."""
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-    for name, shape in (('shared/embedding', [2048, 64]), ('global_step', [])):
+    for name, shape in (('shared/embedding', [1024, 32]), ('global_step', [])):
       tf.compat.v1.get_variable(name, shape, use_resource=False)
     session.run(tf.compat.v1.global_variables_initializer())
     tf.compat.v1.train.Saver().save(session, str(folder / 'model.ckpt'), global_step=7)
@@ -139,7 +139,7 @@ def test_checkpoint_of_another_model(mistake, tmp_path):
   folder.mkdir()
   save_dense_checkpoint(folder)
   text = mistake(*PRETRAIN, *SIZES, mixture('zoo_demo_span'), model_dir=folder)
-  assert 'shared/embedding is [2048, 64] there and [2048, 128] in this model' in text
+  assert 'shared/embedding is [1024, 32] there and [1024, 64] in this model' in text
 
 
 # Runs every mode in one fresh process; what each printed and its exit code are kept apart.
