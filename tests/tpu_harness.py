@@ -58,5 +58,6 @@ def lower(model, layout: Layout, batch: mesh_graph.Batch, learning_rate=1e-3) ->
 
   with tf.Graph().as_default() as graph:
     tf.train.get_or_create_global_step()
-    tpu.replicate(program, [[]] * cores, device_assignment=assignment)
+    with mesh_graph.without_collector():
+      tpu.replicate(program, [[]] * cores, device_assignment=assignment)
     return Lowered(collections.Counter(operation.type for operation in graph.get_operations()), sum(held))
