@@ -52,7 +52,7 @@ def picture(loads: Mapping[str, Load], file: pathlib.Path) -> None:
   for panel, layer in zip(panels, layers, strict=True):
     _draw(panel, layer_title(layer), {training: load[layer] for training, load in loads.items()})
   panels[0].set_ylabel('share of the tokens')
-  panels[0].legend(frameon=False)
+  figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=3, frameon=False)
   FigureCanvasAgg(figure).print_png(str(file))
 
 

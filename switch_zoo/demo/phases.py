@@ -183,6 +183,7 @@ def _training(demo, task, spend):
       f'INPUTS_LENGTH = {spend.inputs_length}',
       f'TARGETS_LENGTH = {spend.targets_length}',
       f'SAVE_STEPS = {spend.save_steps}',
+      'utils.run.keep_checkpoint_max = 2',
       'utils.run.learning_rate_schedule = @learning_rate_schedules.learning_rate_schedule_noam',
       f'learning_rate_schedule_noam.warmup_steps = {_WARMUP}',
       f'learning_rate_schedule_noam.multiplier = {spend.learning_rate * _WARMUP**0.5}',

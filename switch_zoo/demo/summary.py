@@ -21,27 +21,30 @@ def show(console: Console, folder: Folder, measured_now: Set[str]) -> None:
     folder: every phase of it is done
     measured_now: the phases done by this process; figures of the others are called earlier ones
   """
-  evaluation, answer = folder.result('evaluate'), folder.result('ask')
-  console.print()
   console.print(_load_table(folder))
-  console.print(accuracy_table(evaluation, folder))
-  console.print(_request(answer))
+  console.print(accuracy_table(folder.result('evaluate')))
+  console.print(_request(folder.result('ask')))
   earlier = [name for name in _MEASURING if name not in measured_now]
   if earlier:
     console.print(f'Measured by an earlier run in {folder.path}: {", ".join(earlier)}.', soft_wrap=True, markup=False)
   console.print(f'Everything is in {folder.path}: {", ".join(contents(folder))}.', soft_wrap=True, markup=False)
 
 
-def accuracy_table(evaluation: dict[str, Any], folder: Folder) -> Table:
+def accuracy_table(evaluation: dict[str, Any]) -> Group:
   """The three accuracies, in percent of the held-out paragraphs."""
-  title = f'Accuracy on {evaluation["examples"]} held-out paragraphs, {evaluation["sections"]} sections'
-  table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+  table = _table()
   table.add_column()
   table.add_column(justify='right')
-  table.add_row(f'always "{evaluation["majority_section"]}", the most frequent', f'{evaluation["majority"]:.1f}%')
-  table.add_row('fine-tuned, without pre-training', f'{evaluation["from_random"]:.1f}%')
-  table.add_row('fine-tuned, with pre-training', f'{evaluation["pretrained"]:.1f}%', style='bold')
-  return table
+  always = f'always "{evaluation["majority_section"]}", the most frequent section'
+  table.add_row(always, percent(evaluation['majority']))
+  table.add_row('fine-tuned without pre-training', percent(evaluation['from_random']))
+  table.add_row('fine-tuned with pre-training', percent(evaluation['pretrained']), style='bold')
+  return Group(f'Accuracy on {evaluation["examples"]} held-out paragraphs of {evaluation["sections"]} sections', table)
+
+
+def percent(value: float) -> str:
+  """55.479 -> '55.5%'"""
+  return f'{value:.1f}%'
 
 
 def contents(folder: Folder) -> list[str]:
@@ -59,15 +62,18 @@ def contents(folder: Folder) -> list[str]:
 def _load_table(folder):
   load = folder.result('expert_load')['fine-tuning']
   experts = len(next(iter(load.values())))
-  title = f'Share of the tokens each expert was given while fine-tuning (an equal share is {1 / experts:.1%})'
+  title = f'Share of the tokens of each expert while fine-tuning (an equal share is {1 / experts:.1%})'
   return Group(title, expert_load.table(load))
 
 
 def _request(answer):
-  title = 'A held-out paragraph, asked of the SavedModel in a fresh process'
-  table = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+  table = _table()
   table.add_column(style='dim')
   table.add_column(overflow='fold')
   for name, text in (('request', answer['request']), ('answer', answer['answer']), ('its section', answer['section'])):
     table.add_row(name, Text(text))
-  return table
+  return Group('A held-out paragraph, asked of the SavedModel in a fresh process', table)
+
+
+def _table():
+  return Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
