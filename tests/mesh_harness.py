@@ -80,16 +80,28 @@ def run(layer, case: Case, scope=None, save=None, restore=None) -> Result:
     return _fetch(graph, mesh, case, y, loss, dict(zip([*_names(graph), 'x'], gradients, strict=True)), save, restore)
 
 
-def variable_shapes(layer, case: Case) -> dict[str, tuple]:
-  """Names, after the layer's own scope, and shapes of its variables."""
-  return {name: gradient.shape for name, gradient in run(layer, case).gradients.items() if name != 'x'}
+def variable_shapes(layer, case: Case, scope=None) -> dict[str, tuple]:
+  """Names, after the layer's own scope, and shapes of its variables; nothing is run."""
+  with tf.Graph().as_default():
+    graph = mtf.Graph()
+    x, context = _inputs(mtf.Mesh(graph, 'mesh'), case)
+    with tf.variable_scope('encoder/layer'), tf.variable_scope(scope or layer.scope_name):
+      layer.call(context, x)
+    return dict(zip(_names(graph), (tuple(v.shape.to_integer_list) for v in graph.trainable_variables), strict=True))
 
 
 def random_weights(layer, case: Case, seed=1, scale=0.3) -> dict[str, np.ndarray]:
   """Normal weights for every variable of the layer."""
   generator = np.random.default_rng(seed)
-  shapes = run(layer, case).gradients
-  return {n: (scale * generator.standard_normal(g.shape)).astype('float32') for n, g in shapes.items() if n != 'x'}
+  return {name: (scale * generator.standard_normal(shape)).astype('float32')
+          for name, shape in variable_shapes(layer, case).items()}
+
+
+def session():
+  """A session for small graphs: optimizing one takes longer than running it."""
+  config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+  config.graph_options.rewrite_options.disable_meta_optimizer = True
+  return tf.Session(config=config)
 
 
 def _names(graph):
@@ -102,6 +114,8 @@ def _output_weight(shape):
 
 def _inputs(mesh, case):
   names = ['outer_batch', 'batch', 'length', 'd_model'][-case.x.ndim:]
+  if case.mode == 'incremental':
+    names = ['batch', 'd_model']  # one token of each sequence
   shape = mtf.Shape([mtf.Dimension(n, s) for n, s in zip(names, case.x.shape, strict=True)])
   x = mtf.import_tf_tensor(mesh, tf.constant(case.x, case.dtype), shape)
   sequence_id = None
@@ -109,7 +123,8 @@ def _inputs(mesh, case):
     sequence_id = mtf.import_tf_tensor(mesh, tf.constant(case.real, tf.int32), shape[:-1])
   model = Model(shape.dims[-1], case.mesh.layout, case.mesh.shape, autoregressive=case.autoregressive)
   context = transformer.Context(
-      model, mesh, shape.dims[:-2], shape.dims[-2], mtf.VariableDType(tf.float32, tf.float32, case.dtype),
+      model, mesh, shape.dims[:-2] or shape.dims[:1], shape.dims[-2],
+      mtf.VariableDType(tf.float32, tf.float32, case.dtype),
       mode=case.mode, losses=[], sequence_id=sequence_id, num_microbatches=case.num_microbatches,
       position=mtf.range(mesh, shape.dims[-2], tf.int32), position_is_default=True)
   return x, context
@@ -124,19 +139,19 @@ def _fetch(graph, mesh, case, y, loss, gradients, save, restore):
       'gradients': {n: tf.cast(lowering.export_to_tf_tensor(g), tf.float32) for n, g in gradients.items()},
       'exported': observe.exported(),
   }
-  with tf.Session() as session:
-    session.run(tf.global_variables_initializer())
+  with session() as running:
+    running.run(tf.global_variables_initializer())
     for full_name, variable in names.items():
       value = (case.weights or {}).get(full_name.split('/', 3)[-1])
       if value is not None:
-        variable.get_master().load(value, session)
+        variable.get_master().load(value, running)
     masters = [v.get_master() for v in graph.trainable_variables]
     if restore:
-      tf.train.Saver(masters).restore(session, restore)
+      tf.train.Saver(masters).restore(running, restore)
     if save:
-      tf.train.Saver(masters).save(session, save)
-    session.run(lowering.copy_masters_to_slices())
-    return Result(**session.run(fetches))
+      tf.train.Saver(masters).save(running, save)
+    running.run(lowering.copy_masters_to_slices())
+    return Result(**running.run(fetches))
 
 
 class Routed(NamedTuple):
@@ -173,12 +188,12 @@ def route(router, x, kernels, capacity, real=None, train=True, seed=0) -> Routed
     fetches = Routed(*(lowering.export_to_tf_tensor(m)[0] for m in masks),
                      {n: lowering.export_to_tf_tensor(t) for n, t in routing.losses.items()},
                      {n: lowering.export_to_tf_tensor(t) for n, t in routing.metrics.items()})
-    with tf.Session() as session:
-      session.run(tf.global_variables_initializer())
+    with session() as running:
+      running.run(tf.global_variables_initializer())
       for variable in graph.trainable_variables:
-        variable.get_master().load(kernels[variable.name.split('/')[0]], session)
-      session.run(lowering.copy_masters_to_slices())
-      return session.run(fetches)
+        variable.get_master().load(kernels[variable.name.split('/')[0]], running)
+      running.run(lowering.copy_masters_to_slices())
+      return running.run(fetches)
 
 
 def _in_order(x, dims):

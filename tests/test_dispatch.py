@@ -104,5 +104,5 @@ class TestRows:
 
 def evaluate(x):
   lowering = mtf.Lowering(x.graph, {x.mesh: mesh_harness.Mesh().implementation()}, autostack=False)
-  with tf.Session() as session:
-    return session.run(lowering.export_to_tf_tensor(x))
+  with mesh_harness.session() as running:
+    return running.run(lowering.export_to_tf_tensor(x))

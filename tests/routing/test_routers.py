@@ -207,8 +207,8 @@ def with_tensors(function, *arrays):
       mtf.Shape([mtf.Dimension(n, s) for n, s in zip(names, a.shape, strict=False)])) for a in arrays]
   result = function(*tensors)
   lowering = mtf.Lowering(graph, {mesh: mesh_harness.Mesh().implementation()}, autostack=False)
-  with tf.Session() as session:
-    return session.run(lowering.export_to_tf_tensor(result))
+  with mesh_harness.session() as running:
+    return running.run(lowering.export_to_tf_tensor(result))
 
 
 class TestNoise:
