@@ -75,8 +75,6 @@ def load_layout(name: str, parameters: tuple[str, ...] = ()) -> Layout:
     UserError: an unknown name, a mesh shape that is missing, a text that cannot be read
   """
   path = gin_files.configs_folder() / 'layouts' / f'{name}.gin'
-  if not path.is_file() and name in (layout.removesuffix('.gin') for layout in list_layouts()):
-    raise UserError(f'{path} cannot be read.')
   bound = gin_files.GinFiles()
   bound.read_file(str(path) if path.is_file() else _own_file(name))
   for text in parameters:

@@ -64,8 +64,12 @@ def implementation(layout: layouts.Layout):
 @contextlib.contextmanager
 def lowered(graph, mesh, layout):
   """A Lowering and a session in which its variables have their first values."""
-  lowering = mtf.Lowering(graph, {mesh: implementation(layout)}, autostack=False)
-  with tf.Session() as session:
+  with mesh_graph.without_collector():
+    lowering = mtf.Lowering(graph, {mesh: implementation(layout)}, autostack=False)
+  # A graph that runs a few times only is not worth optimizing, which takes most of the time.
+  settings = tf.ConfigProto()
+  settings.graph_options.rewrite_options.disable_meta_optimizer = True
+  with tf.Session(config=settings) as session:
     yield lowering, session
 
 
