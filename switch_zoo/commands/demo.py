@@ -4,6 +4,8 @@ import pathlib
 import typer
 from rich.console import Console
 
+from switch_zoo.demo import budget, folder
+
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 
 
@@ -18,12 +20,14 @@ def command(
   process. Nothing is downloaded. Interrupted, the same command goes on where it was.
   """
   console = Console(highlight=False)
+  spent = budget.Budget()
+  folder.check(pathlib.Path(out), seed, spent)
   try:
-    # Loads TensorFlow: seconds.
+    # After the check: loading TensorFlow takes seconds.
     with console.status('Loading TensorFlow'):
-      from switch_zoo.demo import budget, session
+      from switch_zoo.demo import session
 
-    session.run(pathlib.Path(out), seed, budget.Budget(), console)
+    session.run(pathlib.Path(out), seed, spent, console)
   except KeyboardInterrupt:
     console.print(f'Interrupted. The same command goes on from the last checkpoint in {out}.', soft_wrap=True)
     raise typer.Exit(INTERRUPTED) from None

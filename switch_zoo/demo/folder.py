@@ -57,8 +57,7 @@ def open_folder(path: pathlib.Path, seed: int, budget: Budget) -> Iterator[Folde
     UserError: the folder holds something else or a demo begun otherwise, is in use, or cannot be written; then
       nothing was changed
   """
-  begun_with = settings(seed, budget)
-  _check(path, begun_with)
+  check(path, seed, budget)
   try:
     (path / 'results').mkdir(parents=True, exist_ok=True)
     lock = open(path / LOCK, 'w', encoding='utf-8')  # noqa: SIM115 - closed below, with the folder
@@ -70,7 +69,7 @@ def open_folder(path: pathlib.Path, seed: int, budget: Budget) -> Iterator[Folde
     except BlockingIOError as error:
       raise UserError(f'A demo is running in {path}. Wait for it, or use another --out.') from error
     if not (path / MARKER).exists():
-      write_json(path / MARKER, begun_with)
+      write_json(path / MARKER, settings(seed, budget))
     yield Folder(path)
 
 
@@ -86,7 +85,12 @@ def write_json(file: pathlib.Path, content: Any) -> None:
   partial.replace(file)
 
 
-def _check(path, begun_with):
+def check(path: pathlib.Path, seed: int, budget: Budget) -> None:
+  """Refuses a folder no demo with this seed and budget can be made or go on in; changes nothing.
+
+  Raises:
+    UserError: what is in the way, and what to do
+  """
   if path.exists() and not path.is_dir():
     raise UserError(f'--out {path} is a file. Give a folder; it is made if it does not exist.')
   nearest = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
@@ -96,7 +100,7 @@ def _check(path, begun_with):
     return
   found = {entry.name for entry in path.iterdir()} - {LOCK, 'results'}
   if MARKER in found:
-    _same_settings(path, begun_with)
+    _same_settings(path, settings(seed, budget))
   elif found:
     raise UserError(
         f'--out {path} is not empty and holds no demo (there is {sorted(found)[0]}). Give a folder that is empty or '

@@ -126,6 +126,7 @@ def test_the_command_refuses_a_foreign_folder(tmp_path):
   assert os.listdir(tmp_path) == ['thesis.tex']
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_answer(tmp_path):
   with pytest.raises(RuntimeError, match='did not answer: '):
     phases.ask_saved_model(tmp_path, ['text'])
