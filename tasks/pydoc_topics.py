@@ -5,7 +5,6 @@ gathered in 12 sections, and a paragraph belongs to the shortest topic that has 
 """
 import functools
 import hashlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from switch_zoo.tasks import pydoc_source
@@ -52,17 +51,16 @@ def rows(split: str) -> list[Row]:
   return [row for row in _all_rows() if known.isdisjoint(shingles(row.text))]
 
 
-def documents() -> Iterator[str]:
-  """Yields the text for pre-training: the topics without what is held out, then the docstrings of each module.
+@functools.lru_cache(maxsize=1)
+def documents() -> tuple[str, ...]:
+  """The text for pre-training: the topics without what is held out, then the docstrings of each module.
 
   Left out are the paragraphs of the validation split, and every other that shares 8 words in a row with one.
   """
   known = _held_out_shingles()
   texts = [*pydoc_source.topics().values(), *(module.text for module in pydoc_source.standard_library())]
-  for text in texts:
-    document = ' '.join(line for line in pydoc_source.paragraphs(text) if known.isdisjoint(shingles(line)))
-    if document:
-      yield document
+  kept = ([line for line in pydoc_source.paragraphs(text) if known.isdisjoint(shingles(line))] for text in texts)
+  return tuple(' '.join(lines) for lines in kept if lines)
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:

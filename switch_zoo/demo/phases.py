@@ -49,7 +49,7 @@ class Phase(NamedTuple):
 
 def train_vocabulary(demo: Demo) -> dict[str, Any]:
   """Trains the vocabulary on the text for pre-training: nothing held out is in it."""
-  documents = list(pydoc_topics.documents())
+  documents = pydoc_topics.documents()
   vocabularies.train(documents, demo.folder.vocabulary, demo.budget.num_pieces)
   return {
       'pieces': demo.budget.num_pieces,
