@@ -1,4 +1,4 @@
-"""Is the checkpoint in a folder one of the model that is about to run? Asked before anything is written there."""
+"""Can the model be built, and is the checkpoint in its folder one of it? Asked before anything is written there."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +13,9 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def same_variables(model_dir: str, run: Mapping[str, Any]) -> None:
-  """Refuses a folder whose latest checkpoint lacks a variable of the model, or has it in another shape.
+  """Builds the model's graph, and refuses a folder whose latest checkpoint lacks a variable or has another shape.
+
+  The graph is built without a checkpoint too: then it is here that the layers refuse wrong settings.
 
   Args:
     model_dir: the folder; it may be missing or empty
@@ -21,10 +23,11 @@ def same_variables(model_dir: str, run: Mapping[str, Any]) -> None:
   Raises:
     UserError: with the first differences
   """
+  wanted = variables(run)
   checkpoint = tf.train.latest_checkpoint(model_dir) if tf.io.gfile.isdir(model_dir) else None
   if checkpoint is None:
     return
-  found = difference(variables(run), dict(tf.train.list_variables(checkpoint)))
+  found = difference(wanted, dict(tf.train.list_variables(checkpoint)))
   if found:
     raise UserError(
         f'{model_dir} holds the checkpoint of another model: {found}. Use another --model_dir, or the --gin_file and '

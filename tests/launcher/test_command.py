@@ -125,6 +125,11 @@ def test_model_api_without_mode(mistake):
   assert '--use_model_api needs --mode' in mistake('--use_model_api')
 
 
+def test_settings_the_layer_refuses(mistake):
+  text = mistake(*PRETRAIN, *SIZES, mixture('zoo_demo_span'), '--gin_param=capacity_factor_train = 0')
+  assert 'capacity' in text
+
+
 def save_dense_checkpoint(folder):
   """A checkpoint with two variables no Switch model has in this shape."""
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
