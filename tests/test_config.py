@@ -162,7 +162,8 @@ def test_dense_twin_shares_everything_but_the_experts(dense, sparse):
   dense, sparse = load_config(dense), load_config(sparse)
   own = {'name', 'path', 'title', 'source', 'departures', 'places', 'encoder_block', 'decoder_block', 'num_experts',
          'expert_d_ff', 'router', 'router_kernels', 'experts_per_token', 'capacity_factor_train',
-         'capacity_factor_eval', 'min_expert_capacity', 'group_size', 'balance_loss_coef', 'expert_dropout_rate'}  # fmt: skip
+         'capacity_factor_eval', 'min_expert_capacity', 'group_size', 'balance_loss_coef',
+         'expert_dropout_rate'}  # fmt: skip
   shared = lambda config: {k: v for k, v in vars(config).items() if k not in own}
   assert shared(dense) == shared(sparse)
   assert sparse.expert_d_ff == dense.d_ff
