@@ -63,11 +63,14 @@ class SwitchSelfAttention(transformer_layers.SelfAttention):
   def _project(self, context, x, size):
     """Queries, and keys that are values. <activation>[batch..., length, M] -> twice <activation>[..., size]"""
     tokens, bring_back = self._exchange.send(context, x)
+    slot_dims = tokens.shape.dims[:-1]
     if self._hidden_dim:
       tokens = expert_hidden(self._exchange, context, tokens, self._hidden_dim, self._activation)
     # A name that no layout cuts: `heads` may be cut over the axis that cuts expert_hidden.
     new_dim = mtf.Dimension('d_attention', size)
-    return [bring_back(expert_product(self._exchange, context, tokens, new_dim, name)) for name in ('q_wo', 'k_wo')]
+    return [
+        bring_back(expert_product(self._exchange, context, tokens, [*slot_dims, new_dim], name))
+        for name in ('q_wo', 'k_wo')]
 
 
 class _ExpertParams(attention.AttentionParams):

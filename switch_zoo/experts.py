@@ -2,6 +2,8 @@
 
 Source: Switch Transformers, arXiv:2101.03961, sections 2.1, 2.4 and 5.
 """
+import functools
+
 import gin
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
@@ -78,37 +80,63 @@ class SwitchFeedForward(transformer.TransformerLayer):
     tokens, bring_back = self._exchange.send(context, x)
     hidden = expert_hidden(self._exchange, context, tokens, self._hidden_dim, self._activation)
     hidden = mtf.dropout(hidden, is_training=context.train, rate=self._expert_dropout_rate)
-    return bring_back(expert_product(self._exchange, context, hidden, context.model.model_dim, 'wo'))
+    return bring_back(expert_product(self._exchange, context, hidden, tokens.shape.dims, 'wo'))
 
 
 def expert_hidden(exchange, context, tokens, hidden_dim, activation):
-  """Each expert's hidden layer, variables `wi`. <float>[E, O, G, C, M] -> <float>[E, O, G, C, H]"""
+  """Each expert's hidden layer, variables `wi`, or `wi_0`, `wi_1`, ... <float>[E, O, G, C, M] -> <float>[E, H, O, G, C]
+
+  H stands before the slots because the processor's matrix kernels are up to twice as fast that way.
+  """
   check_divides(context.model, hidden_dim, 'hidden_size')
-  return mtf.layers.dense_product(
-      tokens,
-      reduced_dims=tokens.shape.dims[-1:],
-      new_dims=[hidden_dim],
-      activation_functions=activation,
-      name='wi',
-      expert_dims=[exchange.experts_dim],
-      use_bias=False,
-      variable_dtype=exchange.variable_dtype(context),
-      kernel_initializer=exchange.initializer,
-  )
+  names = ['wi'] if len(activation) == 1 else [f'wi_{i}' for i in range(len(activation))]
+  experts_dim, *slot_dims = tokens.shape.dims[:-1]
+  factors = [
+      function(expert_product(exchange, context, tokens, [experts_dim, hidden_dim, *slot_dims], name))
+      for function, name in zip(activation, names, strict=True)]
+  return functools.reduce(mtf.multiply, factors)
 
 
-def expert_product(exchange, context, x, new_dim, name):
-  """Each expert's matrix `name`. <float>[E, O, G, C, H] -> <float>[E, O, G, C, new_dim]"""
-  return mtf.layers.dense(
+def expert_product(exchange, context, x, output_dims, name):
+  """Each expert's matrix `name`, whose output dimension is the one of `output_dims` that x lacks.
+
+  Args:
+    exchange: exchange.Exchange
+    context: transformer.Context
+    x: <float>[E, ...]
+    output_dims: mtf.Dimensions
+    name: of the variable's scope
+  Returns:
+    <float>[output_dims]
+  """
+  kernel = mtf.layers.get_dense_kernel_weights(
       x,
-      new_dim,
-      reduced_dims=x.shape.dims[-1:],
+      new_dims=[d for d in output_dims if d not in x.shape.dims],
+      reduced_dims=[d for d in x.shape.dims if d not in output_dims],
       expert_dims=[exchange.experts_dim],
-      use_bias=False,
-      variable_dtype=exchange.variable_dtype(context),
       kernel_initializer=exchange.initializer,
       name=name,
+      variable_dtype=exchange.variable_dtype(context),
   )
+  return _product(x, kernel, mtf.Shape(output_dims))
+
+
+class _ProductOperation(mtf.EinsumOperation):
+  """An einsum of two tensors whose gradients are such products too."""
+
+  def gradient(self, grad_ys):
+    x, y = self.inputs
+    return [_product(grad_ys[0], y, x.shape), _product(grad_ys[0], x, y.shape)]
+
+
+def _product(x, y, output_shape):
+  """The einsum of x and y, in the order in which a batched matrix product gives `output_shape` without a transpose.
+
+  The operand with the first dimension that is not shared goes first: TensorFlow's einsum flips its operands for free,
+  and its result at the price of a copy.
+  """
+  first = next(d for d in output_shape.dims if (d in x.shape.dims) != (d in y.shape.dims))
+  return _ProductOperation([x, y] if first in x.shape.dims else [y, x], output_shape).outputs[0]
 
 
 def relu(x):
@@ -123,7 +151,7 @@ def relu(x):
 
 
 def checked_activation(activation):
-  """`activation` as a list of names or functions of mtf.Tensor.
+  """`activation`, a name or function or several, as a list of functions of mtf.Tensor.
 
   Raises:
     UserError: a name is unknown
@@ -133,7 +161,8 @@ def checked_activation(activation):
     if not callable(name) and name not in ACTIVATIONS:
       raise UserError(f'activation={name!r} is unknown. Use one of {", ".join(ACTIVATIONS)}.'
                       f'{did_you_mean(str(name), ACTIVATIONS)}')
-  return [relu if name == 'relu' else name for name in functions]
+  ours = {'relu': relu, 'linear': lambda x: x}
+  return [f if callable(f) else ours.get(f) or getattr(mtf, f) for f in functions]
 
 
 def check_divides(model, dim, name):
