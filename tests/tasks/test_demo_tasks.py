@@ -23,6 +23,13 @@ def vocabulary(vocabulary_file, monkeypatch):
   return demo._FEATURES['inputs'].vocabulary
 
 
+@pytest.fixture(autouse=True)
+def few_documents(monkeypatch):
+  """A tenth of the text: what is tested is what becomes of it."""
+  texts = tuple(row.text for row in pydoc_topics.rows('train'))
+  monkeypatch.setattr(pydoc_topics, 'documents', lambda: texts)
+
+
 def read(dataset, most):
   return list(tfds.as_numpy(dataset.take(most)))
 
