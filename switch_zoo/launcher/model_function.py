@@ -27,6 +27,7 @@ def install() -> None:
   if not hasattr(mesh_utils.tpu_estimator_model_fn, 'switch_zoo'):
     mesh_utils.tpu_estimator_model_fn = _wrap(mesh_utils.tpu_estimator_model_fn)
     answers.install()
+    evaluation.install()
     mtf.serialize_training_step = observe.through_microbatches(mtf.serialize_training_step)
 
 

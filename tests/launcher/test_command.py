@@ -179,6 +179,8 @@ def job(tmp_path_factory, vocabulary):
       'finetune': ['--model_dir=f', *MODEL, '--gin_file=runs/finetune.gin', *SIZES, topics, steps(3),
                    "--gin_param=INIT_CHECKPOINT = 'p'"],
       'eval': ['--model_dir=f', *MODEL, '--gin_file=runs/eval.gin', *SIZES, topics, '--gin_param=NUM_EXAMPLES = 8'],
+      'perplexity': ['--model_dir=f', *MODEL, '--gin_file=runs/perplexity.gin', *SIZES, topics,
+                     '--gin_param=NUM_BATCHES = 2'],
       'infer': ['--model_dir=f', *MODEL, '--gin_file=runs/infer.gin', *SIZES, topics, *files,
                 "--gin_param=OUTPUT_FILE = 'answers'"],
       'score': ['--model_dir=f', *MODEL, '--gin_file=runs/score.gin', *SIZES, topics, *files,
@@ -231,6 +233,11 @@ class TestTheJob:
     task, metric, value, *step = job[0]['eval'][1].split()
     assert (task, metric, ' '.join(step)) == ('zoo_demo_topics', 'accuracy', '(step 3)')
     assert 0 <= float(value) <= 100
+
+  def test_perplexity_is_printed(self, job):
+    values = {line.split()[1]: float(line.split()[2]) for line in job[0]['perplexity'][1].splitlines()}
+    assert -8 < values['neg_log_perplexity'] < 0 and 0 <= values['token_accuracy'] <= 1
+    assert values['num_eval_tokens'] > 16
 
   def test_answers_are_text(self, job):
     lines = (job[1] / 'answers-3').read_text().splitlines()
