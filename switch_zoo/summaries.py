@@ -17,4 +17,10 @@ def write(exported=None) -> list[tf.Tensor]:
 
 
 def _summary(name, value):
-  return tf.summary.scalar(name, value) if value.shape.ndims == 0 else tf.summary.histogram(name, value)
+  # Not tf.summary.scalar: it appends _1 to the tag where an operation has that name, as those of a layer may.
+  if value.shape.ndims == 0:
+    summary = tf.raw_ops.ScalarSummary(tags=name, values=value)
+  else:
+    summary = tf.raw_ops.HistogramSummary(tag=name, values=value)
+  tf.add_to_collection(tf.GraphKeys.SUMMARIES, summary)
+  return summary

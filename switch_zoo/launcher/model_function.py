@@ -1,25 +1,17 @@
-"""What every run adds to the released model function: progress, a seed, the step of an evaluation.
+"""What every run adds to the released model function: progress, summaries, a seed, the step of an evaluation.
 
 Mesh-TensorFlow builds the Estimator's model function in `transformer.utils.tpu_estimator_model_fn`, which both
 `utils.run` and T5's `MtfModel` call and which has no place for hooks. `install` puts a thin wrapper around it.
 """
 import functools
 
-import gin
 import mesh_tensorflow as mtf
 import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
 from tensorflow.compat.v1 import estimator as tf_estimator
 
-from switch_zoo import observe
-from switch_zoo.launcher import answers, evaluation, progress
-
-
-@gin.configurable(module='launcher')
-def reproducible(seed=None):
-  """Seed of weights, dropout and router noise; None leaves TensorFlow's own."""
-  if seed is not None:
-    tf.set_random_seed(seed)
+from switch_zoo import observe, summaries
+from switch_zoo.launcher import answers, evaluation, progress, seeds
 
 
 def install() -> None:
@@ -37,7 +29,7 @@ def _wrap(make_model_fn):
     released = make_model_fn(*args, **kwargs)
 
     def model_fn(features, labels, mode, params=None, config=None):
-      reproducible()
+      seeds.reproducible()
       spec = released(features, labels, mode, params, config)
       return spec if kwargs.get('use_tpu') else _on_host(spec, mode)
 
@@ -52,6 +44,7 @@ def _on_host(spec, mode):
   if mode == tf_estimator.ModeKeys.TRAIN:
     loss = spec.loss.op.inputs[0] if spec.loss.op.type == 'Print' else spec.loss
     hook = progress.Hook(loss, observe.exported())
+    summaries.write()
     return spec._replace(loss=loss, training_hooks=(*spec.training_hooks, hook))
   if mode == tf_estimator.ModeKeys.PREDICT:
     return spec._replace(prediction_hooks=(*spec.prediction_hooks, evaluation.StepOfCheckpoint()))

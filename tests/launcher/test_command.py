@@ -215,6 +215,12 @@ class TestTheJob:
     for words in ('loss', 'cross-entropy', 'balance', 'tokens/s', 'left'):
       assert words in lines[-1]
 
+  def test_what_the_layers_export_is_in_tensorboard(self, job):
+    events = [e for file in (job[1] / 'p').glob('events*') for e in tf.compat.v1.train.summary_iterator(str(file))]
+    tags = {value.tag for event in events for value in event.summary.value}
+    layer = 'encoder/block_000/layer_003/MoE1D'
+    assert {'loss/cross_entropy', f'{layer}/load', f'{layer}/dropped', f'{layer}/loss/balance'} <= tags
+
   def test_training_goes_on_where_it_stopped(self, job):
     assert 'Going on after step 12 of 15.' in job[0]['resume'][2]
 
