@@ -7,7 +7,6 @@ import functools
 
 import mesh_tensorflow as mtf
 import mesh_tensorflow.transformer.utils as mesh_utils
-import tensorflow.compat.v1 as tf
 from tensorflow.compat.v1 import estimator as tf_estimator
 
 from switch_zoo import observe, summaries
