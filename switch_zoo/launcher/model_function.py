@@ -10,7 +10,7 @@ import mesh_tensorflow.transformer.utils as mesh_utils
 from tensorflow.compat.v1 import estimator as tf_estimator
 
 from switch_zoo import observe, summaries
-from switch_zoo.launcher import answers, evaluation, progress, seeds
+from switch_zoo.launcher import answers, evaluation, progress, seeds, updates
 
 
 def install() -> None:
@@ -41,6 +41,7 @@ def _wrap(make_model_fn):
 def _on_host(spec, mode):
   """The Estimator's specification with our hooks in the place of the released print of every step."""
   if mode == tf_estimator.ModeKeys.TRAIN:
+    updates.come_last(spec.train_op)
     loss = spec.loss.op.inputs[0] if spec.loss.op.type == 'Print' else spec.loss
     hook = progress.Hook(loss, observe.exported())
     summaries.write()
