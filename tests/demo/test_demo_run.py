@@ -34,7 +34,7 @@ def start(out):
 
 
 def finish(process):
-  text = process.communicate(timeout=300)[0]
+  text = process.communicate(timeout=600)[0]
   assert process.returncode == 0, text
   return text
 
