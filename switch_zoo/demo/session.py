@@ -14,7 +14,9 @@ from switch_zoo.demo.folder import open_folder
 def run(out: pathlib.Path, seed: int, budget: Budget, console: Console) -> None:
   """Does the phases that a folder lacks and prints what was measured.
 
-  Interrupted, it goes on from the last checkpoint when it is called again; a finished folder is only shown.
+  Interrupted, it goes on from the last checkpoint when it is called again; a finished folder is only shown. Without an
+  interruption the same seed gives the same figures, to the last bit on the same machine; a pre-training that goes on
+  sees the data it would have seen, but the router's noise begins anew.
 
   Args:
     out: the folder; made when it does not exist
