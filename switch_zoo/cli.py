@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from switch_zoo import tf_compat
+from switch_zoo import interrupts, tf_compat
 from switch_zoo.commands import demo, describe, models
 from switch_zoo.errors import UserError, paragraph
 
@@ -39,6 +39,7 @@ def main() -> None:
 
 def run() -> int:
   """The command line's exit code: 0 done, 1 our failure, 2 the user's mistake, 130 interrupted."""
+  interrupts.install()
   try:
     return app(standalone_mode=False) or 0
   except UserError as error:

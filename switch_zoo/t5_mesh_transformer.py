@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from switch_zoo import gin_files, tf_compat
+from switch_zoo import gin_files, interrupts, tf_compat
 from switch_zoo.errors import UserError, paragraph
 from switch_zoo.launcher import failures, flags
 
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
   Args:
     arguments: the command's name and its arguments
   """
+  interrupts.install()
   try:
     values = flags.parse(arguments)
     if values.help:

@@ -5,7 +5,7 @@ import time
 import absl.logging
 from rich.console import Console
 
-from switch_zoo import tf_compat
+from switch_zoo import interrupts, tf_compat
 from switch_zoo.demo import phases, progress, summary
 from switch_zoo.demo.budget import Budget
 from switch_zoo.demo.folder import open_folder
@@ -41,6 +41,7 @@ def run(out: pathlib.Path, seed: int, budget: Budget, console: Console) -> None:
 
 
 def _do(demo, phase):
+  interrupts.check()
   number = phases.PHASES.index(phase) + 1
   with progress.phase(demo.console, f'{number}/{len(phases.PHASES)} {phase.title}'):
     measured = phase.work(demo)

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import gin
 import tensorflow.compat.v1 as tf
 
+from switch_zoo import interrupts
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -131,6 +133,7 @@ class Hook(tf.train.SessionRunHook):
 
   def before_run(self, run_context):
     """Fetches only what will be reported."""
+    interrupts.check()
     if self._due():
       return tf.train.SessionRunArgs({k: v for k, v in self._fetches.items() if k != 'step'})
     return None
