@@ -113,7 +113,8 @@ def execute(model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None)
   if _done_already(model_dir, steps):
     return []
   mesh_utils.run(model_dir=model_dir, **dataclasses.asdict(tpu))
-  _say_what_was_made(model_dir)
+  if reporter is None:
+    _say_what_was_made(model_dir)
   return evaluation.take_results()
 
 
