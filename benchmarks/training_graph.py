@@ -2,83 +2,65 @@
 
   python benchmarks/training_graph.py --out graph.json
 
-15 + 15 layers with 2,048 experts each, batch 2,048 x 512 on a mesh of 2,048 slices; forward and backward, not lowered
-(lowering is the work of the machine that has the slices). Sizes are those of the released Switch-C.
+gin/models/switch_c_2048.gin on a batch of 2,048 x 512 and a mesh of 2,048 slices; forward and backward, not lowered
+(lowering is the work of the machine that has the slices). `--dispatch stock` puts the released MoE1D in the place of
+our layer.
 """
 import argparse
 import collections
 import json
 import time
 
+MODEL = 'switch_c_2048'
+MESH_SHAPE = 'all:2048'
 LAYOUT = 'batch:all;experts:all'
+LENGTH = 512
+# What each choice lays over the model file.
+CHOICES = {
+    'einsum': ['experts.SwitchFeedForward.dispatch = @dispatch.Einsum()'],
+    'gather': ['experts.SwitchFeedForward.dispatch = @dispatch.Gather()'],
+    'stock': [
+        'encoder/transformer.make_layer_stack.layers = [@transformer_layers.SelfAttention, @moe.MoE1D]',
+        'decoder/transformer.make_layer_stack.layers = '
+        '[@transformer_layers.SelfAttention, @transformer_layers.EncDecAttention, @moe.MoE1D]',
+        "moe.MoE1D.moe_gating = 'switch'",
+        'moe.MoE1D.num_experts = %num_experts',
+        'moe.MoE1D.hidden_size = %d_ff',
+        'moe.MoE1D.group_size = %group_size',
+        'moe.MoE1D.capacity_factor_train = %capacity_factor_train',
+        'moe.MoE1D.min_expert_capacity = %min_expert_capacity',
+    ],
+}
 
 
-def sparse_layer(dispatch):
-  """A sparse layer with the released settings of Switch-C; dispatch is 'einsum', 'gather' or 'stock'."""
-  from mesh_tensorflow.transformer import moe
+def build(parameters):
+  """The mtf.Graph of a training step without an optimizer, with the gradients of all variables."""
+  from mesh_tensorflow.transformer import moe  # noqa: F401 - gives gin the released layer
 
-  from switch_zoo import dispatch as ways
-  from switch_zoo import experts
-  shared = {
-      'num_experts': 2048, 'hidden_size': 6144, 'group_size': 2048, 'capacity_factor_train': 1.0,
-      'min_expert_capacity': 2}
-  if dispatch == 'stock':
-    return moe.MoE1D(moe_gating='switch', **shared)
-  return experts.SwitchFeedForward(dispatch={'einsum': ways.Einsum, 'gather': ways.Gather}[dispatch](), **shared)
-
-
-def stack(decoder, dispatch, slices):
-  """The encoder or the decoder."""
-  from mesh_tensorflow.transformer import transformer, transformer_layers
-
-  from switch_zoo import loss, stacks
-  attention = {'num_heads': 30, 'key_value_size': 64}
-  layers = []
-  for _ in range(15):
-    layers.append(transformer_layers.SelfAttention(relative_attention_type='bias_shared', **attention))
-    layers += [transformer_layers.EncDecAttention(relative_attention_type=None, **attention)] if decoder else []
-    layers.append(sparse_layer(dispatch))
-  for i, layer in enumerate(layers):
-    layer.set_name(f'layer_{i:03d}')
-  per_layer = [transformer.sublayer_rms_norm, stacks.sublayer_call_layer, transformer.sublayer_residual]
-  return transformer.Unitransformer(
-      transformer.LayerStack(layers, [], per_layer, [transformer.sublayer_rms_norm]),
-      d_model=2080, input_vocab_size=32128, output_vocab_size=32128 if decoder else None, autoregressive=decoder,
-      max_length=512, name='decoder' if decoder else 'encoder', layout=LAYOUT, mesh_shape=f'all:{slices}',
-      positional_embedding=False, loss_fn=loss.cross_entropy)
-
-
-def build(dispatch, slices=2048):
-  """The graph of a training step, with gradients of all variables."""
-  import mesh_tensorflow as mtf
-  import tensorflow.compat.v1 as tf
-  from mesh_tensorflow.transformer import transformer
-  graph = mtf.Graph()
-  mesh = mtf.Mesh(graph, 'mesh')
-  shape = mtf.Shape([mtf.Dimension('batch', 2048), mtf.Dimension('length', 512)])
-  ids = mtf.import_tf_tensor(mesh, tf.placeholder(tf.int32, shape.to_integer_list), shape)
-  model = transformer.Bitransformer(
-      stack(False, dispatch, slices), stack(True, dispatch, slices), shared_embedding=True)
-  _, loss = model.call_simple(
-      ids, ids, compute_loss=True, variable_dtype=mtf.VariableDType(activation_dtype=tf.bfloat16),
-      encoder_sequence_id=ids, decoder_sequence_id=ids)
-  gradients = mtf.gradients([loss], [v.outputs[0] for v in graph.trainable_variables])
-  if None in gradients:
+  from switch_zoo import dispatch, load_config, mesh_graph  # noqa: F401 - gives gin the ways of dispatch
+  from switch_zoo.config import model_file
+  from switch_zoo.launcher import gin_setup
+  gin_setup.configure([model_file(MODEL)], parameters)
+  model = mesh_graph.build_model(load_config(MODEL), MESH_SHAPE, LAYOUT)
+  batch = mesh_graph.Batch(2048, {'inputs': LENGTH, 'targets': LENGTH})
+  training = mesh_graph.build_training(model, batch, learning_rate=None)
+  if None in training.gradients:
     raise AssertionError('a variable has no gradient')
-  return graph
+  return training.graph
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('--dispatch', default='einsum', choices=['einsum', 'gather', 'stock'])
+  parser.add_argument('--dispatch', default='einsum', choices=CHOICES)
   parser.add_argument('--out', help='a JSON file for the result')
   arguments = parser.parse_args()
   from switch_zoo import tf_compat
   tf_compat.repair()
   import tensorflow.compat.v1 as tf
+  tf.disable_v2_behavior()  # as the launcher: resource variables take twice as long to make
   with tf.Graph().as_default():
     start, cpu = time.perf_counter(), time.process_time()
-    graph = build(arguments.dispatch)
+    graph = build(CHOICES[arguments.dispatch])
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
   kinds = collections.Counter(type(op).__name__ for op in graph.operations).most_common(8)
   result = {
