@@ -24,6 +24,7 @@ REQUIREMENTS = [
 
 TEST_REQUIREMENTS = [
     'pytest>=8',
+    'pytest-xdist>=3.6',  # the suite on two cores
     'hypothesis>=6',
     'ruff>=0.6',
     'torch==2.13.0',  # the oracle for parity tests; an open range pulls several GB of CUDA

@@ -122,12 +122,11 @@ class Hook(tf.train.SessionRunHook):
   def __init__(self, loss, exported):
     self._fetches = {'loss': loss, 'exported': exported, 'step': tf.train.get_global_step()}
     self._settings = Settings()
-    self._reported = 0
 
   def after_create_session(self, session, coord):
     """Notes the step the run begins with."""
     self._step = int(session.run(self._fetches['step']))
-    self._first = self._reported = self._step
+    self._first = self._step
     self._time = self._began = None
     _Run.reporter.start(self._step, _Run.last_step)
 
@@ -179,4 +178,4 @@ class Hook(tf.train.SessionRunHook):
             exported=exported,
         )
     )
-    self._time, self._reported = now, self._step
+    self._time = now
