@@ -16,6 +16,8 @@ from switch_zoo.errors import UserError
 
 NUM_SENTINELS = 100
 DEMO_VARIABLE = 'SWITCH_ZOO_DEMO_VOCAB'
+VARIABLE = 'SWITCH_ZOO_VOCAB'
+T5_FILE = 'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
 
 
 class LazyVocabulary(seqio.SentencePieceVocabulary):
@@ -72,6 +74,15 @@ def demo_vocabulary_file(path: str = '') -> str:
   if not os.path.isfile(path):
     raise UserError(f'There is no vocabulary "{path}" ({os.path.abspath(path)}) for the zoo_demo tasks. {remedy}')
   return path
+
+
+@gin.configurable(module='vocabularies')
+def vocabulary_file(path: str = '') -> str:
+  """Where the vocabulary of the tasks lies: gin's `vocabulary_file.path`, else SWITCH_ZOO_VOCAB, else T5's bucket."""
+  return path or os.environ.get(VARIABLE, '') or T5_FILE
+
+
+DEFAULT = LazyVocabulary(vocabulary_file)
 
 
 def train(texts: Iterable[str], path: pathlib.Path, num_pieces: int) -> None:

@@ -1,0 +1,70 @@
+"""Where the files of the tasks lie, and what every task that reads them is told by gin."""
+import os
+from typing import NamedTuple
+
+import gin
+import tensorflow as tf
+
+from switch_zoo.errors import UserError
+
+VARIABLE = 'SWITCH_ZOO_DATA_DIR'
+SETTING = f'Set {VARIABLE}=DIR, or --gin_param="task_data.folder = \'DIR\'" (a folder or gs://bucket/folder).'
+
+
+class TaskData(NamedTuple):
+  """How the files of tasks are found and read.
+
+  folder: the data folder; '' where none is set
+  skip_malformed: whether rows that cannot be read are counted and reported instead of ending the run
+  use_tfds: whether a task that TensorFlow Datasets has too is read from there
+  """
+
+  folder: str
+  skip_malformed: bool
+  use_tfds: bool
+
+
+@gin.configurable(module='tasks')
+def task_data(folder: str = '', skip_malformed: bool = False, use_tfds: bool = False) -> TaskData:
+  """What gin says (`task_data.folder`, ...); without a folder there, that of SWITCH_ZOO_DATA_DIR."""
+  return TaskData(folder or os.environ.get(VARIABLE, ''), skip_malformed, use_tfds)
+
+
+def find(folder: str, pattern: str) -> list[str]:
+  """The files of a pattern, in sorted order: those it matches, else those it matches with '.gz' added.
+
+  Args:
+    folder: '' for none, as before a path that is whole
+    pattern: a path, or one with wildcards
+  Returns:
+    the paths; none is there: an empty list
+  """
+  path = os.path.join(os.path.expanduser(folder), os.path.expanduser(pattern))
+  return _matches(path) or _matches(f'{path}.gz')
+
+
+def required(task: str, where: str) -> str:
+  """The data folder.
+
+  Args:
+    task: who asks
+    where: where its files are to be had
+  Raises:
+    UserError: none is set, or there is no such folder
+  """
+  folder = task_data().folder
+  if not folder:
+    raise UserError(f'{task} reads files, and no data folder is set. {SETTING} {where}')
+  if not tf.io.gfile.isdir(os.path.expanduser(folder)):
+    raise UserError(f'The data folder "{folder}" is no folder. {SETTING}')
+  return folder
+
+
+def _matches(path):
+  if not any(mark in path for mark in '*?['):
+    return [path] if _is_file(path) else []
+  return sorted(found for found in tf.io.gfile.glob(path) if _is_file(found))
+
+
+def _is_file(path):
+  return tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
