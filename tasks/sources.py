@@ -44,14 +44,13 @@ class Tfds:
 
   name: with configuration and version, 'super_glue/cb:1.0.2'
   splits: from our names of splits to theirs
-  record: from their row (Python values) to the record of the official file, of which `rows` makes examples
-  rows: the function that the files have
+  record: from their row (Python values) to the record of the official file, of which `rows` of the first of the
+    split's `Files` makes examples
   """
 
   name: str
   splits: Mapping[str, str]
   record: Callable[[dict[str, Any]], dict[str, Any]]
-  rows: Rows
 
 
 class Found(NamedTuple):
@@ -169,7 +168,7 @@ class FileSource(seqio.DataSource):
     if self._from_tfds():
       for raw in self._tfds_rows(split, shuffle=False, seed=None):
         record = self.tfds.record(raw)
-        yield record, list(self.tfds.rows(record))
+        yield record, list(self.ways[split][0].rows(record))
       return
     found = self.found(split)
     for path in found.paths:
@@ -201,7 +200,7 @@ class FileSource(seqio.DataSource):
   def tfds_examples(self, split: str, shuffle: bool = False, seed: int | None = None) -> Iterator[dict[str, Any]]:
     """The examples of a split as TensorFlow Datasets has it; a test split without labels is what `rows` makes of it."""
     for row in self._tfds_rows(split, shuffle, seed):
-      yield from self.tfds.rows(self.tfds.record(row))
+      yield from self.ways[split][0].rows(self.tfds.record(row))
 
   def _tfds_rows(self, split, shuffle, seed):
     source = seqio.TfdsDataSource(self.tfds.name, splits=dict(self.tfds.splits))
