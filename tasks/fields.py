@@ -36,6 +36,11 @@ def objects(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
   return found
 
 
+def nested(row: dict[str, Any], name: str) -> dict[str, Any]:
+  """A field that holds a JSON object."""
+  return _typed(row, name, dict, 'a JSON object')
+
+
 def texts(row: dict[str, Any], name: str) -> list[str]:
   """A field that holds a list of texts."""
   found = _typed(row, name, list, 'a list')
