@@ -1,5 +1,6 @@
 """The one exception for a user's mistake, and the words it is told in."""
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -14,6 +15,18 @@ def paragraph(error: Exception) -> str:
   """What an exception says, on one line and without the calls gin appends to the message."""
   said = str(error).split('\n  In call to configurable')[0]
   return ' '.join(said.split())
+
+
+def from_tensorflow(text: str) -> str | None:
+  """What a UserError said that was raised while TensorFlow read a dataset; None if the message is of another kind.
+
+  TensorFlow gives out the text of an exception and its traceback as the message of an error of its own.
+
+  >>> from_tensorflow('{{node Next}} UserError: cb.jsonl, line 2: no JSON.\\nTraceback (most recent call last):')
+  'cb.jsonl, line 2: no JSON.'
+  """
+  found = re.search(r'\bUserError: (.*?)\nTraceback \(most recent call last\)', text, re.DOTALL)
+  return ' '.join(found[1].split()) if found else None
 
 
 def did_you_mean(name: str, valid: Iterable[str], most: int = 3) -> str:

@@ -4,67 +4,26 @@ A reader yields a `Record` for every good row and a `Malformed` for every other,
 is for the source to decide. No file is held in memory, and plain and gzip files, local ones and those of a bucket, are
 read alike.
 """
-import contextlib
 import csv
 import dataclasses
-import gzip
-import io
 import json
-import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
-import tensorflow as tf
+from switch_zoo.tasks.json_document import Document
+from switch_zoo.tasks.raw_files import (
+    DAMAGED,
+    BadField,
+    Malformed,
+    Record,
+    damaged,
+    is_utf8,
+    lines,
+    not_utf8,
+    text_lines,
+)
 
-_BYTE_ORDER_MARK = b'\xef\xbb\xbf'
-_GZIP = b'\x1f\x8b'
-_CHUNK = 1 << 18  # characters of a JSON document read at a time
-
-
-class BadField(ValueError):  # noqa: N818 - it names what is bad
-  """A field of a row that is not what it must be. Whoever knows the file and the line adds them."""
-
-  def __init__(self, field: str, rule: str):
-    """
-    Args:
-      field: its name, as the file has it ('label', 'passage.text')
-      rule: what is wrong, with the value and the rule ('is "maybe"; must be one of: yes, no')
-    """
-    super().__init__(f'field "{field}" {rule}')
-    self.field = field
-    self.rule = rule
-
-
-class Record(NamedTuple):
-  """A row of a file.
-
-  path: of the file
-  line: where the row begins, from 1
-  value: what it holds, by field
-  item: in a JSON document, which one of its list the row is, from 1
-  """
-
-  path: str
-  line: int
-  value: dict[str, Any]
-  item: int | None = None
-
-
-class Malformed(NamedTuple):
-  """A row, or the rest of a file, that cannot be read.
-
-  path, line, item: as in `Record`
-  what: what is wrong, with the field where one is known
-  """
-
-  path: str
-  line: int
-  what: str
-  item: int | None = None
-
-  def __str__(self):
-    item = f', item {self.item}' if self.item else ''
-    return f'{self.path}, line {self.line}{item}: {self.what}'
+_HALF = b'\\ud'  # how a half of a surrogate pair begins in JSON
 
 
 class Reader(Protocol):
@@ -83,50 +42,6 @@ class _OneFile:
   def needs(self, path: str) -> tuple[str, ...]:
     """The file itself."""
     return (path,)
-
-
-@contextlib.contextmanager
-def open_bytes(path: str) -> Iterator[io.BufferedIOBase]:
-  """Opens a file, local or of a bucket; what gzip has packed (by content, whatever the name) is unpacked."""
-  with contextlib.ExitStack() as stack:
-    file = stack.enter_context(tf.io.gfile.GFile(path, 'rb') if '://' in path else open(path, 'rb'))  # noqa: SIM115
-    packed = file.read(2) == _GZIP
-    file.seek(0)
-    if packed:
-      file = stack.enter_context(io.BufferedReader(stack.enter_context(gzip.GzipFile(fileobj=file)), 1 << 20))
-    yield file
-
-
-def lines(path: str) -> Iterator[tuple[int, bytes] | Malformed]:
-  """(number from 1, line without its end) of a file; a byte order mark at its start is dropped.
-
-  A file without a byte, and a gzip file that ends too early or is damaged, give a `Malformed` at that place.
-  """
-  number = 0
-  try:
-    with open_bytes(path) as file:
-      for number, line in enumerate(file, 1):
-        if number == 1:
-          line = line.removeprefix(_BYTE_ORDER_MARK)
-        yield number, line.rstrip(b'\r\n')
-  except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-    number += 1
-    yield Malformed(path, number, f'the gzip file is cut off or damaged here ({error}). Copy or download it again.')
-  if number == 0:
-    yield Malformed(path, 1, 'the file is empty.')
-
-
-def text_lines(path: str) -> Iterator[tuple[int, str] | Malformed]:
-  """As `lines`, decoded from UTF-8; a line that is none gives a `Malformed`."""
-  for found in lines(path):
-    if isinstance(found, Malformed):
-      yield found
-      continue
-    number, line = found
-    try:
-      yield number, line.decode('utf-8')
-    except UnicodeDecodeError as error:
-      yield Malformed(path, number, _not_utf8(error))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,11 +76,13 @@ def _json_record(path, number, line):
   try:
     value = json.loads(line)
   except UnicodeDecodeError as error:
-    return Malformed(path, number, _not_utf8(error))
+    return Malformed(path, number, not_utf8(error))
   except json.JSONDecodeError as error:
     return Malformed(path, number, f'no JSON: {error.msg} at column {error.colno}.')
   if not isinstance(value, dict):
     return Malformed(path, number, f'a JSON {type(value).__name__}, not an object ({{"field": value, ...}}).')
+  if _HALF in line.lower() and not is_utf8(json.dumps(value, ensure_ascii=False)):
+    return Malformed(path, number, 'half of a surrogate pair (such as "\\ud83d" alone), which is no text.')
   return Record(path, number, value)
 
 
@@ -223,12 +140,8 @@ class Delimited(_OneFile):
       trouble.clear()
       if cells is None:
         return
-      try:
-        '\n'.join(cells).encode('utf-8')
-      except UnicodeEncodeError:
-        yield Malformed(path, begin, 'the row holds bytes that are not UTF-8.')
-        continue
-      yield begin, cells
+      good = is_utf8('\n'.join(cells))
+      yield (begin, cells) if good else Malformed(path, begin, 'the row holds bytes that are not UTF-8.')
 
 
 def _decoded(path, trouble):
@@ -284,7 +197,7 @@ class Json(_OneFile):
 
   def records(self, path: str) -> Iterator[Record | Malformed]:
     """One record an object of the list; a document that is broken ends there."""
-    text = _Document(path)
+    text = Document(path)
     item = 0
     try:
       text.enter(self.at)
@@ -292,115 +205,17 @@ class Json(_OneFile):
         item += 1
         line = text.line
         value = text.value()
-        if isinstance(value, dict):
+        if not is_utf8(text.last):
+          yield Malformed(path, line, 'the row holds bytes that are not UTF-8.', item)
+        elif isinstance(value, dict):
           yield Record(path, line, value, item)
         else:
           yield Malformed(path, line, f'a JSON {type(value).__name__}, not an object.', item)
     except json.JSONDecodeError as error:
-      yield Malformed(path, text.line, f'no JSON: {error.msg}.', item or None)
+      yield Malformed(path, text.line, 'the file is empty.' if text.empty else f'no JSON: {error.msg}.', item or None)
     except BadField as error:
       yield Malformed(path, text.line, f'{error}.')
-    except UnicodeDecodeError as error:
-      yield Malformed(path, text.line, _not_utf8(error), item or None)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-      what = f'the gzip file is cut off or damaged here ({error}). Copy or download it again.'
-      yield Malformed(path, text.line, what, item or None)
+    except DAMAGED as error:
+      yield Malformed(path, text.line, damaged(error), item or None)
     finally:
       text.close()
-
-
-class _Document:
-  """The text of a JSON document from the present place on, of which no more is read than the next value needs."""
-
-  def __init__(self, path):
-    self._stack = contextlib.ExitStack()
-    file = self._stack.enter_context(open_bytes(path))
-    self._read = io.TextIOWrapper(_Readable(file), 'utf-8-sig').read
-    self._text, self._place, self._ended = '', 0, False
-    self._decoder = json.JSONDecoder()
-    self.line = 1
-
-  def close(self):
-    self._stack.close()
-
-  def enter(self, keys):
-    """Goes to the list that the keys lead to."""
-    for depth, key in enumerate(keys):
-      self._expect('{')
-      while True:
-        if self._peek() == '}':
-          raise BadField('.'.join(keys[: depth + 1]), 'is missing')
-        name = self.value()
-        self._expect(':')
-        if name == key:
-          break
-        self.value()
-        if self._peek() == ',':
-          self._expect(',')
-    if self._peek() != '[':
-      raise BadField('.'.join(keys) or 'document', 'is no JSON list')
-    self._expect('[')
-
-  def more_items(self, first):
-    """Whether the list goes on; the comma is passed over."""
-    if self._peek() == ']':
-      return False
-    if not first:
-      self._expect(',')
-    return True
-
-  def value(self):
-    """The next value; more text is read until it is whole."""
-    self._peek()
-    while True:
-      try:
-        value, end = self._decoder.raw_decode(self._text, self._place)
-        # A number at the end of what was read may go on.
-        if end < len(self._text) or self._ended or isinstance(value, (dict, list, str)):
-          self._advance(end)
-          return value
-      except json.JSONDecodeError:
-        if self._ended:
-          raise
-      self._fill(max(_CHUNK, len(self._text) - self._place))
-
-  def _expect(self, character):
-    if self._peek() != character:
-      raise json.JSONDecodeError(f'{character!r} expected, {self._peek() or "the end"!r} found', self._text, 0)
-    self._advance(self._place + 1)
-
-  def _peek(self):
-    """The next character that is no blank, '' at the end."""
-    while True:
-      end = json.decoder.WHITESPACE.match(self._text, self._place).end()
-      self._advance(end)
-      if self._place < len(self._text) or self._ended:
-        return self._text[self._place : self._place + 1]
-      self._fill(_CHUNK)
-
-  def _advance(self, end):
-    self.line += self._text.count('\n', self._place, end)
-    self._place = end
-
-  def _fill(self, size):
-    more = self._read(size)
-    self._text, self._place, self._ended = self._text[self._place :] + more, 0, not more
-
-
-class _Readable(io.RawIOBase):
-  """What `open_bytes` gives, as the text layer of Python wants it."""
-
-  def __init__(self, file):
-    self._file = file
-
-  def readable(self):
-    return True
-
-  def readinto(self, buffer):
-    data = self._file.read(len(buffer))
-    buffer[: len(data)] = data
-    return len(data)
-
-
-def _not_utf8(error):
-  return f'no UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} ({error.reason}).'

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import seqio
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from tensorflow.python.eager import context
 
 from switch_zoo.errors import UserError
@@ -155,6 +156,18 @@ class FileSource(seqio.DataSource):
       raise UserError(f'{self._looked_for(folder, split)}: there is no such file. {self.where}')
     return found
 
+  def check(self, split: str) -> None:
+    """Refuses a split whose files are missing, or whose first row is malformed: before a run has written anything.
+
+    Raises:
+      UserError: with what was looked for, or where the row stands
+    """
+    if self._from_tfds():
+      next(self.tfds_examples(split), None)
+      return
+    found = self.found(split)
+    next(self.examples(found.paths[0], found.files, data_folder.task_data().skip_malformed), None)
+
   def state(self) -> State:
     """Whether the files of every split are there."""
     if self._from_tfds():
@@ -203,9 +216,16 @@ class FileSource(seqio.DataSource):
       yield from self.ways[split][0].rows(self.tfds.record(row))
 
   def _tfds_rows(self, split, shuffle, seed):
-    source = seqio.TfdsDataSource(self.tfds.name, splits=dict(self.tfds.splits))
+    source = seqio.TfdsDataSource(self.tfds.name, splits=dict(self.tfds.splits), read_only=True)
     with context.eager_mode():
-      rows = iter(source.get_dataset(split, shuffle=shuffle, seed=seed))
+      try:
+        rows = iter(source.get_dataset(split, shuffle=shuffle, seed=seed))
+      except (AssertionError, tfds.core.DatasetNotFoundError) as error:
+        raise UserError(
+            f'TensorFlow Datasets has no prepared {self.tfds.name} ({str(error).splitlines()[0]}). Prepare it with `tfds build '
+            f'{self.tfds.name}` and name its folder (--t5_tfds_data_dir, or TFDS_DATA_DIR); without '
+            'task_data.use_tfds the official files are read.'
+        ) from error
     while True:
       # Whoever pulls may be another thread each time, and Mesh-TensorFlow has switched eager mode off.
       with context.eager_mode():

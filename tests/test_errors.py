@@ -1,6 +1,6 @@
 import pytest
 
-from switch_zoo.errors import UserError, did_you_mean, paragraph
+from switch_zoo.errors import UserError, did_you_mean, from_tensorflow, paragraph
 
 NAMES = ['switch_base_8', 'switch_base_16', 't5_base', 'train_steps']
 
@@ -33,3 +33,9 @@ def test_nothing_to_choose_from():
 def test_a_paragraph_is_one_line_without_gins_calls():
   error = UserError("no  such\nthing.\n  In call to configurable 'run' (<function run>)")
   assert paragraph(error) == 'no such thing.'
+
+
+def test_a_mistake_told_by_tensorflow():
+  text = "{{node Next}} UserError: a.tsv, line 2:\n no label.\nTraceback (most recent call last):\n\n  File x"
+  assert from_tensorflow(text) == 'a.tsv, line 2: no label.'
+  assert from_tensorflow(text.replace('UserError', 'KeyError')) is None

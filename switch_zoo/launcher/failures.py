@@ -2,7 +2,7 @@
 import re
 
 from switch_zoo import tf_compat
-from switch_zoo.errors import paragraph
+from switch_zoo.errors import from_tensorflow, paragraph
 
 # How Mesh-TensorFlow and gin begin what is, in the end, a wrong setting.
 _SETTINGS = (
@@ -13,6 +13,9 @@ _SETTINGS = (
 
 def explain(error: Exception) -> tuple[str, int]:
   """One paragraph, and the exit code: 2 where a setting is wrong, else 1."""
+  mistake = from_tensorflow(str(error))
+  if mistake:
+    return mistake, 2
   text = paragraph(error)
   if any(pattern.search(text) for pattern in _SETTINGS):
     return text, 2

@@ -78,6 +78,7 @@ def check(flags: Any) -> None:
   if flags.mode in ('train', 'finetune', 'eval'):
     preflight.mixture_or_task(flags.mixture_or_task)
     preflight.vocabulary_fits(flags.mixture_or_task)
+    preflight.data_can_be_read(flags.mixture_or_task, flags.eval_split if flags.mode == 'eval' else 'train')
   if flags.mode in ('predict', 'score'):
     preflight.input_file_present(flags.input_file, '--input_file')
     preflight.output_file_possible(flags.output_file, '--output_file')

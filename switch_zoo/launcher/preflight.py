@@ -56,6 +56,22 @@ def vocabulary_fits(name: str) -> None:
       )
 
 
+def data_can_be_read(name: str, split: str) -> None:
+  """Looks for the files of every task of a mixture, and at their first rows.
+
+  Args:
+    name: of a task or mixture
+    split: tasks without it are passed over, as seqio does
+
+  Raises:
+    UserError: a file is missing or no good, with where to get it
+  """
+  for task in seqio.get_subtasks(mixture_or_task(name)):
+    check = getattr(task.source, 'check', None)  # sources of the zoo have it
+    if check and split in task.splits:
+      check(split)
+
+
 def model_dir_can_be_written(model_dir: str) -> None:
   """Refuses a model_dir that is a file, or below a folder that cannot be written.
 

@@ -81,6 +81,8 @@ def check(model_dir: str) -> None:
     # Many existing configurations bind a vocabulary class that is gone.
     gin.bind_parameter('utils.run.vocabulary', mesh_transformer.get_vocabulary(name))
   mode = preflight.parameter('utils.run.mode', 'train')
+  if mode in _SPLIT:
+    preflight.data_can_be_read(name, preflight.parameter(*_SPLIT[mode]))
   if mode == 'train':
     preflight.model_dir_can_be_written(model_dir)
     preflight.init_checkpoint_present(preflight.parameter('utils.run.init_checkpoint'))
@@ -101,6 +103,12 @@ def _check_score():
   preflight.output_file_possible(preflight.parameter('launcher.save_scores.scores_filename'), 'SCORES_FILE')
 
 
+# Which split a mode reads: the parameter and its default.
+_SPLIT = {
+    'train': ('mesh_train_dataset_fn.dataset_split', 'train'),
+    'eval': ('utils.run.dataset_split', 'validation'),
+    'perplexity_eval': ('utils.run.dataset_split', 'validation'),
+}
 _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_strings': _check_score}
 
 
