@@ -50,7 +50,7 @@ def source(folder, train, validation, test, tfds_record, config=None, fields=Non
   files = {'train': ('train.jsonl', train), 'validation': ('val.jsonl', validation), 'test': ('test.jsonl', test)}
   splits = {split: [Files(name, JsonLines(), rows)] for split, (name, rows) in files.items()}
   return FileSource(
-      (f'superglue/{folder}', f'SuperGLUE/{folder}', folder),
+      (f'superglue/{folder}', folder),
       splits,
       where=f'They are in {folder}.zip of https://super.gluebenchmark.com/tasks.',
       fields=fields,

@@ -3,9 +3,9 @@
     'wsc: Mark told Pete many lies about himself, which Pete included in his book. *He* should have been more
     skeptical.' -> 'Mark'
 
-The target is the candidate, right or wrong. Training takes the schemas whose candidate is right (259 of 554: what the
-pronoun of another stands for is not written anywhere). Evaluation takes all: what the model writes and the candidate are
-the same referent if the words of one are among those of the other, articles and the like aside.
+The target is the candidate, right or wrong. Training takes the schemas whose candidate is right (259 of 554): what the
+pronoun of another stands for is not written anywhere. Evaluation takes all: what the model writes and the candidate
+are the same referent if the words of one are among those of the other, articles and the like aside.
 """
 import re
 from collections.abc import Iterator
