@@ -5,4 +5,5 @@ import switch_zoo.tasks.inference
 import switch_zoo.tasks.multiple_choice
 import switch_zoo.tasks.question_answering
 import switch_zoo.tasks.summarization
-import switch_zoo.tasks.superglue  # noqa: F401
+import switch_zoo.tasks.superglue
+import switch_zoo.tasks.translation  # noqa: F401

@@ -1,4 +1,5 @@
 """Evaluation whose results are seen: the released loop writes them to TensorBoard only."""
+import collections
 import dataclasses
 import functools
 
@@ -7,6 +8,8 @@ import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
 from mesh_tensorflow.transformer import dataset as mesh_dataset
 from t5.models import mesh_transformer
+
+from switch_zoo.tasks import benchmark_means
 
 # Of what Mesh-TensorFlow measures by teacher forcing, what says how good a model is.
 PERPLEXITY = ('neg_log_perplexity', 'token_accuracy', 'sequence_accuracy', 'num_eval_tokens')
@@ -30,9 +33,22 @@ class _Last:
 
 
 def take_results() -> list[Result]:
-  """The results since the last call."""
+  """The results since the last call, and the score of every benchmark (`zoo_superglue_mean`) they are complete for."""
   results, _Last.results = _Last.results, []
-  return results
+  return results + means(results)
+
+
+def means(results: list[Result]) -> list[Result]:
+  """The scores of the benchmarks all of whose tasks were measured at a checkpoint, for each checkpoint."""
+  values = collections.defaultdict(lambda: collections.defaultdict(list))
+  for result in results:
+    if result.metric not in PERPLEXITY:
+      values[result.step][result.task].append(result.value)
+  return [
+      Result(f'{name}_mean', 'score', step, mean)
+      for step, of_task in values.items()
+      for name, mean in benchmark_means.means(of_task).items()
+  ]
 
 
 class StepOfCheckpoint(tf.train.SessionRunHook):
