@@ -1,0 +1,146 @@
+"""The sorted table of keys and values in the `.index` file of a TensorFlow checkpoint.
+
+Blocks of entries whose keys share a prefix with the one before, then a block with the last key and the place of every
+block, then a footer. Format: github.com/google/leveldb, doc/table_format.md; TensorFlow's, in
+tensorflow/core/lib/io/table*, is the same with its own block size, and its checkpoints are not compressed.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+
+from switch_zoo.checkpoints import crc32c
+
+MAGIC = 0xDB4775248B80FB57
+FOOTER_SIZE = 48
+TRAILER_SIZE = 5  # the kind of compression and a checksum
+BLOCK_SIZE = 1 << 18
+RESTART_INTERVAL = 16
+NO_COMPRESSION = b'\0'
+
+
+class TableError(ValueError):
+  """Not a table, or a damaged one."""
+
+
+def read(data: bytes) -> dict[bytes, bytes]:
+  """All entries of a table.
+
+  Raises:
+    TableError: with what is wrong
+  """
+  if len(data) < FOOTER_SIZE or struct.unpack('<Q', data[-8:])[0] != MAGIC:
+    raise TableError('it does not end as an index does (cut off, or another format)')
+  position = len(data) - FOOTER_SIZE
+  _, position = _handle(data, position)
+  index, _ = _handle(data, position)
+  entries = {}
+  for _, value in _entries(_block(data, index)):
+    handle, _ = _handle(value, 0)
+    entries.update(_entries(_block(data, handle)))
+  return entries
+
+
+def write(entries: Mapping[bytes, bytes]) -> bytes:
+  """A table of entries."""
+  table = bytearray()
+  index = []
+  block: list[tuple[bytes, bytes]] = []
+  size = 0
+  for key in sorted(entries):
+    block.append((key, entries[key]))
+    size += len(key) + len(entries[key])
+    if size >= BLOCK_SIZE:
+      index.append((key, _append(table, block)))
+      block, size = [], 0
+  if block:
+    index.append((block[-1][0], _append(table, block)))
+  metaindex = _append(table, [])
+  handles = metaindex + _append(table, index)
+  return bytes(table) + handles.ljust(FOOTER_SIZE - 8, b'\0') + struct.pack('<Q', MAGIC)
+
+
+def varint(number: int) -> bytes:
+  """A whole number in groups of seven bits, the lowest first."""
+  octets = bytearray()
+  while number > 127:
+    octets.append(number & 127 | 128)
+    number >>= 7
+  return bytes([*octets, number])
+
+
+def read_varint(data: bytes, position: int) -> tuple[int, int]:
+  """A number written by `varint`, and the position after it.
+
+  Raises:
+    TableError: the data ends inside of it
+  """
+  number = shift = 0
+  while True:
+    if position >= len(data) or shift > 63:
+      raise TableError('a number in it has no end')
+    octet = data[position]
+    position += 1
+    number |= (octet & 127) << shift
+    shift += 7
+    if octet < 128:
+      return number, position
+
+
+def _handle(data, position):
+  """(offset, size) of a block, and the position after them."""
+  offset, position = read_varint(data, position)
+  size, position = read_varint(data, position)
+  return (offset, size), position
+
+
+def _block(data, handle):
+  offset, size = handle
+  contents = data[offset : offset + size + TRAILER_SIZE]
+  if len(contents) != size + TRAILER_SIZE:
+    raise TableError('a block of it lies behind its end')
+  if contents[size : size + 1] != NO_COMPRESSION:
+    raise TableError('it is compressed, which a checkpoint of TensorFlow is not')
+  if crc32c.masked(crc32c.of(contents[: size + 1])) != struct.unpack('<I', contents[size + 1 :])[0]:
+    raise TableError('a checksum in it is wrong')
+  return contents[:size]
+
+
+def _entries(block) -> Iterator[tuple[bytes, bytes]]:
+  restarts = struct.unpack('<I', block[-4:])[0]
+  end = len(block) - 4 - 4 * restarts
+  position, key = 0, b''
+  while position < end:
+    shared, position = read_varint(block, position)
+    unshared, position = read_varint(block, position)
+    size, position = read_varint(block, position)
+    key = key[:shared] + block[position : position + unshared]
+    position += unshared
+    yield key, block[position : position + size]
+    position += size
+
+
+def _append(table, entries):
+  """Adds a block, and gives its handle."""
+  block, restarts, last = bytearray(), [], b''
+  for number, (key, value) in enumerate(entries):
+    if number % RESTART_INTERVAL == 0:
+      restarts.append(len(block))
+      last = b''
+    shared = _common_prefix(last, key)
+    block += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+    last = key
+  restarts = restarts or [0]
+  block += struct.pack(f'<{len(restarts) + 1}I', *restarts, len(restarts))
+  handle = varint(len(table)) + varint(len(block))
+  block += NO_COMPRESSION
+  table += block + struct.pack('<I', crc32c.masked(crc32c.of(bytes(block))))
+  return handle
+
+
+def _common_prefix(one, other):
+  length = 0
+  for a, b in zip(one, other, strict=False):
+    if a != b:
+      break
+    length += 1
+  return length
