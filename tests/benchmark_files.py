@@ -17,7 +17,7 @@ SUPERGLUE = {
         {'premise': 'The sun shines.', 'hypothesis': 'it rains', 'label': 'contradiction', 'idx': 2},
     ],
     'COPA': [
-        {'premise': 'It rained.', 'choice1': 'Rain.', 'choice2': 'I got wet.', 'question': 'effect', 'label': 1, 'idx': 0}
+        {'premise': 'It rained.', 'choice1': 'Rain.', 'choice2': 'Wet.', 'question': 'effect', 'label': 1, 'idx': 0}
     ],
     'MultiRC': [
         {
