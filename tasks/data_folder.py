@@ -60,6 +60,11 @@ def required(task: str, where: str) -> str:
   return folder
 
 
+def size(path: str) -> int:
+  """Bytes of a file."""
+  return tf.io.gfile.stat(path).length
+
+
 def _matches(path):
   if not any(mark in path for mark in '*?['):
     return [path] if _is_file(path) else []

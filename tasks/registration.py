@@ -42,6 +42,23 @@ def add_task(
   )
 
 
+class PresentMixture(seqio.Mixture):
+  """A mixture of those of its tasks whose files are there; of all where none are, so that the user is told."""
+
+  _looks = False  # at no file while it is registered
+
+  def __init__(self, name: str, tasks: Sequence[str], rate: float | Callable[[seqio.Task], float]):
+    """Arguments as those of `add_mixture`."""
+    super().__init__(name, list(tasks), default_rate=rate)
+    self._looks = True
+
+  @property
+  def tasks(self) -> list[seqio.Task]:
+    """The tasks, in the order of their names."""
+    tasks = super().tasks
+    return (self._looks and [task for task in tasks if not task.source.state().missing]) or tasks
+
+
 def add_mixture(name: str, tasks: Iterable[str], rate: float | Callable[[seqio.Task], float]) -> None:
   """Registers a mixture.
 

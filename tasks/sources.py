@@ -4,6 +4,8 @@ The rows of a file go through a function in pure Python, which makes text-to-tex
 serves files, TensorFlow Datasets and a test.
 """
 import dataclasses
+import itertools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ Rows = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
 
 TEXT_TO_TEXT = {name: tf.TensorSpec([], tf.string) for name in ('inputs', 'targets')}
 _PARALLEL_FILES = 16
+_ROWS_AT_ONCE = 64
 _SHOWN = 3  # malformed rows that are told one by one
 
 
@@ -222,8 +225,8 @@ class FileSource(seqio.DataSource):
         rows = iter(source.get_dataset(split, shuffle=shuffle, seed=seed))
       except (AssertionError, tfds.core.DatasetNotFoundError) as error:
         raise UserError(
-            f'TensorFlow Datasets has no prepared {self.tfds.name} ({str(error).splitlines()[0]}). Prepare it with `tfds build '
-            f'{self.tfds.name}` and name its folder (--t5_tfds_data_dir, or TFDS_DATA_DIR); without '
+            f'TensorFlow Datasets has no prepared {self.tfds.name} ({str(error).splitlines()[0]}). Prepare it with '
+            f'`tfds build {self.tfds.name}` and name its folder (--t5_tfds_data_dir, or TFDS_DATA_DIR); without '
             'task_data.use_tfds the official files are read.'
         ) from error
     while True:
@@ -241,18 +244,27 @@ class FileSource(seqio.DataSource):
   def _find(self, folder, split):
     for below in self.folders:
       for files in self.ways[split]:
-        paths = data_folder.find(f'{folder}/{below}', files.pattern)
+        paths = data_folder.find(os.path.join(folder, below), files.pattern)
         needed = [need for path in paths for need in files.reader.needs(path)]
         if paths and all(map(tf.io.gfile.exists, needed)):
           return Found(tuple(paths), files)
     return None
 
   def _looked_for(self, folder, split):
-    names = [f'{below}/{files.pattern}' for below in self.folders for files in self.ways[split]]
+    names = [os.path.join(below, files.pattern) for below in self.folders for files in self.ways[split]]
     return f'{" or ".join(names)} (or .gz) in {folder or "the data folder"}'
 
   def _dataset(self, generator, args=()):
-    return tf.data.Dataset.from_generator(generator, args=args, output_signature=self.fields)
+    """What a generator of rows yields, handed to TensorFlow many rows at a time where no field is a list."""
+    if any(spec.shape.rank for spec in self.fields.values()):
+      return tf.data.Dataset.from_generator(generator, args=args, output_signature=self.fields)
+    columns = {name: tf.TensorSpec([None], spec.dtype) for name, spec in self.fields.items()}
+    batches = lambda *args: self._batches(generator(*args))
+    return tf.data.Dataset.from_generator(batches, args=args, output_signature=columns).unbatch()
+
+  def _batches(self, rows):
+    while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+      yield {name: _column([row[name] for row in batch], spec.dtype) for name, spec in self.fields.items()}
 
   def _report(self, head, malformed):
     rest = f' ... and {len(malformed) - _SHOWN:,} more' if len(malformed) > _SHOWN else ''
@@ -269,6 +281,12 @@ def _examples(record: Record | Malformed, rows: Rows) -> list[dict[str, Any]]:
     return list(rows(record.value))
   except BadField as error:
     raise UserError(str(Malformed(record.path, record.line, f'{error}.', record.item))) from error
+
+
+def _column(values, dtype):
+  if dtype != tf.string:
+    return np.array(values, dtype.as_numpy_dtype)
+  return np.array([value.encode('utf-8') if isinstance(value, str) else value for value in values], object)
 
 
 def _python_value(tensor):

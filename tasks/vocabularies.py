@@ -3,27 +3,37 @@
 T5's ids throughout: 0 padding, 1 end of sequence, 2 unknown; 100 sentinels take the last ids, `<extra_id_0>` the
 very last (arXiv:1910.10683, section 3.1.4; `seqio.SentencePieceVocabulary`).
 """
+import functools
 import io
 import os
 import pathlib
+import queue
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterable
 
 import gin
 import sentencepiece
 import seqio
+import tensorflow as tf
 
 from switch_zoo.errors import UserError
 
 NUM_SENTINELS = 100
 DEMO_VARIABLE = 'SWITCH_ZOO_DEMO_VOCAB'
 VARIABLE = 'SWITCH_ZOO_VOCAB'
-T5_FILE = 'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
+MT5_VARIABLE = 'SWITCH_ZOO_MT5_VOCAB'
+BYTES = 'bytes'
+_BUCKET = 'gs://t5-data/vocabs'
+_PATIENCE = 4  # seconds
 
 
 class LazyVocabulary(seqio.SentencePieceVocabulary):
   """A sentencepiece vocabulary and 100 sentinels; which file it is, is asked when the vocabulary is first used.
 
-  So a task can be declared at import, before gin or the environment say where its vocabulary lies.
+  So a task can be declared at import, before gin or the environment say where its vocabulary lies. A file that has the
+  sentinels already, as those of T5's bucket with "100extra" in their names, gets no more.
   """
 
   def __init__(self, find_file: Callable[[], str]):
@@ -44,6 +54,7 @@ class LazyVocabulary(seqio.SentencePieceVocabulary):
     path = self._find_file()
     if path != self._sentencepiece_model_file:
       self._sentencepiece_model_file, self._model = path, None
+      self._extra_ids = 0 if _has_sentinels(path) else NUM_SENTINELS
     return super()._model_context()
 
   def __eq__(self, other):
@@ -51,6 +62,12 @@ class LazyVocabulary(seqio.SentencePieceVocabulary):
 
   def __hash__(self):
     return hash(self._find_file)
+
+
+def _has_sentinels(path):
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=file.read())
+  return pieces.IdToPiece(pieces.GetPieceSize() - 1).endswith('<extra_id_0>')
 
 
 @gin.configurable(module='vocabularies')
@@ -78,11 +95,125 @@ def demo_vocabulary_file(path: str = '') -> str:
 
 @gin.configurable(module='vocabularies')
 def vocabulary_file(path: str = '') -> str:
-  """Where the vocabulary of the tasks lies: gin's `vocabulary_file.path`, else SWITCH_ZOO_VOCAB, else T5's bucket."""
-  return path or os.environ.get(VARIABLE, '') or T5_FILE
+  """Where the vocabulary of the tasks lies: gin's `vocabulary_file.path`, else SWITCH_ZOO_VOCAB, else T5's bucket.
+
+  Returns:
+    the path of a sentencepiece model, or 'bytes'
+  Raises:
+    UserError: there is no such file, or the bucket cannot be reached
+  """
+  path = path or os.environ.get(VARIABLE, '') or f'{_BUCKET}/cc_all.32000.100extra/sentencepiece.model'
+  return path if path == BYTES else _present(path, VARIABLE, 'vocabulary_file.path')
 
 
-DEFAULT = LazyVocabulary(vocabulary_file)
+@gin.configurable(module='vocabularies')
+def mt5_vocabulary_file(path: str = '') -> str:
+  """Where mT5's vocabulary lies: gin's `mt5_vocabulary_file.path`, else SWITCH_ZOO_MT5_VOCAB, else T5's bucket.
+
+  Returns and raises what `vocabulary_file` does.
+  """
+  path = path or os.environ.get(MT5_VARIABLE, '') or f'{_BUCKET}/mc4.250000.100extra/sentencepiece.model'
+  return path if path == BYTES else _present(path, MT5_VARIABLE, 'mt5_vocabulary_file.path')
+
+
+def _present(path, variable, parameter):
+  remedy = (
+      f'Set {variable}=FILE, or --gin_param="{parameter} = \'FILE\'": a sentencepiece model (spiece.model of a '
+      "Hugging Face T5, DIR/vocabulary.model of `switch_zoo demo`), or the word 'bytes'."
+  )
+  if path.startswith('gs://'):
+    if not _storage_answers():
+      raise UserError(f'The vocabulary {path} cannot be had: storage.googleapis.com does not answer. {remedy}')
+  elif not os.path.isfile(path):
+    raise UserError(f'There is no vocabulary "{path}" ({os.path.abspath(path)}). {remedy}')
+  return path
+
+
+@functools.lru_cache(maxsize=1)
+def _storage_answers() -> bool:
+  """Whether Google's storage can be reached, known within seconds: TensorFlow itself tries for minutes."""
+  answers = queue.SimpleQueue()
+
+  def ask():
+    try:
+      urllib.request.urlopen('https://storage.googleapis.com', timeout=_PATIENCE).close()
+      answers.put(True)
+    except urllib.error.HTTPError:
+      answers.put(True)  # it refuses an empty request, so it is there
+    except OSError:
+      answers.put(False)
+
+  threading.Thread(target=ask, daemon=True).start()  # looking up the name alone may take longer than the time-out
+  try:
+    return answers.get(timeout=_PATIENCE + 1)
+  except queue.Empty:
+    return False
+
+
+class ChosenVocabulary(seqio.Vocabulary):
+  """The vocabulary that a function names when it is first used: a sentencepiece model, or 'bytes'."""
+
+  def __init__(self, find_file: Callable[[], str]):
+    """Opens nothing.
+
+    Args:
+      find_file: returns the path of an existing sentencepiece model, or 'bytes'; or raises UserError
+    """
+    self._find_file = find_file
+    self._pieces = LazyVocabulary(find_file)
+    super().__init__(extra_ids=0)
+
+  @property
+  def vocabulary(self) -> seqio.Vocabulary:
+    """The vocabulary chosen now; 3 special ids, 256 bytes and 100 sentinels for 'bytes'."""
+    return _BYTE_VOCABULARY if self._find_file() == BYTES else self._pieces
+
+  @property
+  def bos_id(self) -> int | None:
+    """Id of the begin of a sequence; none in T5."""
+    return self.vocabulary.bos_id
+
+  @property
+  def eos_id(self) -> int:
+    """Id of the end of a sequence."""
+    return self.vocabulary.eos_id
+
+  @property
+  def unk_id(self) -> int:
+    """Id of what is unknown."""
+    return self.vocabulary.unk_id
+
+  @property
+  def vocab_size(self) -> int:
+    """Number of ids, sentinels included."""
+    return self.vocabulary.vocab_size
+
+  @property
+  def _base_vocab_size(self):
+    return self.vocabulary.vocab_size
+
+  def _encode(self, s):
+    return self.vocabulary.encode(s)
+
+  def _decode(self, ids):
+    return self.vocabulary.decode(ids)
+
+  def _encode_tf(self, s):
+    return self.vocabulary.encode_tf(s)
+
+  def _decode_tf(self, ids):
+    return self.vocabulary.decode_tf(ids)
+
+  def __eq__(self, other):
+    return isinstance(other, ChosenVocabulary) and self._find_file == other._find_file
+
+  def __hash__(self):
+    return hash(self._find_file)
+
+
+_BYTE_VOCABULARY = seqio.ByteVocabulary(extra_ids=NUM_SENTINELS)
+DEFAULT = ChosenVocabulary(vocabulary_file)
+MT5 = ChosenVocabulary(mt5_vocabulary_file)
 
 
 def train(texts: Iterable[str], path: pathlib.Path, num_pieces: int) -> None:
