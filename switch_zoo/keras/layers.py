@@ -1,0 +1,127 @@
+"""The pieces of T5 that know nothing of experts: named weights, RMS norm, the dense feed-forward layer.
+
+B batch  T length  M d_model  H d_ff.  Weights have the names and shapes of the Mesh-TensorFlow variables.
+"""
+import functools
+from collections.abc import Sequence
+
+import tensorflow as tf
+from tensorflow import keras
+
+from switch_zoo.errors import UserError, did_you_mean
+
+EPSILON = 1e-6
+ACTIVATIONS = {
+    'relu': tf.nn.relu,
+    'gelu': functools.partial(tf.nn.gelu, approximate=True),  # the form of Mesh-TensorFlow and T5 1.1
+    'swish': tf.nn.silu,
+    'sigmoid': tf.nn.sigmoid,
+    'tanh': tf.nn.tanh,
+    'elu': tf.nn.elu,
+    'selu': tf.nn.selu,
+    'softplus': tf.nn.softplus,
+    'squared_relu': lambda x: tf.square(tf.nn.relu(x)),
+    'linear': tf.identity,
+}
+
+
+class Layer(keras.layers.Layer):
+  """A layer with weights of normally distributed first values."""
+
+  def normal(self, name: str, shape: Sequence[int], stddev: float, initializer=keras.initializers.RandomNormal):
+    """A new weight."""
+    return self.add_weight(name=name, shape=shape, initializer=initializer(stddev=stddev))
+
+
+class Kernel(Layer):
+  """One matrix, or one of each expert; the layer that uses it says how."""
+
+  def __init__(self, shape, stddev, **kwargs):
+    """Args:
+      shape: of the weight `kernel`
+      stddev: of its first values, before they are cut off at twice that
+    """
+    super().__init__(**kwargs)
+    self.kernel_shape, self.stddev = tuple(shape), stddev
+    self.kernel = self.normal('kernel', self.kernel_shape, stddev, keras.initializers.TruncatedNormal)
+
+  def get_config(self):
+    return {**super().get_config(), 'shape': self.kernel_shape, 'stddev': self.stddev}
+
+  def call(self, x):
+    """<float>[..., M] -> <float>[..., N], for a kernel [M, N]"""
+    return tf.matmul(x, self.kernel)
+
+
+class RMSNorm(Layer):
+  """x / sqrt(mean(x^2)) * scale; the mean in float32. Source: arXiv:1910.07467; T5 takes it without a bias."""
+
+  def __init__(self, d_model, **kwargs):
+    """Args:
+      d_model: M
+    """
+    super().__init__(**kwargs)
+    self.d_model = d_model
+    self.scale = self.add_weight(name='scale', shape=[d_model], initializer='ones')
+
+  def get_config(self):
+    return {**super().get_config(), 'd_model': self.d_model}
+
+  def call(self, x):
+    """<float>[..., M] -> same shape and dtype"""
+    variance = tf.reduce_mean(tf.square(tf.cast(x, tf.float32)), axis=-1, keepdims=True)
+    return x * tf.cast(tf.math.rsqrt(variance + EPSILON), x.dtype) * self.scale
+
+
+class DenseReluDense(Layer):
+  """The feed-forward layer. Source: arXiv:1910.10683, section 2.1; gated (GEGLU): arXiv:2002.05202."""
+
+  def __init__(self, d_model, d_ff, activation=('relu',), dropout_rate=0.0, **kwargs):
+    """Args:
+      d_model: M
+      d_ff: H
+      activation: names; the product of several is the hidden layer
+      dropout_rate: of the hidden layer, the same for all tokens of a sequence, as in Mesh-TensorFlow's T5
+    """
+    super().__init__(**kwargs)
+    self.d_model, self.d_ff, self.dropout_rate = d_model, d_ff, dropout_rate
+    self.activation = checked_activation(activation)
+    self.inward = inward_kernels(self, (d_model, d_ff), d_model**-0.5, self.activation)
+    self.wo = Kernel((d_ff, d_model), d_ff**-0.5, name='wo')
+    self.dropout = keras.layers.Dropout(dropout_rate, noise_shape=(None, 1, None))
+
+  def get_config(self):
+    own = {'d_model': self.d_model, 'd_ff': self.d_ff, 'activation': self.activation}
+    return {**super().get_config(), **own, 'dropout_rate': self.dropout_rate}
+
+  def call(self, x, training=False):
+    """<float>[B, T, M] -> same shape"""
+    hidden = activated([getattr(self, name)(x) for name in self.inward], self.activation)
+    return self.wo(self.dropout(hidden, training=training))
+
+
+def inward_kernels(layer: Layer, shape: Sequence[int], stddev: float, activation: Sequence[str]) -> tuple[str, ...]:
+  """Gives a layer its kernels `wi`, or `wi_0` and `wi_1` with two activations; returns the attributes' names."""
+  names = ('wi',) if len(activation) == 1 else tuple(f'wi_{i}' for i in range(len(activation)))
+  for name in names:
+    setattr(layer, name, Kernel(shape, stddev, name=name))
+  return names
+
+
+def activated(factors: Sequence[tf.Tensor], activation: Sequence[str]) -> tf.Tensor:
+  """The product of projections, each through its activation. <float>[..., H] each -> <float>[..., H]"""
+  return functools.reduce(tf.multiply, (ACTIVATIONS[n](x) for n, x in zip(activation, factors, strict=True)))
+
+
+def checked_activation(names: str | Sequence[str]) -> tuple[str, ...]:
+  """Names of activations as a tuple.
+
+  Raises:
+    UserError: one is unknown
+  """
+  names = (names,) if isinstance(names, str) else tuple(names)
+  for name in names:
+    if name not in ACTIVATIONS:
+      hint = did_you_mean(name, ACTIVATIONS) or f' Known are {", ".join(ACTIVATIONS)}.'
+      raise UserError(f'There is no activation "{name}".{hint}')
+  return names

@@ -1,0 +1,139 @@
+"""T5 and Switch as a Keras model, from a ModelConfig."""
+import contextlib
+import dataclasses
+import functools
+
+import tensorflow as tf
+from tensorflow import keras
+
+from switch_zoo.config import ModelConfig
+from switch_zoo.keras.attention import HIDDEN
+from switch_zoo.keras.layers import Layer
+from switch_zoo.keras.stacks import Stack, Surroundings
+
+PADDING = 0
+END = 1
+
+
+class Embedding(Layer):
+  """The table of vectors that encoder and decoder share."""
+
+  def __init__(self, vocab_size, d_model, **kwargs):
+    """Args:
+      vocab_size, d_model: V and M
+    """
+    super().__init__(**kwargs)
+    self.vocab_size, self.d_model = vocab_size, d_model
+    self.embedding = self.normal('embedding', [vocab_size, d_model], 1.0)
+
+  def get_config(self):
+    return {**super().get_config(), 'vocab_size': self.vocab_size, 'd_model': self.d_model}
+
+
+@keras.saving.register_keras_serializable(package='switch_zoo')
+class SwitchTransformer(keras.Model):
+  """Encoder and decoder. B batch  S input tokens  T target tokens  V target vocabulary.
+
+  model({'encoder_input_tokens': <int32>[B, S], 'decoder_input_tokens': <int32>[B, T]}) -> <float32>[B, T, V] logits
+
+  0 is padding. `decoder_input_tokens` are the targets moved by one place, with 0 before the first.
+  """
+
+  def __init__(self, config, **kwargs):
+    """Args:
+      config: ModelConfig, or the fields of one as `get_config` gives them
+      **kwargs: of keras.Model: name, dtype ('float32', 'bfloat16', 'mixed_bfloat16')
+    Raises:
+      UserError: it has a router that runs in Mesh-TensorFlow only
+    """
+    config = config if isinstance(config, ModelConfig) else ModelConfig(**_with_tuples(config))
+    super().__init__(**{'name': config.name, **kwargs})
+    self.config = config
+    with _policy(kwargs.get('dtype')):
+      if config.shared_embedding:
+        self.shared = Embedding(config.vocab_size, config.d_model, name='shared')
+      self.encoder = Stack(config, 'encoder')
+      self.decoder = Stack(config, 'decoder')
+    self.build()
+
+  def get_config(self):
+    fields = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)}
+    return {'config': {**fields, 'places': dict(self.config.places)}, 'name': self.name}
+
+  def build(self, input_shape=None):
+    """Nothing is left to make: all weights are there from the start."""
+    del input_shape
+    self.built = True
+
+  @property
+  def named_weights(self):
+    """Mesh-TensorFlow's name of a variable -> the weight; attributes are named as the scopes."""
+    return {name: functools.reduce(getattr, name.split('/'), self) for name in self.config.variables}
+
+  def call(self, inputs, training=False):
+    """See the class."""
+    encoder_ids, decoder_ids = inputs['encoder_input_tokens'], inputs['decoder_input_tokens']
+    encoded = self.encode(encoder_ids, training)
+    return self.decode(decoder_ids, encoded, encoder_ids, training)
+
+  def encode(self, ids, training=False):
+    """<int32>[B, S] -> <float>[B, S, M]"""
+    real = tf.not_equal(ids, PADDING)
+    x = self.embedded(self.encoder, ids)
+    return self.encoder(x, Surroundings(real, _hide(tf.logical_not(real), x.dtype)), training=training)
+
+  def decode(self, ids, encoded, encoder_ids, training=False):
+    """<int32>[B, T], the encoder's output <float>[B, S, M] and input <int32>[B, S] -> <float32>[B, T, V]"""
+    x = self.embedded(self.decoder, ids)
+    around = Surroundings(_real_targets(ids, training), tf.zeros([], x.dtype), encoded, _hide(tf.equal(encoder_ids, PADDING), x.dtype))
+    return self.to_logits(self.decoder(x, around, training=training))
+
+  def embedded(self, stack, ids):
+    """<int32>[...] -> <float>[..., M]"""
+    table = tf.convert_to_tensor(self._table(stack))
+    return tf.cast(tf.gather(table, ids), self.compute_dtype)
+
+  def to_logits(self, x):
+    """<float>[..., M] -> <float32>[..., V]"""
+    if not self.config.tied_embeddings:
+      return tf.cast(self.decoder.logits(x), tf.float32)
+    table = tf.cast(self._table(self.decoder), x.dtype)
+    # The table's vectors are large where a matrix of its own would be small: arXiv:1910.10683, as Mesh-TensorFlow.
+    return tf.cast(tf.matmul(x * self.config.d_model**-0.5, table, transpose_b=True), tf.float32)
+
+  def _table(self, stack):
+    return self.shared.embedding if self.config.shared_embedding else stack.embedding
+
+
+def _real_targets(ids, training):
+  """Which tokens the decoder reads are no padding; the 0 in front is none. <int32>[B, T] -> <bool>[B, T]
+
+  In training the end of a sequence, as an input, has no target: it counts in no loss and takes no expert's slot.
+  """
+  real = tf.not_equal(ids[:, 1:], PADDING)
+  if training:
+    goes_on = tf.not_equal(tf.pad(ids[:, 2:], [[0, 0], [0, 1]]), PADDING)
+    real &= tf.not_equal(ids[:, 1:], END) | goes_on
+  return tf.concat([tf.ones_like(ids[:, :1], tf.bool), real], 1)
+
+
+@contextlib.contextmanager
+def _policy(dtype):
+  """Layers made inside have the model's dtype policy, as if it were Keras' global one."""
+  before = keras.mixed_precision.global_policy()
+  if dtype is not None:
+    keras.mixed_precision.set_global_policy(dtype)
+  try:
+    yield
+  finally:
+    keras.mixed_precision.set_global_policy(before)
+
+
+def _hide(hidden, dtype):
+  """<bool>[B, S], True for what must not be seen -> <float>[B, 1, 1, S]"""
+  return tf.where(hidden, tf.cast(HIDDEN, dtype), tf.cast(0.0, dtype))[:, None, None, :]
+
+
+def _with_tuples(fields):
+  """Fields of a ModelConfig that came back from JSON, where tuples are lists."""
+  return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -1,0 +1,96 @@
+"""Which experts a token goes to, for the Keras model. The same decisions as `switch_zoo.routing` in Mesh-TensorFlow.
+
+G groups  S tokens of a group  E experts  K choices of a token
+"""
+from typing import NamedTuple
+
+import tensorflow as tf
+
+NOBODY = -1
+
+
+class Choices(NamedTuple):
+  """Where tokens go.
+
+  expert: <int32>[G, S, K]  NOBODY for padding and where a choice is not used
+  gate:   <float32>[G, S, K]
+  first_count: <int32>[G, E]  real tokens of a group that chose each expert first
+  place:  <int32>[G, S, K]  in the expert's queue, from 0; first choices stand before second ones
+  """
+
+  expert: tf.Tensor
+  gate: tf.Tensor
+  first_count: tf.Tensor
+  place: tf.Tensor
+
+
+class TopK(NamedTuple):
+  """Each token goes to its k best experts.
+
+  k: 1: the gate is the probability (arXiv:2101.03961, equation 2). More: the gates of a token sum to one (GShard,
+    arXiv:2006.16668, algorithm 1)
+  by_chance: in training, a choice after the first is used with probability 2 x its gate (GShard)
+  """
+
+  k: int
+  by_chance: bool
+
+  def choose(self, probabilities, real, training) -> Choices:
+    """Args:
+      probabilities: <float32>[G, S, E]
+      real: <bool>[G, S], False for padding
+      training: bool
+    """
+    gate, expert = tf.math.top_k(probabilities, self.k)
+    if self.k > 1:
+      gate /= tf.reduce_sum(gate, -1, keepdims=True) + 1e-9
+    expert = tf.where(real[..., None], expert, NOBODY)
+    place, first_count = queue(expert, probabilities.shape[-1])
+    if training and self.by_chance:
+      used = tf.random.uniform(tf.shape(gate)) * 0.5 < gate
+      first = tf.less(tf.range(self.k), 1)
+      expert = tf.where(used | first, expert, NOBODY)
+    return Choices(expert, gate, first_count, place)
+
+
+def queue(expert, num_experts):
+  """Places in the experts' queues: tokens in order, all first choices before the second ones.
+
+  Args:
+    expert: <int32>[G, S, K]
+    num_experts: E
+  Returns:
+    places, <int32>[G, S, K], and the length of the queues after the first choices, <int32>[G, E]
+  """
+  places, length, first_count = [], 0, None
+  for choice in tf.unstack(expert, axis=-1):
+    chosen = tf.one_hot(choice, num_experts, dtype=tf.int32)  # Shape: [G, S, E]
+    before = tf.cumsum(chosen, axis=1, exclusive=True) + length
+    places.append(tf.reduce_sum(before * chosen, -1))
+    length = length + tf.reduce_sum(chosen, 1, keepdims=True)
+    first_count = length[:, 0] if first_count is None else first_count
+  return tf.stack(places, -1), first_count
+
+
+def balance_loss(first_count, probabilities, real):
+  """E * sum_e f_e * P_e per group, groups weighted by their real tokens; 1 when balanced.
+
+  Source: arXiv:2101.03961, equations 4 to 6, without alpha; f is not differentiated.
+
+  Args:
+    first_count: <int32>[G, E]
+    probabilities: <float32>[G, S, E]
+    real: <bool>[G, S]
+  Returns:
+    <float32>[]
+  """
+  real = tf.cast(real, tf.float32)
+  count = tf.cast(first_count, tf.float32)
+  f = count / tf.maximum(tf.reduce_sum(count, -1, keepdims=True), 1.0)
+  total = tf.einsum('gse,ge,gs->', probabilities, tf.stop_gradient(f), real)
+  return probabilities.shape[-1] * total / tf.maximum(tf.reduce_sum(real), 1.0)
+
+
+# Name of ModelConfig.router -> whether later choices are by chance in training. The rest see the whole batch or carry
+# noise of their own, and are trained in Mesh-TensorFlow only.
+BY_CHANCE = {'top1': False, 'top2': True, 'top_n': True}

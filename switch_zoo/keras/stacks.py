@@ -1,0 +1,167 @@
+"""The encoder and the decoder: blocks of sublayers, each `x + dropout(sublayer(rms_norm(x)))`.
+
+Attributes are named as the scopes of the Mesh-TensorFlow variables, which makes the paths of weights equal:
+`encoder/block_000/layer_001/DenseReluDense/wi/kernel`.
+"""
+from typing import NamedTuple
+
+import tensorflow as tf
+from tensorflow import keras
+
+from switch_zoo import config as config_lib
+from switch_zoo.keras.attention import HIDDEN, EncDecAttention, SelfAttention
+from switch_zoo.keras.experts import SwitchFeedForward
+from switch_zoo.keras.layers import DenseReluDense, Kernel, Layer, RMSNorm
+
+
+class Surroundings(NamedTuple):
+  """What sublayers need beside the tokens.
+
+  real: <bool>[B, T], False for padding
+  bias: <float>[B or 1, N, T, T], positions and what self-attention must not see
+  encoded: <float>[B, S, M], the encoder's output; None in the encoder
+  encoded_bias: <float>[B, 1, 1, S], HIDDEN for padding; None in the encoder
+  """
+
+  real: tf.Tensor
+  bias: tf.Tensor
+  encoded: tf.Tensor | None = None
+  encoded_bias: tf.Tensor | None = None
+
+
+class Sublayer(Layer):
+  """A norm, a layer and the residual."""
+
+  def __init__(self, layer, scope, d_model, dropout_rate, **kwargs):
+    """Args:
+      layer: of this module's kinds
+      scope: the attribute it gets, its name in checkpoints
+      d_model, dropout_rate: of the model
+    """
+    super().__init__(**kwargs)
+    self.rms_norm = RMSNorm(d_model, name='rms_norm')
+    self.scope = scope
+    setattr(self, scope, layer)
+    self.dropout = keras.layers.Dropout(dropout_rate, noise_shape=(None, 1, None))
+
+  @property
+  def layer(self):
+    """The layer between the norm and the residual."""
+    return getattr(self, self.scope)
+
+  def call(self, x, around, training=False):
+    """<float>[B, T, M], Surroundings -> <float>[B, T, M]"""
+    y = self.rms_norm(x)
+    if self.scope == 'SelfAttention':
+      y = self.layer(y, around.bias, training=training)
+    elif self.scope == 'EncDecAttention':
+      y = self.layer(y, around.encoded, around.encoded_bias, training=training)
+    elif self.scope == config_lib.EXPERTS:
+      y = self.layer(y, around.real, training=training)
+    else:
+      y = self.layer(y, training=training)
+    return x + self.dropout(y, training=training)
+
+
+class Block(Layer):
+  """The sublayers of one block, as attributes layer_000, layer_001, ..."""
+
+  def __init__(self, sublayers, **kwargs):
+    super().__init__(**kwargs)
+    self.names = [f'layer_{i:03d}' for i in range(len(sublayers))]
+    for name, sublayer in zip(self.names, sublayers, strict=True):
+      setattr(self, name, sublayer)
+
+  @property
+  def sublayers(self):
+    """In order."""
+    return [getattr(self, name) for name in self.names]
+
+
+class Stack(Layer):
+  """An encoder or a decoder, as attributes block_000, block_001, ... and the last norm."""
+
+  def __init__(self, config, stack, **kwargs):
+    """Args:
+      config: ModelConfig
+      stack: 'encoder' or 'decoder'
+    """
+    super().__init__(**{'name': stack, **kwargs})
+    self.config, self.stack = config, stack
+    self.is_decoder = stack == 'decoder'
+    if not config.shared_embedding:
+      self.embedding = self.normal('embedding', [self._vocab_size, config.d_model], 1.0)
+    blocks = config.num_decoder_blocks if self.is_decoder else config.num_encoder_blocks
+    self.names = [f'block_{number:03d}' for number in range(blocks)]
+    for number, name in enumerate(self.names):
+      setattr(self, name, self._block(number))
+    self.rms_norm = RMSNorm(config.d_model, name='rms_norm')
+    self.dropout = keras.layers.Dropout(config.dropout_rate, noise_shape=(None, 1, None))
+    if self.is_decoder and not config.tied_embeddings:
+      self.logits = Kernel((config.d_model, config.target_vocab_size), config.d_model**-0.5, name='logits')
+
+  @property
+  def _vocab_size(self):
+    return self.config.target_vocab_size if self.is_decoder else self.config.vocab_size
+
+  @property
+  def sublayers(self):
+    """All of them, in order."""
+    return [sublayer for name in self.names for sublayer in getattr(self, name).sublayers]
+
+  def call(self, x, around, training=False):
+    """Embedded tokens <float>[B, T, M], Surroundings without positions -> <float>[B, T, M]"""
+    around = around._replace(bias=self._positions(tf.shape(x)[1], x.dtype) + around.bias)
+    x = self.dropout(x, training=training)
+    for sublayer in self.sublayers:
+      x = sublayer(x, around, training=training)
+    return self.dropout(self.rms_norm(x), training=training)
+
+  def _positions(self, length, dtype):
+    """The bias of relative positions, and in a decoder of what lies ahead. -> <float>[1, N, T, T] or [1, 1, T, T]"""
+    places = tf.range(length)
+    bias = tf.zeros([1, 1, length, length], dtype)
+    if self.config.relative_attention_num_buckets:
+      bias += tf.cast(self.sublayers[0].layer.position_bias(places, places, not self.is_decoder), dtype)
+    if self.is_decoder:
+      bias += tf.where(places[None, :] > places[:, None], tf.cast(HIDDEN, dtype), tf.cast(0.0, dtype))
+    return bias
+
+  def _block(self, number):
+    config = self.config
+    scopes = config.decoder_block if self.is_decoder else config.encoder_block
+    sublayers = [
+        Sublayer(self._layer(scope, number == index == 0), scope, config.d_model, config.dropout_rate)
+        for index, scope in enumerate(scopes)]
+    return Block(sublayers, name=self.names[number])
+
+  def _layer(self, scope, holds_positions):
+    config = self.config
+    if scope in config_lib.ATTENTION:
+      sizes = {'d_model': config.d_model, 'num_heads': config.num_heads, 'd_kv': config.d_kv}
+      sizes['dropout_rate'] = config.dropout_rate
+      if scope == 'EncDecAttention':
+        return EncDecAttention(**sizes, name=scope)
+      return SelfAttention(**sizes, buckets=holds_positions * config.relative_attention_num_buckets, name=scope)
+    if scope == config_lib.DENSE:
+      return DenseReluDense(config.d_model, config.d_ff, config.ff_activation, config.dropout_rate, name=scope)
+    return experts_of(config)
+
+
+def experts_of(config) -> SwitchFeedForward:
+  """The layer with experts of a ModelConfig."""
+  return SwitchFeedForward(
+      d_model=config.d_model,
+      d_ff=config.expert_d_ff,
+      num_experts=config.num_experts,
+      activation=config.ff_activation,
+      router=config.router,
+      router_kernel=config.router_kernels[0],
+      experts_per_token=config.experts_per_token,
+      balance_loss_coef=config.balance_loss_coef,
+      expert_dropout_rate=config.expert_dropout_rate,
+      capacity_factor_train=config.capacity_factor_train,
+      min_expert_capacity=config.min_expert_capacity,
+      group_size=config.group_size,
+      name=config_lib.EXPERTS,
+  )

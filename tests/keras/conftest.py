@@ -1,0 +1,11 @@
+"""Keras tests run eagerly, as Keras users do."""
+import gin
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+  """No gin binding left over from another test, and no graph around the test."""
+  gin.clear_config()
+  yield
+  gin.clear_config()

@@ -1,0 +1,96 @@
+"""The Keras model against Mesh-TensorFlow on the same weights, and as users of Keras expect it to behave."""
+import keras_harness
+import numpy as np
+import pytest
+import tensorflow as tf
+import zoo_harness
+
+from switch_zoo import list_models, load_config
+from switch_zoo.errors import UserError
+from switch_zoo.keras import SwitchTransformer
+
+SMALL = ['d_model = 16', 'd_ff = 32', 'd_kv = 4', 'num_heads = 3', 'vocab_size = 128']
+
+
+def distinct_models():
+  """The first of the models that are the same at tiny size."""
+  return list({zoo_harness.configuration(name): name for name in reversed(list_models())}.values())
+
+
+@pytest.mark.parametrize('name', distinct_models())
+def test_logits_are_those_of_mesh_tensorflow(name):
+  config = keras_harness.configure(name)
+  model = SwitchTransformer(config)
+  batch = zoo_harness.example(config)
+  batch['inputs'][1, 20:] = 0
+  logits = model(keras_harness.as_inputs(batch)).numpy()
+  expected = keras_harness.mesh_logits(config, keras_harness.weights(model), batch)
+  real = batch['targets'] != 0
+  np.testing.assert_allclose(logits[real], expected[real], rtol=0, atol=2e-5)
+  assert model.count_params() == config.num_parameters
+
+
+def small_model(name='tiny_switch_8', parameters=(), **kwargs):
+  return SwitchTransformer(load_config(name, [*SMALL, *parameters]), **kwargs)
+
+
+def inputs(batch=2, length=9, targets=5):
+  ids = np.random.default_rng(0).integers(2, 128, [batch, length + targets], np.int32)
+  return {'encoder_input_tokens': ids[:, :length], 'decoder_input_tokens': np.pad(ids[:, length:-1], [(0, 0), (1, 0)])}
+
+
+@pytest.mark.parametrize('name', ['tiny_dense', 'tiny_switch_8'])
+def test_padding_changes_nothing(name):
+  model, ids = small_model(name), inputs()
+  padded = {key: np.pad(value, [(0, 1), (0, 3)]) for key, value in ids.items()}
+  np.testing.assert_allclose(model(padded)[:2, :5], model(ids), atol=1e-5)
+
+
+def test_later_targets_are_not_seen():
+  model, ids = small_model(), inputs()
+  changed = {**ids, 'decoder_input_tokens': ids['decoder_input_tokens'].copy()}
+  changed['decoder_input_tokens'][:, 3] += 1
+  before, after = model(ids), model(changed)
+  np.testing.assert_allclose(after[:, :3], before[:, :3], atol=1e-6)
+  assert np.abs(after[:, 3:] - before[:, 3:]).max() > 1e-3
+
+
+def test_an_empty_batch_has_empty_logits():
+  assert small_model()({key: value[:0] for key, value in inputs().items()}).shape == (0, 5, 128)
+
+
+def test_any_batch_and_length_in_one_graph():
+  model = small_model()
+  spec = {key: tf.TensorSpec([None, None], tf.int32) for key in inputs()}
+  graph = tf.function(model, input_signature=[spec])
+  for sizes in ((1, 1, 1), (3, 7, 2), (2, 40, 9)):
+    ids = inputs(*sizes)
+    np.testing.assert_allclose(graph(ids), model(ids), atol=1e-5)
+
+
+def test_made_again_from_its_config():
+  model, ids = small_model(), inputs()
+  again = type(model).from_config(model.get_config())
+  assert again.config == model.config
+  assert [w.shape for w in again.named_weights.values()] == [w.shape for w in model.named_weights.values()]
+  assert again(ids).shape == model(ids).shape
+
+
+def test_saved_whole_and_loaded(tmp_path):
+  model, ids = small_model(), inputs()
+  expected = model(ids)
+  model.save(tmp_path / 'model.keras')
+  loaded = tf.keras.models.load_model(tmp_path / 'model.keras')
+  np.testing.assert_array_equal(loaded(ids), expected)
+
+
+def test_summary_counts_the_weights(capsys):
+  model = small_model()
+  model(inputs())
+  model.summary()
+  assert f'{model.config.num_parameters}' in capsys.readouterr().out
+
+
+def test_a_router_that_only_mesh_tensorflow_has():
+  with pytest.raises(UserError, match='"expert_choice"; it runs in Mesh-TensorFlow only'):
+    small_model(parameters=['router = @routing.ExpertChoice()'])
