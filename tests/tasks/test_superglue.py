@@ -126,6 +126,7 @@ def test_a_wrong_label_is_told_with_file_line_and_field(files):
   assert str(error.value) == f'{path}, line 2: {wrong}'
 
 
+OUTSIDE = {**WSC['target'], 'span1_text': 'A', 'span1_index': 19}
 MULTIRC = benchmark_files.SUPERGLUE['MultiRC'][0]
 RECORD = benchmark_files.SUPERGLUE['ReCoRD'][0]
 
@@ -157,7 +158,7 @@ def nested(row, *place, value):
         (record.test_rows, nested(RECORD, 'qas', 0, value={'idx': 1}), 'query'),
         (winograd.rows, {**WSC, 'label': 'false'}, 'label'),
         (winograd.rows, nested(WSC, 'target', 'span2_text', value='she'), 'target.span2_text'),
-        (winograd.rows, {**WSC, 'target': WSC['target'] | {'span1_text': 'A', 'span1_index': 19}}, 'target.span1_index'),
+        (winograd.rows, {**WSC, 'target': OUTSIDE}, 'target.span1_index'),
     ],
 )
 def test_a_bad_field_is_named(rows, row, field):
