@@ -10,7 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from switch_zoo.checkpoints import arrays, huggingface, keras_files, names, safetensors_files, tensor_bundle
+from switch_zoo.checkpoints import (
+  arrays,
+  huggingface,
+  huggingface_config,
+  keras_files,
+  names,
+  safetensors_files,
+  tensor_bundle,
+)
 from switch_zoo.checkpoints.arrays import Info, Region
 from switch_zoo.config import ModelConfig
 
@@ -128,7 +136,7 @@ class HuggingFaceDestination(Destination):
     super().__init__(folder, config, {**infos, **dict.fromkeys(self._copies, infos[huggingface.SHARED])})
     self.shards = safetensors_files.shards(self.infos, max_shard_bytes)
     dtype = arrays.widest(info.dtype for info in self.infos.values())
-    self._config = huggingface.config_of(config, dtype.name)
+    self._config = huggingface_config.config_of(config, dtype.name)
 
   def create(self):
     for file, shard in self._files():

@@ -67,6 +67,15 @@ def create(path: str, tensors: Mapping[str, Info]) -> dict[str, int]:
   return offsets
 
 
+def fill(path: str, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes the values of variables into a file made by `create`."""
+  import h5py
+
+  with h5py.File(path, 'r+') as file:
+    for name, array in arrays.items():
+      file[name][...] = array.view(RAW_BFLOAT16) if array.dtype == BFLOAT16 else array
+
+
 def offsets(path: str) -> dict[str, int]:
   """The offset of each variable in a file made by `create`."""
   import h5py

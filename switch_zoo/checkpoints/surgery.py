@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from switch_zoo.checkpoints import anatomy, model_gin, names
-from switch_zoo.checkpoints.sources import Weights
+from switch_zoo.checkpoints.weights import Weights
 from switch_zoo.config import DENSE, EXPERTS
 from switch_zoo.errors import UserError
 

@@ -55,7 +55,8 @@ def latest(folder: str) -> str | None:
   prefixes = [path.removesuffix('.index') for path in glob.glob(os.path.join(glob.escape(folder), '*.index'))]
   said = os.path.join(folder, 'checkpoint')
   if os.path.isfile(said):
-    with open(said, encoding='utf-8') as file:
+    # T5X has a file of this name that is no text.
+    with open(said, encoding='utf-8', errors='replace') as file:
       line = file.readline()
     named = os.path.join(folder, line.partition('"')[2].rpartition('"')[0])
     if line.startswith('model_checkpoint_path:') and named in prefixes:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from switch_zoo.checkpoints import destinations
-from switch_zoo.checkpoints.sources import Weights
+from switch_zoo.checkpoints.weights import Weights
 
 
 class Report(NamedTuple):

@@ -36,11 +36,11 @@ def command(
   It streams: one expert at a time, so that a model of any size fits. DST gets a model.gin, so that it needs no --model.
   """
   # After the options are known to be right: NumPy takes a moment, and `--help` needs none.
-  from switch_zoo.checkpoints import conversion
+  from switch_zoo.checkpoints import conversion, request_checks
 
-  request = conversion.Request(
+  request = request_checks.Request(
       source, destination, to, model, dtype, resume, keep_slots,
-      conversion.Surgery(_experts(experts), upcycle, dense_from, seed), size(max_shard_size),
+      request_checks.Surgery(_experts(experts), upcycle, dense_from, seed), size(max_shard_size),
   )  # fmt: skip
   console = Console(highlight=False)
   started = time.monotonic()
@@ -49,7 +49,7 @@ def command(
       result = conversion.convert(request, bar)
   except KeyboardInterrupt:
     Console(stderr=True, highlight=False).print(
-      f'Interrupted. What is written is in {destination}{conversion.PARTIAL}; the same command with --resume goes on.',
+      f'Interrupted. What is written is in {destination}{request_checks.PARTIAL}; the same command with --resume goes on.',
       soft_wrap=True,
     )
     raise typer.Exit(INTERRUPTED) from None

@@ -5,6 +5,7 @@ import oracles
 import pytest
 
 from switch_zoo.checkpoints import conversion
+from switch_zoo.checkpoints.request_checks import Request, Surgery
 
 ROOM = ['capacity_factor_eval = 100.0']
 TOLERANCE = 1e-4
@@ -13,7 +14,7 @@ TOLERANCE = 1e-4
 def converted(model, folder, **request):
   """Folder of the Mesh-TensorFlow checkpoint made of a model of transformers."""
   source = oracles.save(model, folder / 'hf')
-  conversion.convert(conversion.Request(source, str(folder / 'mesh'), 'mesh', **request))
+  conversion.convert(Request(source, str(folder / 'mesh'), 'mesh', **request))
   return str(folder / 'mesh')
 
 
@@ -54,4 +55,4 @@ def test_mt5(tmp_path):
 def test_geglu_with_one_expert_is_t5_1_1(tmp_path):
   """transformers has no Switch Transformer with GEGLU; with one expert, whose gate is 1, it is a dense layer."""
   model = oracles.t5('1.1')
-  assert_same_logits(model, converted(model, tmp_path, surgery=conversion.Surgery(upcycle=1)), ROOM)
+  assert_same_logits(model, converted(model, tmp_path, surgery=Surgery(upcycle=1)), ROOM)
