@@ -2,7 +2,15 @@
 from switch_zoo import checkout, tf_compat
 from switch_zoo.config import ModelConfig, list_models, load_config
 
-__all__ = ['ModelConfig', 'list_models', 'load_config']
+__all__ = ['ModelConfig', 'list_models', 'load', 'load_config']
+
+
+def load(model: str, weights: str | None = None, dtype: str | None = None):
+  """A Keras model, see `switch_zoo.keras.load`; TensorFlow is imported when it is asked for."""
+  from switch_zoo import keras
+
+  return keras.load(model, weights, dtype)
+
 
 tf_compat.install()
 checkout.install()

@@ -2,7 +2,8 @@
 
 Imports neither mesh_tensorflow nor t5 nor seqio.
 """
+from switch_zoo.keras.loading import load
 from switch_zoo.keras.loss import CrossEntropy
 from switch_zoo.keras.model import SwitchTransformer
 
-__all__ = ['CrossEntropy', 'SwitchTransformer']
+__all__ = ['CrossEntropy', 'SwitchTransformer', 'load']

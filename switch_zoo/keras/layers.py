@@ -2,6 +2,8 @@
 
 B batch  T length  M d_model  H d_ff.  Weights have the names and shapes of the Mesh-TensorFlow variables.
 """
+import contextlib
+import contextvars
 import functools
 from collections.abc import Sequence
 
@@ -25,12 +27,26 @@ ACTIVATIONS = {
 }
 
 
+_without_first_values = contextvars.ContextVar('without_first_values', default=False)
+
+
+@contextlib.contextmanager
+def without_first_values():
+  """Weights made inside are zeros: drawing billions of numbers that a checkpoint replaces takes a while."""
+  token = _without_first_values.set(True)
+  try:
+    yield
+  finally:
+    _without_first_values.reset(token)
+
+
 class Layer(keras.layers.Layer):
   """A layer with weights of normally distributed first values."""
 
   def normal(self, name: str, shape: Sequence[int], stddev: float, initializer=keras.initializers.RandomNormal):
     """A new weight."""
-    return self.add_weight(name=name, shape=shape, initializer=initializer(stddev=stddev))
+    first = 'zeros' if _without_first_values.get() else initializer(stddev=stddev)
+    return self.add_weight(name=name, shape=shape, initializer=first)
 
 
 class Kernel(Layer):

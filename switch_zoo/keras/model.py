@@ -13,6 +13,7 @@ from switch_zoo.keras.stacks import Stack, Surroundings
 
 PADDING = 0
 END = 1
+WEIGHTS_FILE = '.weights.h5'
 
 
 class Embedding(Layer):
@@ -70,6 +71,27 @@ class SwitchTransformer(keras.Model):
     """Mesh-TensorFlow's name of a variable -> the weight; attributes are named as the scopes."""
     return {name: functools.reduce(getattr, name.split('/'), self) for name in self.config.variables}
 
+  def save_weights(self, filepath, *args, **kwargs):
+    """As Keras; a file `*.weights.h5` has Mesh-TensorFlow's names in it, and `switch_zoo convert` reads it."""
+    if not str(filepath).endswith(WEIGHTS_FILE):
+      super().save_weights(filepath, *args, **kwargs)
+      return
+    from switch_zoo.keras import loading
+
+    loading.save_weights(self, str(filepath))
+
+  def load_weights(self, filepath, *args, **kwargs):
+    """As Keras.
+
+    Raises:
+      UserError: a file `*.weights.h5` of another model
+    """
+    if not str(filepath).endswith(WEIGHTS_FILE):
+      return super().load_weights(filepath, *args, **kwargs)
+    from switch_zoo.keras import loading
+
+    return loading.load_weights(self, str(filepath))
+
   def call(self, inputs, training=False):
     """See the class."""
     encoder_ids, decoder_ids = inputs['encoder_input_tokens'], inputs['decoder_input_tokens']
@@ -85,7 +107,8 @@ class SwitchTransformer(keras.Model):
   def decode(self, ids, encoded, encoder_ids, training=False):
     """<int32>[B, T], the encoder's output <float>[B, S, M] and input <int32>[B, S] -> <float32>[B, T, V]"""
     x = self.embedded(self.decoder, ids)
-    around = Surroundings(_real_targets(ids, training), tf.zeros([], x.dtype), encoded, _hide(tf.equal(encoder_ids, PADDING), x.dtype))
+    hidden = _hide(tf.equal(encoder_ids, PADDING), x.dtype)
+    around = Surroundings(_real_targets(ids, training), tf.zeros([], x.dtype), encoded, hidden)
     return self.to_logits(self.decoder(x, around, training=training))
 
   def embedded(self, stack, ids):
