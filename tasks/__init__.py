@@ -3,6 +3,8 @@ import switch_zoo.tasks.demo
 import switch_zoo.tasks.glue
 import switch_zoo.tasks.inference
 import switch_zoo.tasks.multiple_choice
+import switch_zoo.tasks.own_file
+import switch_zoo.tasks.pretraining
 import switch_zoo.tasks.question_answering
 import switch_zoo.tasks.summarization
 import switch_zoo.tasks.superglue

@@ -13,7 +13,7 @@ def value(row: dict[str, Any], name: str) -> Any:
     BadField: it is missing
   """
   if name not in row:
-    raise BadField(name, f'is missing; the row has: {", ".join(row) or "nothing"}{did_you_mean(name, row)}')
+    raise BadField(name, f'is missing; the row has: {", ".join(row) or "nothing"}.{did_you_mean(name, row)}')
   return row[name]
 
 

@@ -280,7 +280,8 @@ def _examples(record: Record | Malformed, rows: Rows) -> list[dict[str, Any]]:
   try:
     return list(rows(record.value))
   except BadField as error:
-    raise UserError(str(Malformed(record.path, record.line, f'{error}.', record.item))) from error
+    what = str(error) if str(error).endswith(('.', '?')) else f'{error}.'
+    raise UserError(str(Malformed(record.path, record.line, what, record.item))) from error
 
 
 def _column(values, dtype):

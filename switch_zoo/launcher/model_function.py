@@ -11,6 +11,7 @@ from tensorflow.compat.v1 import estimator as tf_estimator
 
 from switch_zoo import observe, summaries
 from switch_zoo.launcher import answers, evaluation, progress, seeds, updates
+from switch_zoo.tasks import packing
 
 
 def install() -> None:
@@ -19,6 +20,7 @@ def install() -> None:
     mesh_utils.tpu_estimator_model_fn = _wrap(mesh_utils.tpu_estimator_model_fn)
     answers.install()
     evaluation.install()
+    packing.install()
     mtf.serialize_training_step = observe.through_microbatches(mtf.serialize_training_step)
 
 
