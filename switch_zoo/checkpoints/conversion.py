@@ -96,7 +96,7 @@ class _Plan:
     self.parts = [*destinations.parts(config), *map(Part, extras)]
     self.destination = self._make_destination(infos)
     origin = config.source or os.path.basename(request_checks.normal(request.source))
-    self.gin = model_gin.text(config.title or config.name, origin, model_gin.describe(config))
+    self.gin = model_gin.text(config.title or config.name, origin, model_gin.describe(config), config.departures)
     self.journal: journal.Journal
 
   def prepare(self, source) -> int:

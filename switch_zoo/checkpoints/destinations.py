@@ -130,10 +130,8 @@ class HuggingFaceDestination(Destination):
   kind = names.HUGGING_FACE
 
   def __init__(self, folder, config, infos, max_shard_bytes):
-    # Without tied logits transformers 5 reads a table for the encoder and one for the decoder, and random ones where
-    # they are not in the file.
-    self._copies = () if config.tied_embeddings else huggingface.TIED_COPIES
-    super().__init__(folder, config, {**infos, **dict.fromkeys(self._copies, infos[huggingface.SHARED])})
+    super().__init__(folder, config, infos)
+    self._copies = [name for name in huggingface.TIED_COPIES if name in self.infos]
     self.shards = safetensors_files.shards(self.infos, max_shard_bytes)
     dtype = arrays.widest(info.dtype for info in self.infos.values())
     self._config = huggingface_config.config_of(config, dtype.name)
@@ -179,7 +177,11 @@ def tensors(config: ModelConfig, kind: str, dtypes: Mapping[str, np.dtype]) -> d
   of_kind = names.Names(config, kind)
   shapes = of_kind.tensors()
   located = {of_kind.locate(*part).name: part.variable for part in parts(config)}
-  return {name: Info(shapes[name], dtypes[variable]) for name, variable in located.items()}
+  infos = {name: Info(shapes[name], dtypes[variable]) for name, variable in located.items()}
+  if kind == names.HUGGING_FACE and not config.tied_embeddings:
+    # Then transformers 5 reads a table for each stack, and makes a random one where the file has none.
+    infos |= dict.fromkeys(huggingface.TIED_COPIES, infos[huggingface.SHARED])
+  return infos
 
 
 def _write(region, array):

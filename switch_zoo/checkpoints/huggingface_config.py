@@ -12,8 +12,7 @@ from switch_zoo.config import EXPERTS, VOCAB_DIVISOR, ModelConfig
 from switch_zoo.errors import UserError
 
 MODEL_TYPES = ('switch_transformers', 't5', 'mt5')
-# dense_act_fn or feed_forward_proj of config.json -> ours. `gelu` there is exact, ours an approximation by tanh, which is
-# `gelu_new` there.
+# dense_act_fn or feed_forward_proj of config.json -> ours. Our gelu is the approximation by tanh, `gelu_new` there.
 ACTIVATIONS = {'relu': 'relu', 'gelu_new': 'gelu', 'gated-gelu': ['gelu', 'linear']}
 # Fields of config.json that the tensors decide -> ours.
 DECIDED = {

@@ -56,9 +56,9 @@ def describe(config: ModelConfig) -> Description:
   return Description(blocks, settings, config.router, config.experts_per_token)
 
 
-def text(title: str, source: str, description: Description) -> str:
+def text(title: str, source: str, description: Description, departures: str = '') -> str:
   """The file: a head that `switch_zoo describe` shows, the architecture, the sizes."""
-  lines = [f'# {title}', f'# Source: {source}', '# Departures: none']
+  lines = [f'# {title}', f'# Source: {source}', *([f'# Departures: {departures}'] if departures else [])]
   lines += [*_architecture(description), '']
   settings = description.settings
   fields = [*SIZES, *OPTIONS, *(EXPERT_OPTIONS if description.router else ())]

@@ -95,7 +95,7 @@ def open_source(path: str, model: str | None = None) -> Source:
         f'{path} has no {HEAD}, and its logits are not scaled: {SHARED} is written as the matrix of logits too.'
       )
   source = Source(kind, path, config, tensors, notes, aliases)
-  _check(source)
+  _check(source, f'the tensors of {config.name}' if model else 'a whole model, as the other tensors tell it')
   return source
 
 
@@ -157,10 +157,12 @@ def _read_config(kind, path, tensors, said, tied, notes):
     settings['tied_embeddings'] = tied
   description = model_gin.Description(found.blocks, settings, found.router)
   notes.append(f'No gin file in {path}: the model was read from the tensors.')
-  return model_gin.load(model_gin.text('Read from a checkpoint', path, description))
+  return model_gin.load(
+    model_gin.text('A model read from a checkpoint.', os.path.basename(os.path.abspath(path)), description)
+  )
 
 
-def _check(source):
+def _check(source, what):
   """Refuses a checkpoint whose tensors are not those of its model."""
   infos = source.tensors.infos
   wanted = {
@@ -182,8 +184,8 @@ def _check(source):
   if problems:
     more = f' and {len(problems) - MOST_SHOWN} more differences' if len(problems) > MOST_SHOWN else ''
     raise UserError(
-      f'{source.path} does not hold the tensors of {source.config.name}: {"; ".join(problems[:MOST_SHOWN])}{more}. '
-      'Give the --model it is of, or copy the checkpoint anew if it should be this one.'
+      f'{source.path} does not hold {what}: {"; ".join(problems[:MOST_SHOWN])}{more}. '
+      'Give the --model it is of, or copy it anew if it should be this one.'
     )
 
 
