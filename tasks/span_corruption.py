@@ -18,6 +18,7 @@ from switch_zoo.errors import UserError
 BATCH = 128  # segments
 LONGEST = 65536  # tokens of a document; of a longer one T5 takes a random part of that length
 _CONCATENATED = 128  # documents
+_ROW = tf.RaggedTensorSpec([None], tf.int32)
 
 
 @gin.configurable(module='tasks')
@@ -78,6 +79,8 @@ def _segments(dataset, length, vocabulary):
 
 def _cut(batch, length, vocabulary):
   documents = vocabulary.encode_tf(batch['text'])  # ragged <int32>[documents, any]
+  if not isinstance(documents, tf.RaggedTensor):  # a vocabulary that takes one text at a time
+    documents = tf.map_fn(vocabulary.encode_tf, batch['text'], fn_output_signature=_ROW)
   longest = tf.reduce_max(documents.row_lengths())
   flat = tf.cond(longest > LONGEST, lambda: _chunks(documents, batch['seed']), lambda: documents.values)
   segments = -(-tf.size(flat) // length)
@@ -95,7 +98,7 @@ def _chunks(documents, seeds):
     )
     return part['targets']
 
-  return tf.map_fn(chunk, (documents, seeds), fn_output_signature=tf.RaggedTensorSpec([None], tf.int32)).values
+  return tf.map_fn(chunk, (documents, seeds), fn_output_signature=_ROW).values
 
 
 def _draws(example, seed, density):
@@ -152,7 +155,7 @@ def noise_mask(length, noise_draws, rest_draws, width, density, span):
   starts = tf.cumsum(in_turn, axis=1)[:, :-1]
   # A shorter segment's missing spans begin where it ends: one column more than there are tokens takes them.
   begins = _count(starts, width + 1)[:, :width]
-  return tf.cumsum(begins, axis=1) % 2 == 1
+  return tf.equal(tf.cumsum(begins, axis=1) % 2, 1)
 
 
 def _random_parts(draws, items, parts, most):
@@ -160,7 +163,9 @@ def _random_parts(draws, items, parts, most):
   first = draws[:, : most - 1]
   # T5 sorts: the place of a number in the sorted row is how many are smaller, or equal and before it.
   smaller = tf.reduce_sum(tf.cast(draws[:, None, :] < first[:, :, None], tf.int32), axis=2)
-  equal = (first[:, None, :] == first[:, :, None]) & (tf.range(most - 1) < tf.range(most - 1)[:, None])
+  before = tf.range(most - 1) < tf.range(most - 1)[:, None]
+  # tf.equal: with TensorFlow 1's behaviour, which Mesh-TensorFlow turns on, == compares objects.
+  equal = tf.equal(first[:, None, :], first[:, :, None]) & before
   place = smaller + tf.reduce_sum(tf.cast(equal, tf.int32), axis=2)
   cuts = tf.where(tf.range(most - 1) < parts[:, None] - 1, place + 1, items[:, None])
   ends = tf.concat([tf.sort(cuts, axis=1), items[:, None]], axis=1)
