@@ -1,6 +1,9 @@
-"""The demo's vocabulary: T5's ids, found when it is needed."""
+"""Vocabularies: T5's ids, found when they are needed."""
 import copy
+import os
+import pathlib
 import pickle
+import threading
 
 import gin
 import pytest
@@ -73,3 +76,88 @@ def test_copies_as_gin_makes_them_are_equal(vocabulary):
   for other in (copy.deepcopy(vocabulary), pickle.loads(pickle.dumps(vocabulary))):
     assert other == vocabulary and hash(other) == hash(vocabulary)
     assert other.vocab_size == 122
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch):
+  for variable in (vocabularies.VARIABLE, vocabularies.MT5_VARIABLE):
+    monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.parametrize(
+    ('vocabulary', 'variable', 'parameter'),
+    [
+        (vocabularies.DEFAULT, vocabularies.VARIABLE, 'vocabulary_file.path'),
+        (vocabularies.MT5, vocabularies.MT5_VARIABLE, 'mt5_vocabulary_file.path'),
+    ],
+    ids=['default', 'mT5'],
+)
+def test_a_file_is_chosen_by_gin_then_by_the_environment(vocabulary, variable, parameter, file, tmp_path, monkeypatch):
+  monkeypatch.setenv(variable, str(file))
+  assert vocabulary.vocab_size == 122
+  assert vocabulary.decode(vocabulary.encode('the cat')) == 'the cat'
+  assert (vocabulary.pad_id, vocabulary.eos_id, vocabulary.unk_id) == (0, 1, 2)
+  gin.parse_config(f'{parameter} = "bytes"')
+  assert vocabulary.vocab_size == 3 + 256 + 100
+  gin.parse_config(f'{parameter} = {str(tmp_path / "no.model")!r}')
+  with pytest.raises(UserError, match=f'There is no vocabulary ".*no.model".*Set {variable}=FILE.*or the word .bytes.'):
+    _ = vocabulary.vocab_size
+
+
+def test_bytes(monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, 'bytes')
+  ids = vocabularies.DEFAULT.encode('aé')
+  assert ids == [3 + 97, 3 + 0xC3, 3 + 0xA9]
+  assert vocabularies.DEFAULT.decode([*ids, 1, 100]) == 'aé'
+  assert vocabularies.DEFAULT.vocab_size - 1 == 358  # <extra_id_0>
+
+
+@pytest.mark.parametrize('answers', [False, True])
+def test_a_bucket_that_does_not_answer(answers, monkeypatch):
+  monkeypatch.setattr(vocabularies, '_storage_answers', lambda: answers)
+  if answers:
+    assert vocabularies.vocabulary_file() == 'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
+    assert vocabularies.mt5_vocabulary_file() == 'gs://t5-data/vocabs/mc4.250000.100extra/sentencepiece.model'
+    return
+  with pytest.raises(UserError, match='cc_all.32000.100extra.*does not answer. Set SWITCH_ZOO_VOCAB=FILE'):
+    _ = vocabularies.DEFAULT.vocab_size
+
+
+def test_a_file_with_sentinels_gets_no_more(vocabulary, tmp_path, monkeypatch):
+  whole = tmp_path / '100extra.model'
+  whole.write_bytes(vocabulary.sp_model)
+  monkeypatch.setenv(vocabularies.VARIABLE, str(whole))
+  assert vocabularies.DEFAULT.vocab_size == vocabulary.vocab_size == 122
+
+
+def test_a_silent_network_is_given_up(monkeypatch):
+  """Whoever neither answers nor refuses is left alone after a moment."""
+  hold = threading.Event()
+
+  def silent(*args, **kwargs):
+    hold.wait(30)
+    raise OSError
+
+  monkeypatch.setattr(vocabularies.urllib.request, 'urlopen', silent)
+  monkeypatch.setattr(vocabularies, '_PATIENCE', -0.9)
+  vocabularies._storage_answers.cache_clear()
+  assert vocabularies._storage_answers() is False
+  vocabularies._storage_answers.cache_clear()
+  hold.set()
+
+
+def test_the_chosen_one_is_copied_as_gin_copies(file, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, str(file))
+  for other in (copy.deepcopy(vocabularies.DEFAULT), pickle.loads(pickle.dumps(vocabularies.DEFAULT))):
+    assert other == vocabularies.DEFAULT != vocabularies.MT5
+    assert hash(other) == hash(vocabularies.DEFAULT) and other.vocab_size == 122
+
+
+def test_the_vocabulary_of_t5():
+  shared = pathlib.Path(os.environ.get('SWITCH_ZOO_SHARED', '../shared')) / 'data/vocab/t5/spiece.model'
+  if not shared.is_file():
+    pytest.skip(f'{shared} is not here')
+  gin.parse_config(f'vocabulary_file.path = {str(shared)!r}')
+  assert vocabularies.DEFAULT.vocab_size == 32100
+  ids = [13959, 1566, 12, 2968, 10, 466, 19, 207, 5]
+  assert vocabularies.DEFAULT.encode('translate English to German: That is good.') == ids
