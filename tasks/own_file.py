@@ -200,6 +200,11 @@ class OwnFileSource(FileSource):
     chosen_metrics()
     super().check(split)
 
+  def absent(self, split: str) -> str | None:
+    """What is not there, in the words of gin; None if it is."""
+    path = settings().paths[split]
+    return None if path and data_folder.find('', path) else f'zoo_file.{split} = "{path}"' if path else 'not named'
+
   def state(self) -> State:
     """Ready where every file that gin names is there."""
     named = [(split, path) for split, path in settings().paths.items() if path]

@@ -171,6 +171,17 @@ class FileSource(seqio.DataSource):
     found = self.found(split)
     next(self.examples(found.paths[0], found.files, data_folder.task_data().skip_malformed), None)
 
+  def absent(self, split: str) -> str | None:
+    """What of a split was looked for and is not there; None if it is."""
+    if self._from_tfds():
+      return None
+    try:
+      self.found(split)
+    except UserError as error:
+      no_folder = self.ways[split] and not data_folder.task_data().folder
+      return self._looked_for('', split) if no_folder else str(error).replace(self.where, '').strip()
+    return None
+
   def state(self) -> State:
     """Whether the files of every split are there."""
     if self._from_tfds():
