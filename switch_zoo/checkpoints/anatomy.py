@@ -68,7 +68,7 @@ class _Found:
     shape = self.shape(sublayer, last)
     if not shape or len(shape) < 2:
       raise UserError(
-        f'The checkpoint has no {what}: it is not complete, or of no encoder-decoder T5 or Switch Transformer.'
+          f'The checkpoint has no {what}: it is not complete, or of no encoder-decoder T5 or Switch Transformer.'
       )
     return shape
 

@@ -40,6 +40,12 @@ def masked(crc: int) -> int:
   return ((crc >> 15 | crc << 17) + MASK_DELTA) & ALL
 
 
+def unmasked(stored: int) -> int:
+  """The checksum that `masked` made `stored` of."""
+  rotated = (stored - MASK_DELTA) & ALL
+  return (rotated >> 17 | rotated << 15) & ALL
+
+
 def _fold(words):
   """The remainder of words x^0: lanes onto each other first, then the halves of what is left."""
   rows = words.size // LANES

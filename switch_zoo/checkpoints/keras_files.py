@@ -55,6 +55,8 @@ def create(path: str, tensors: Mapping[str, Info]) -> dict[str, int]:
     # Room at once, and nothing written into it: then the variable has its place before it has its values.
     settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    # The same weights give the same file.
+    settings.set_obj_track_times(False)
     for name, info in tensors.items():
       raw = info.dtype == BFLOAT16
       group, _, last = name.rpartition('/')

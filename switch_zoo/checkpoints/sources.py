@@ -6,15 +6,15 @@ import os
 import numpy as np
 
 from switch_zoo.checkpoints import (
-  anatomy,
-  arrays,
-  huggingface,
-  huggingface_config,
-  keras_files,
-  model_gin,
-  names,
-  t5x,
-  tensor_bundle,
+    anatomy,
+    arrays,
+    huggingface,
+    huggingface_config,
+    keras_files,
+    model_gin,
+    names,
+    t5x,
+    tensor_bundle,
 )
 from switch_zoo.checkpoints.arrays import Info, Tensors
 from switch_zoo.checkpoints.huggingface import HEAD, SHARED
@@ -92,7 +92,7 @@ def open_source(path: str, model: str | None = None) -> Source:
     aliases = aliases if not config.tied_embeddings else {}
     if aliases:
       notes.append(
-        f'{path} has no {HEAD}, and its logits are not scaled: {SHARED} is written as the matrix of logits too.'
+          f'{path} has no {HEAD}, and its logits are not scaled: {SHARED} is written as the matrix of logits too.'
       )
   source = Source(kind, path, config, tensors, notes, aliases)
   _check(source, f'the tensors of {config.name}' if model else 'a whole model, as the other tensors tell it')
@@ -117,12 +117,12 @@ def detect(path: str) -> str:
   ) if present]  # fmt: skip
   if len(found) > 1:
     raise UserError(
-      f'{path} holds several checkpoints: {" and ".join(names.TITLES[k] for k in found)}. Give each a folder.'
+        f'{path} holds several checkpoints: {" and ".join(names.TITLES[k] for k in found)}. Give each a folder.'
     )
   if not found:
     raise UserError(
-      f'{path} holds no checkpoint: no Mesh-TensorFlow files (*.index), no {keras_files.WEIGHTS}, no Hugging Face '
-      f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*). It has: {_listing(path)}.'
+        f'{path} holds no checkpoint: no Mesh-TensorFlow files (*.index), no {keras_files.WEIGHTS}, no Hugging Face '
+        f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*). It has: {_listing(path)}.'
     )
   return found[0]
 
@@ -142,12 +142,12 @@ def _read_config(kind, path, tensors, said, tied, notes):
     return load_config(os.path.join(folder, model_gin.FILE))
   if kind == names.HUGGING_FACE and not said:
     raise UserError(
-      f'{path} has no {huggingface.CONFIG}, which says what the tensors do not. Copy it too, or give --model.'
+        f'{path} has no {huggingface.CONFIG}, which says what the tensors do not. Copy it too, or give --model.'
     )
   found = anatomy.of(kind, tensors.infos)
   if os.path.isfile(os.path.join(folder, OPERATIVE)):
     sizes = [
-      f'{name} = {found.settings[name]}' for name in ('vocab_size', 'target_vocab_size') if name in found.settings
+        f'{name} = {found.settings[name]}' for name in ('vocab_size', 'target_vocab_size') if name in found.settings
     ]
     if 'target_vocab_size' not in found.settings:
       sizes.append(f'target_vocab_size = {found.settings["vocab_size"]}')
@@ -158,7 +158,7 @@ def _read_config(kind, path, tensors, said, tied, notes):
   description = model_gin.Description(found.blocks, settings, found.router)
   notes.append(f'No gin file in {path}: the model was read from the tensors.')
   return model_gin.load(
-    model_gin.text('A model read from a checkpoint.', os.path.basename(os.path.abspath(path)), description)
+      model_gin.text('A model read from a checkpoint.', os.path.basename(os.path.abspath(path)), description)
   )
 
 
@@ -166,7 +166,7 @@ def _check(source, what):
   """Refuses a checkpoint whose tensors are not those of its model."""
   infos = source.tensors.infos
   wanted = {
-    source.aliases.get(name, name): shape for name, shape in names.Names(source.config, source.kind).tensors().items()
+      source.aliases.get(name, name): shape for name, shape in names.Names(source.config, source.kind).tensors().items()
   }
   problems = [f'{name} is missing' for name in wanted if name not in infos]
   problems += [
@@ -174,18 +174,18 @@ def _check(source, what):
       for name, shape in wanted.items() if name in infos and not _fits(source, name, infos[name].shape, shape)
   ]  # fmt: skip
   problems += [
-    f'{name} is of type {infos[name].dtype}' for name in wanted if name in infos and not _is_float(infos[name])
+      f'{name} is of type {infos[name].dtype}' for name in wanted if name in infos and not _is_float(infos[name])
   ]
   extra = [name for name in infos if name not in wanted and not _may_be_extra(source, name)]
   problems += [
-    f'{name} is not the same as {SHARED}' if _is_copy(source, name) else f'{name} is in the checkpoint only'
-    for name in extra
+      f'{name} is not the same as {SHARED}' if _is_copy(source, name) else f'{name} is in the checkpoint only'
+      for name in extra
   ]
   if problems:
     more = f' and {len(problems) - MOST_SHOWN} more differences' if len(problems) > MOST_SHOWN else ''
     raise UserError(
-      f'{source.path} does not hold {what}: {"; ".join(problems[:MOST_SHOWN])}{more}. '
-      'Give the --model it is of, or copy it anew if it should be this one.'
+        f'{source.path} does not hold {what}: {"; ".join(problems[:MOST_SHOWN])}{more}. '
+        'Give the --model it is of, or copy it anew if it should be this one.'
     )
 
 

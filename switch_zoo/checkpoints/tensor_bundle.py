@@ -8,6 +8,7 @@ entry each. Format: tensorflow/core/protobuf/tensor_bundle.proto and tensorflow/
 import glob
 import os
 import struct
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -36,15 +37,40 @@ class Entry(NamedTuple):
 
 
 class TensorBundle(Tensors):
-  """A checkpoint by its prefix, DIR/model.ckpt-1000."""
+  """A checkpoint by its prefix, DIR/model.ckpt-1000.
+
+  Checksums are those of whole tensors: one read in parts is checked with its last part.
+  """
 
   def __init__(self, prefix: str):
     self.prefix = prefix
-    self._regions = dict(_regions(prefix))
-    self.infos = {name: region.info for name, region in self._regions.items()}
+    self._stored = {name: (region, crc) for name, region, crc in _regions(prefix)}
+    self.infos = {name: region.info for name, (region, _) in self._stored.items()}
+    self._seen: dict[str, dict[int, int]] = {}
+    self._lock = threading.Lock()
 
   def read(self, name, index=None):
-    return read_region(self._regions[name].part(index))
+    region, stored = self._stored[name]
+    array = read_region(region.part(index))
+    found = self._checksum(name, index, array)
+    if found not in (None, stored):
+      raise UserError(
+          f'{region.path} is damaged: {name} has the checksum {found:08x}, and {self.prefix}.index says {stored:08x}. '
+          'Copy it anew.'
+      )
+    return array
+
+  def _checksum(self, name, index, array):
+    """The checksum of a tensor; None as long as parts of it are lacking."""
+    crc = crc32c.of(array)
+    if index is None:
+      return crc
+    with self._lock:
+      parts = self._seen.setdefault(name, {})
+      parts[index] = crc
+      if len(parts) < self.infos[name].shape[0]:
+        return None
+    return joined_crc([parts[number] for number in range(len(parts))], array.nbytes)
 
 
 def latest(folder: str) -> str | None:
@@ -80,7 +106,8 @@ def write_index(prefix: str, entries: Mapping[str, Entry], shards: int) -> None:
     os.fsync(file.fileno())
 
 
-def _regions(prefix) -> Iterator[tuple[str, Region]]:
+def _regions(prefix) -> Iterator[tuple[str, Region, int]]:
+  """(name, place, checksum) of every tensor that is a number."""
   path = f'{prefix}.index'
   try:
     with open(path, 'rb') as file:
@@ -100,10 +127,10 @@ def _regions(prefix) -> Iterator[tuple[str, Region]]:
     file = data_file(prefix, entry.shard, shards)
     if entry.offset + entry.info.nbytes > sizes[entry.shard]:
       raise UserError(
-        f'{file} is truncated: {name} ends at byte {entry.offset + entry.info.nbytes:,}, the file at '
-        f'{sizes[entry.shard]:,}. Copy it anew.'
+          f'{file} is truncated: {name} ends at byte {entry.offset + entry.info.nbytes:,}, the file at '
+          f'{sizes[entry.shard]:,}. Copy it anew.'
       )
-    yield name, Region(file, entry.offset, entry.info)
+    yield name, Region(file, entry.offset, entry.info), entry.crc
 
 
 def _size(path, index):
@@ -121,26 +148,26 @@ def _decode(name, value, path):
     fields[number] = content
   if 7 in fields:
     raise UserError(
-      f'{path} stores {name} in slices (partitioned variables). Save it anew with tf.compat.v1.train.Saver and '
-      'without a partitioner.'
+        f'{path} stores {name} in slices (partitioned variables). Save it anew with tf.compat.v1.train.Saver and '
+        'without a partitioner.'
     )
   dtype = DTYPES.get(fields.get(1, 0))
   if dtype is None:
     return None
-  return Entry(Info(tuple(dims), dtype), fields.get(3, 0), fields.get(4, 0), fields.get(6, 0))
+  return Entry(Info(tuple(dims), dtype), fields.get(3, 0), fields.get(4, 0), crc32c.unmasked(fields.get(6, 0)))
 
 
 def _encode(entry):
   dims = b''.join(_field(2, BYTES, _field(1, VARINT, size)) for size in entry.info.shape)
   return b''.join(
-    (
-      _field(1, VARINT, NUMBERS[entry.info.dtype]),
-      _field(2, BYTES, dims),
-      _field(3, VARINT, entry.shard),
-      _field(4, VARINT, entry.offset),
-      _field(5, VARINT, entry.info.nbytes),
-      _field(6, FIXED32, crc32c.masked(entry.crc)),
-    )
+      (
+          _field(1, VARINT, NUMBERS[entry.info.dtype]),
+          _field(2, BYTES, dims),
+          _field(3, VARINT, entry.shard),
+          _field(4, VARINT, entry.offset),
+          _field(5, VARINT, entry.info.nbytes),
+          _field(6, FIXED32, crc32c.masked(entry.crc)),
+      )
   )
 
 

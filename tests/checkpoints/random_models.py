@@ -7,8 +7,8 @@ from switch_zoo.checkpoints import names
 from switch_zoo.config import ModelConfig, load_config
 
 TINY = (
-  'd_model = 8', 'd_ff = 12', 'd_kv = 3', 'num_heads = 2', 'num_encoder_layers = 2', 'num_decoder_layers = 2',
-  'vocab_size = 128', 'target_vocab_size = 128',
+    'd_model = 8', 'd_ff = 12', 'd_kv = 3', 'num_heads = 2', 'num_encoder_layers = 2', 'num_decoder_layers = 2',
+    'vocab_size = 128', 'target_vocab_size = 128',
 )  # fmt: skip
 
 
@@ -47,9 +47,9 @@ def save_t5x(folder, config, weights) -> str:
     path = of_t5x.locate(variable).name.replace('/', '.')
     for prefix in ('target', 'state.param_states'):
       spec = {
-        'driver': 'zarr',
-        'kvstore': {'driver': 'file', 'path': str(folder / f'{prefix}.{path}')},
-        'metadata': {'compressor': {'id': 'gzip'}, 'chunks': [max(1, size // 2) for size in value.shape]},
+          'driver': 'zarr',
+          'kvstore': {'driver': 'file', 'path': str(folder / f'{prefix}.{path}')},
+          'metadata': {'compressor': {'id': 'gzip'}, 'chunks': [max(1, size // 2) for size in value.shape]},
       }
       tensorstore.open(spec, create=True, dtype=value.dtype, shape=value.shape).result().write(value).result()
   (folder / 'checkpoint').write_bytes(b'\x80')

@@ -66,7 +66,7 @@ def test_around_all_formats_and_back_to_the_bit(trained, tmp_path, model, dtype)
   assert len([file for file in os.listdir(mesh) if '.data-' in file]) > 2
   for file in os.listdir(hugging_face):
     assert (
-      pathlib.Path(hugging_face, file).read_bytes() == pathlib.Path(again, file).read_bytes() or file == 'model.gin'
+        pathlib.Path(hugging_face, file).read_bytes() == pathlib.Path(again, file).read_bytes() or file == 'model.gin'
     )
 
 
@@ -99,9 +99,9 @@ def test_the_saver_restores_it_whole(trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'model',
-  [lambda: oracles.switch(num_experts=3, tied=False), lambda: oracles.switch(4, 2, 6), lambda: oracles.t5('1.0')],
-  ids=['untied switch', 'switch', 't5'],
+    'model',
+    [lambda: oracles.switch(num_experts=3, tied=False), lambda: oracles.switch(4, 2, 6), lambda: oracles.t5('1.0')],
+    ids=['untied switch', 'switch', 't5'],
 )
 def test_transformers_loads_what_we_write(model, tmp_path):
   """With every weight, none left over and the same logits."""
@@ -121,7 +121,7 @@ def test_bin_files_and_safetensors_are_the_same(tmp_path):
   other = tmp_path / 'b'
   other.mkdir()
   (other / 'config.json').write_text(pathlib.Path(folder, 'config.json').read_text())
-  state = {name: tensor for name, tensor in model.state_dict().items()}
+  state = dict(model.state_dict())
   first, second = dict(list(state.items())[:20]), dict(list(state.items())[20:])
   torch.save(first, other / 'pytorch_model-00001-of-00002.bin')
   torch.save(second, other / 'pytorch_model-00002-of-00002.bin')
@@ -195,16 +195,16 @@ def test_a_config_that_contradicts_its_tensors(tmp_path):
   assert 'config.json says num_decoder_layers = 3, the tensors 4: the tensors are followed.' in text
   assert 'config.json says num_heads = 5, the tensors 3' in text
   assert (
-    'num_sparse_decoder_layers = 4 of 3, from which transformers builds 0 sparse layers; the tensors have 4' in text
+      'num_sparse_decoder_layers = 4 of 3, from which transformers builds 0 sparse layers; the tensors have 4' in text
   )
 
 
 def test_a_t5_1_1_of_transformers_5_without_a_head_keeps_its_logits(tmp_path):
   """It ties the logits and does not scale them: here that is a matrix of logits with the embedding's values."""
   model = transformers.T5ForConditionalGeneration(
-    transformers.T5Config(
-      **oracles.SIZES, num_layers=1, feed_forward_proj='gated-gelu', tie_word_embeddings=False, decoder_start_token_id=0
-    )
+      transformers.T5Config(
+          **oracles.SIZES, num_layers=1, feed_forward_proj='gated-gelu', tie_word_embeddings=False,
+      )
   )
   model.save_pretrained(tmp_path / 'hf')
   result = conversion.convert(Request(str(tmp_path / 'hf'), str(tmp_path / 'mesh'), 'mesh'))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switch_zoo.checkpoints import crc32c
@@ -18,26 +18,28 @@ def loop(data):
 
 
 @pytest.mark.parametrize(
-  ('data', 'expected'),
-  [
-    (b'', 0),
-    (b'123456789', 0xE3069283),
-    (bytes(32), 0x8A9136AA),
-    (b'\xff' * 32, 0x62A8AB43),
-    (bytes(range(32)), 0x46DD794E),
-    (bytes(range(31, -1, -1)), 0x113FDB5C),
-  ],
-  ids=['nothing', 'digits', 'zeros', 'ones', 'rising', 'falling'],
+    ('data', 'expected'),
+    [
+        (b'', 0),
+        (b'123456789', 0xE3069283),
+        (bytes(32), 0x8A9136AA),
+        (b'\xff' * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+    ],
+    ids=['nothing', 'digits', 'zeros', 'ones', 'rising', 'falling'],
 )
 def test_examples(data, expected):
   assert crc32c.of(data) == expected
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=70))
 def test_is_the_loop_over_bits(data):
   assert crc32c.of(data) == loop(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_combine(first, second):
   assert crc32c.combine(crc32c.of(first), crc32c.of(second), len(second)) == crc32c.of(first + second)
@@ -53,6 +55,12 @@ def test_long_messages_are_those_of_their_halves(size):
     whole = crc32c.combine(whole, crc, len(data[start : start + 1000]))
   first = len(range(0, half, 1000)) * 1000
   assert crc32c.combine(whole, crc32c.of(data[first:]), size - first) == crc32c.of(data)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_unmasked_is_the_inverse(crc):
+  assert crc32c.unmasked(crc32c.masked(crc)) == crc
 
 
 def test_arrays_are_their_bytes():

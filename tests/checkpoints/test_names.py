@@ -40,38 +40,38 @@ def test_some_names_in_full():
   kinds = (names.HUGGING_FACE, names.T5X, names.KERAS)
   of = {kind: names.Names(config, kind) for kind in kinds}
   expected = {
-    ('shared/embedding', None): ('shared.weight', 'token_embedder/embedding', 'shared/vars/embedding'),
-    ('encoder/block_000/layer_002/SelfAttention/q', None): (
-      'encoder.block.1.layer.0.SelfAttention.q.weight', 'encoder/layers_1/attention/query/kernel',
-      'encoder/block_000/layer_002/SelfAttention/vars/q',
-    ),
-    ('decoder/block_005/layer_004/EncDecAttention/o', None): (
-      'decoder.block.11.layer.1.EncDecAttention.o.weight', 'decoder/layers_11/encoder_decoder_attention/out/kernel',
-      'decoder/block_005/layer_004/EncDecAttention/vars/o',
-    ),
-    ('encoder/block_001/layer_001/DenseReluDense/wi/kernel', None): (
-      'encoder.block.2.layer.1.mlp.wi.weight', 'encoder/layers_2/mlp/wi/kernel',
-      'encoder/block_001/layer_001/DenseReluDense/wi/vars/kernel',
-    ),
-    ('encoder/block_000/layer_003/MoE1D/wi/kernel', 3): (
-      'encoder.block.1.layer.1.mlp.experts.expert_3.wi.weight', 'encoder/layers_1/mlp/expert/wi/kernel',
-      'encoder/block_000/layer_003/MoE1D/wi/vars/kernel',
-    ),
-    ('decoder/block_000/layer_005/MoE1D/switch_gating/kernel', None): (
-      'decoder.block.1.layer.2.mlp.router.classifier.weight', 'decoder/layers_1/mlp/router/router_weights/w/kernel',
-      'decoder/block_000/layer_005/MoE1D/switch_gating/vars/kernel',
-    ),
-    ('decoder/block_000/layer_000/SelfAttention/relative_attention_bias', None): (
-      'decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight', 'decoder/relpos_bias/rel_embedding',
-      'decoder/block_000/layer_000/SelfAttention/vars/relative_attention_bias',
-    ),
-    ('decoder/block_000/layer_000/rms_norm/scale', None): (
-      'decoder.block.0.layer.0.layer_norm.weight', 'decoder/layers_0/pre_self_attention_layer_norm/scale',
-      'decoder/block_000/layer_000/rms_norm/vars/scale',
-    ),
-    ('encoder/rms_norm/scale', None): (
-      'encoder.final_layer_norm.weight', 'encoder/encoder_norm/scale', 'encoder/rms_norm/vars/scale',
-    ),
+      ('shared/embedding', None): ('shared.weight', 'token_embedder/embedding', 'shared/vars/embedding'),
+      ('encoder/block_000/layer_002/SelfAttention/q', None): (
+          'encoder.block.1.layer.0.SelfAttention.q.weight', 'encoder/layers_1/attention/query/kernel',
+          'encoder/block_000/layer_002/SelfAttention/vars/q',
+      ),
+      ('decoder/block_005/layer_004/EncDecAttention/o', None): (
+          'decoder.block.11.layer.1.EncDecAttention.o.weight', 'decoder/layers_11/encoder_decoder_attention/out/kernel',
+          'decoder/block_005/layer_004/EncDecAttention/vars/o',
+      ),
+      ('encoder/block_001/layer_001/DenseReluDense/wi/kernel', None): (
+          'encoder.block.2.layer.1.mlp.wi.weight', 'encoder/layers_2/mlp/wi/kernel',
+          'encoder/block_001/layer_001/DenseReluDense/wi/vars/kernel',
+      ),
+      ('encoder/block_000/layer_003/MoE1D/wi/kernel', 3): (
+          'encoder.block.1.layer.1.mlp.experts.expert_3.wi.weight', 'encoder/layers_1/mlp/expert/wi/kernel',
+          'encoder/block_000/layer_003/MoE1D/wi/vars/kernel',
+      ),
+      ('decoder/block_000/layer_005/MoE1D/switch_gating/kernel', None): (
+          'decoder.block.1.layer.2.mlp.router.classifier.weight', 'decoder/layers_1/mlp/router/router_weights/w/kernel',
+          'decoder/block_000/layer_005/MoE1D/switch_gating/vars/kernel',
+      ),
+      ('decoder/block_000/layer_000/SelfAttention/relative_attention_bias', None): (
+          'decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight', 'decoder/relpos_bias/rel_embedding',
+          'decoder/block_000/layer_000/SelfAttention/vars/relative_attention_bias',
+      ),
+      ('decoder/block_000/layer_000/rms_norm/scale', None): (
+          'decoder.block.0.layer.0.layer_norm.weight', 'decoder/layers_0/pre_self_attention_layer_norm/scale',
+          'decoder/block_000/layer_000/rms_norm/vars/scale',
+      ),
+      ('encoder/rms_norm/scale', None): (
+          'encoder.final_layer_norm.weight', 'encoder/encoder_norm/scale', 'encoder/rms_norm/vars/scale',
+      ),
   }  # fmt: skip
   for (variable, expert), row in expected.items():
     assert tuple(of[kind].locate(variable, expert).name for kind in kinds) == row
@@ -97,12 +97,12 @@ def test_every_name_leads_back_to_its_variable(model):
 
 
 @pytest.mark.parametrize(
-  ('model', 'kind', 'words'),
-  [
-    ('moe_base_128', names.HUGGING_FACE, 'it routes by top-1 only'),
-    ('gshard_12b5', names.HUGGING_FACE, 'an embedding each'),
-    ('gshard_12b5', names.T5X, 'an embedding each'),
-  ],
+    ('model', 'kind', 'words'),
+    [
+        ('moe_base_128', names.HUGGING_FACE, 'it routes by top-1 only'),
+        ('gshard_12b5', names.HUGGING_FACE, 'an embedding each'),
+        ('gshard_12b5', names.T5X, 'an embedding each'),
+    ],
 )
 def test_a_model_a_format_has_no_place_for_is_refused(model, kind, words):
   with pytest.raises(UserError, match=words):
@@ -132,15 +132,16 @@ def test_model_gin_says_what_the_model_says(model):
 
 
 @pytest.mark.parametrize(
-  'parameters',
-  [
-    ["router = @routing.TopN()", 'routing.TopN.n = 3'],
-    ['transformer_layers.SelfAttention.relative_attention_num_buckets = 16'],
-    ['experts.SwitchFeedForward.hidden_size = 100', "activation_dtype = 'float32'", 'dropout_rate = 0.1'],
-    ['num_decoder_layers = 4', 'encoder/stacks.num_blocks.layers_per_block = 1',
-     'encoder/transformer.make_layer_stack.layers = [@transformer_layers.SelfAttention, @experts.SwitchFeedForward]'],
-  ],
-  ids=['router', 'buckets', 'wide experts', 'own layers'],
+    'parameters',
+    [
+        ["router = @routing.TopN()", 'routing.TopN.n = 3'],
+        ['transformer_layers.SelfAttention.relative_attention_num_buckets = 16'],
+        ['experts.SwitchFeedForward.hidden_size = 100', "activation_dtype = 'float32'", 'dropout_rate = 0.1'],
+        ['encoder/stacks.num_blocks.layers_per_block = 1',
+         'encoder/transformer.make_layer_stack.layers = '
+         '[@transformer_layers.SelfAttention, @experts.SwitchFeedForward]', 'num_decoder_layers = 4'],
+    ],
+    ids=['router', 'buckets', 'wide experts', 'own layers'],
 )  # fmt: skip
 def test_model_gin_says_what_no_model_of_the_zoo_has(parameters):
   config = load_config('tiny_switch_8', parameters)

@@ -9,12 +9,12 @@ from switch_zoo.checkpoints.arrays import BFLOAT16, Info
 from switch_zoo.errors import UserError
 
 VALUES = {
-  'a/kernel': np.arange(24, dtype=np.float32).reshape(2, 3, 4),
-  'a/kernel_slot_vr': np.array([1.5, -2.5], np.float32),
-  'b/scale': np.array([1, 2, 3]).astype(BFLOAT16),
-  'empty': np.zeros((0, 3), np.float32),
-  'global_step': np.array(7, np.int64),
-  'half': np.array([0.5], np.float16),
+    'a/kernel': np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+    'a/kernel_slot_vr': np.array([1.5, -2.5], np.float32),
+    'b/scale': np.array([1, 2, 3]).astype(BFLOAT16),
+    'empty': np.zeros((0, 3), np.float32),
+    'global_step': np.array(7, np.int64),
+    'half': np.array([0.5], np.float16),
 }
 
 
@@ -66,6 +66,21 @@ def test_an_index_of_several_blocks(tmp_path):
   assert reader.get_variable_to_shape_map().keys() == values.keys()
   assert reader.get_tensor('encoder/block_04711/a_rather_long_name/kernel') == [4711]
   assert tensor_bundle.TensorBundle(prefix).infos.keys() == values.keys()
+
+
+@pytest.mark.parametrize('index', [None, 1], ids=['read whole', 'read in parts'])
+def test_a_bit_that_changed_is_noticed(tmp_path, index):
+  prefix = saved(tmp_path, VALUES)
+  path = tmp_path / 'model.ckpt-7.data-00000-of-00001'
+  data = bytearray(path.read_bytes())
+  data[data.index(VALUES['a/kernel'][1].tobytes())] ^= 1
+  path.write_bytes(data)
+  bundle = tensor_bundle.TensorBundle(prefix)
+  bundle.read('b/scale')
+  if index:
+    bundle.read('a/kernel', 0)  # sound, and not yet known to be part of a damaged one
+  with pytest.raises(UserError, match='is damaged: a/kernel has the checksum'):
+    bundle.read('a/kernel', index)
 
 
 def test_a_wrong_checksum_is_what_tensorflow_would_refuse(tmp_path):
