@@ -12,6 +12,7 @@ from tensorflow import keras
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.keras import routing
 from switch_zoo.keras.layers import Kernel, Layer, activated, checked_activation, inward_kernels
+from switch_zoo.keras.sparse import NOBODY, by_expert
 from switch_zoo.routing import capacity
 
 
@@ -131,7 +132,7 @@ class SwitchFeedForward(Layer):
   def _all_experts(self, tokens, choices, slots):
     """Every expert's slots in one product. <float>[G, S, M] -> same shape"""
     groups, size, d_model = tokens.shape
-    used = tf.not_equal(choices.expert, routing.NOBODY) & (choices.place < slots)
+    used = tf.not_equal(choices.expert, NOBODY) & (choices.place < slots)
     group = tf.range(groups)[:, None, None]
     nowhere = self.num_experts * groups * slots
     slot = tf.where(used, (choices.expert * groups + group) * slots + choices.place, nowhere)
@@ -146,35 +147,12 @@ class SwitchFeedForward(Layer):
     """Only experts that have tokens. <float>[G, S, M] -> same shape"""
     expert = choices.expert
     if slots is not None:
-      expert = tf.where(choices.place < slots, expert, routing.NOBODY)
+      expert = tf.where(choices.place < slots, expert, NOBODY)
     k, d_model = self.choice.k, tokens.shape[-1]
     rows = tf.repeat(tf.reshape(tokens, [-1, d_model]), k, axis=0)
-    y = self._sorted_by_expert(rows, tf.reshape(expert, [-1]))
+    y = by_expert(rows, tf.reshape(expert, [-1]), lambda x, one: self._experts(x, lambda kernel: kernel[one]))
     y = tf.reshape(y, [-1, k, d_model]) * tf.cast(tf.reshape(choices.gate, [-1, k, 1]), y.dtype)
     return tf.reshape(tf.reduce_sum(y, 1), tf.shape(tokens))
-
-  def _sorted_by_expert(self, rows, expert):
-    """Each row through its expert; zeros for NOBODY. <float>[R, M], <int32>[R] -> <float>[R, M]"""
-    order = tf.argsort(expert, stable=True)
-    experts, _, sizes = tf.unique_with_counts(tf.gather(expert, order))
-    starts = tf.cumsum(sizes, exclusive=True)
-    rows = tf.gather(rows, order)
-    # The last place is for no rows at all: what is joined below must have a part even when nothing came.
-    count, shape = tf.size(experts), [None, rows.shape[-1]]
-    results = tf.TensorArray(rows.dtype, count + 1, infer_shape=False, element_shape=shape).write(count, rows[:0])
-
-    def one(i, results):
-      mine = rows[starts[i] : starts[i] + sizes[i]]
-      return i + 1, results.write(i, self._one_expert(mine, experts[i]))
-
-    _, results = tf.while_loop(lambda i, _: i < count, one, [0, results])
-    return tf.gather(results.concat(), tf.math.invert_permutation(order))
-
-  def _one_expert(self, rows, expert):
-    """Rows of one expert. <float>[R, M], <int32>[] -> <float>[R, M]"""
-    # A slice along the first axis is a view: the matrices are not copied.
-    one_of = lambda kernel: kernel[expert]
-    return tf.cond(tf.equal(expert, routing.NOBODY), lambda: tf.zeros_like(rows), lambda: self._experts(rows, one_of))
 
   def _experts(self, x, part, training=False):
     """The feed-forward network of all experts, or of the one that `part` takes from a kernel."""

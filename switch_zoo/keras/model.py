@@ -92,6 +92,42 @@ class SwitchTransformer(keras.Model):
 
     return loading.load_weights(self, str(filepath))
 
+  def for_inference(self, dtype=None):
+    """An `inference.Inference` with a copy of the present weights, for many answers.
+
+    Args:
+      dtype: of its weights and activations, 'float32' or 'bfloat16'; None: the model's
+    """
+    from switch_zoo.keras import inference
+
+    return inference.Inference(self, dtype)
+
+  def generate(self, encoder_input_tokens, max_new_tokens=64, beam=None, sampling=None, seed=0):
+    """Answers to token ids; for many calls keep `for_inference()` and use `switch_zoo.keras.generation`.
+
+    Args:
+      encoder_input_tokens: <int32>[B, S], 0 is padding
+      max_new_tokens: the longest answer, its end included
+      beam: generation.Beam; None: no beam search
+      sampling: generation.Sampling; None: the likeliest token every time
+      seed: of the sampling
+    Returns:
+      generation.Answers: ids <int32>[B, length] and scores <float32>[B]
+    Raises:
+      UserError: a setting that makes no sense
+    """
+    from switch_zoo.keras import generation
+
+    inputs = tf.convert_to_tensor(encoder_input_tokens)
+    return tf.function(generation.answer)(self.for_inference(), inputs, max_new_tokens, beam, sampling, seed)
+
+  def score(self, encoder_input_tokens, targets):
+    """Log-probability of targets, natural logarithm. <int32>[B, S], <int32>[B, T] -> <float32>[B]"""
+    from switch_zoo.keras import generation
+
+    inputs, targets = tf.convert_to_tensor(encoder_input_tokens), tf.convert_to_tensor(targets)
+    return tf.function(generation.score)(self.for_inference(), inputs, targets)
+
   def call(self, inputs, training=False):
     """See the class."""
     encoder_ids, decoder_ids = inputs['encoder_input_tokens'], inputs['decoder_input_tokens']

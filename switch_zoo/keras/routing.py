@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-NOBODY = -1
+from switch_zoo.keras.sparse import NOBODY
 
 
 class Choices(NamedTuple):
@@ -35,16 +35,27 @@ class TopK(NamedTuple):
   k: int
   by_chance: bool
 
+  def best(self, probabilities, real):
+    """The experts of each token and their gates.
+
+    Args:
+      probabilities: <float32>[..., E]
+      real: <bool>[...]
+    Returns:
+      <int32>[..., K], NOBODY for padding, and <float32>[..., K]
+    """
+    gate, expert = tf.math.top_k(probabilities, self.k)
+    if self.k > 1:
+      gate /= tf.reduce_sum(gate, -1, keepdims=True) + 1e-9
+    return tf.where(real[..., None], expert, NOBODY), gate
+
   def choose(self, probabilities, real, training) -> Choices:
     """Args:
       probabilities: <float32>[G, S, E]
       real: <bool>[G, S], False for padding
       training: bool
     """
-    gate, expert = tf.math.top_k(probabilities, self.k)
-    if self.k > 1:
-      gate /= tf.reduce_sum(gate, -1, keepdims=True) + 1e-9
-    expert = tf.where(real[..., None], expert, NOBODY)
+    expert, gate = self.best(probabilities, real)
     place, first_count = queue(expert, probabilities.shape[-1])
     if training and self.by_chance:
       used = tf.random.uniform(tf.shape(gate)) * 0.5 < gate

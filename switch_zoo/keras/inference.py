@@ -1,0 +1,238 @@
+"""A Keras model's weights, laid out for reading one token after the other: encoder once, then steps of the decoder.
+
+Matrices that read the same input are joined (queries, keys and values), and in bfloat16 all lie transposed, which the
+processor's kernels read faster; values are those of the Keras model. Nothing here trains.
+
+B batch  S input tokens  t targets so far  N heads  D d_kv  M d_model  V vocabulary  R rows (B, or B x S)
+"""
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from switch_zoo.config import ATTENTION, EXPERTS
+from switch_zoo.keras.attention import HIDDEN, Memory, relative_bucket
+from switch_zoo.keras.layers import ACTIVATIONS, EPSILON
+from switch_zoo.keras.sparse import by_expert
+
+PADDING = 0
+
+
+class Encoded(NamedTuple):
+  """What the decoder reads of the inputs.
+
+  memories: of each layer of the decoder, Memory of [B, N, S, D]
+  bias: <float>[B, 1, 1, S], HIDDEN for padding
+  """
+
+  memories: tuple[Memory, ...]
+  bias: tf.Tensor
+
+
+class Matrix(tf.Module):
+  """One or several matrices that read the same input, [M, ...] or, of experts, [E, M, ...]."""
+
+  def __init__(self, parts, dtype):
+    super().__init__()
+    joined = tf.cast(tf.concat([tf.convert_to_tensor(part) for part in parts], -1), dtype)
+    self.transposed = dtype == tf.bfloat16
+    self.weight = tf.Variable(tf.linalg.matrix_transpose(joined) if self.transposed else joined, trainable=False)
+
+  def times(self, x, expert=None):
+    """<float>[R, M] -> <float>[R, outputs], with an expert's matrix where there are several."""
+    weight = self.weight if expert is None else tf.convert_to_tensor(self.weight)[expert]
+    return tf.matmul(x, weight, transpose_b=self.transposed)
+
+
+class Norm(tf.Module):
+  """RMS norm."""
+
+  def __init__(self, layer, dtype):
+    super().__init__()
+    self.scale = tf.Variable(tf.cast(layer.scale, dtype), trainable=False)
+
+  def __call__(self, x):
+    wide = tf.cast(x, tf.float32)
+    factor = tf.math.rsqrt(tf.reduce_mean(tf.square(wide), -1, keepdims=True) + EPSILON)
+    return tf.cast(wide * factor, x.dtype) * self.scale
+
+
+class Attention(tf.Module):
+  """Self-attention (`qkv`, `o`), or attention over the encoder (`q`, `kv`, `o`)."""
+
+  def __init__(self, layer, dtype, over_encoder):
+    super().__init__()
+    self.heads, self.d_kv = layer.num_heads, layer.d_kv
+    self.o = Matrix([layer.o], dtype)
+    if over_encoder:
+      self.q, self.kv = Matrix([layer.q], dtype), Matrix([layer.k, layer.v], dtype)
+    else:
+      self.qkv = Matrix([layer.q, layer.k, layer.v], dtype)
+
+  def split(self, x, parts, batch):
+    """<float>[B * T, parts * N * D] -> parts times <float>[B, N, T, D]"""
+    x = tf.reshape(x, [batch, -1, parts, self.heads, self.d_kv])
+    return tf.unstack(tf.transpose(x, [2, 0, 3, 1, 4]), num=parts)
+
+  def attend(self, queries, memory, bias):
+    """<float>[B, N, T, D], Memory, <float>[B or 1, N or 1, T, S] -> <float>[B * T, M]"""
+    scores = tf.matmul(queries, memory.keys, transpose_b=True) + bias
+    weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), queries.dtype)
+    seen = tf.transpose(tf.matmul(weights, memory.values), [0, 2, 1, 3])
+    return self.o.times(tf.reshape(seen, [-1, self.heads * self.d_kv]))
+
+
+class FeedForward(tf.Module):
+  """The dense layer, or that with experts."""
+
+  def __init__(self, layer, dtype, sparse):
+    super().__init__()
+    self.activation = layer.activation
+    self.inward = [Matrix([getattr(layer, name).kernel], dtype) for name in layer.inward]
+    self.wo = Matrix([layer.wo.kernel], dtype)
+    self.router = None
+    if sparse:
+      self.choice = layer.choice
+      kernel = getattr(layer, layer.router_kernel).kernel
+      self.router = tf.Variable(tf.cast(kernel, tf.float32), trainable=False)
+
+  def __call__(self, x, real):
+    """<float>[R, M], <bool>[R] -> <float>[R, M]"""
+    if self.router is None:
+      return self._network(x)
+    probabilities = tf.nn.softmax(tf.matmul(tf.cast(x, tf.float32), self.router))
+    expert, gate = self.choice.best(probabilities, real)
+    k = self.choice.k
+    y = by_expert(tf.repeat(x, k, axis=0) if k > 1 else x, tf.reshape(expert, [-1]), self._network)
+    y *= tf.cast(tf.reshape(gate, [-1, 1]), y.dtype)
+    return tf.reduce_sum(tf.reshape(y, [-1, k, x.shape[-1]]), 1) if k > 1 else y
+
+  def _network(self, x, expert=None):
+    hidden = None
+    for name, matrix in zip(self.activation, self.inward, strict=True):
+      factor = ACTIVATIONS[name](matrix.times(x, expert))
+      hidden = factor if hidden is None else hidden * factor
+    return self.wo.times(hidden, expert)
+
+
+class Sublayer(tf.Module):
+  """A norm and what follows it."""
+
+  def __init__(self, sublayer, dtype):
+    super().__init__()
+    self.scope = sublayer.scope
+    self.norm = Norm(sublayer.rms_norm, dtype)
+    if self.scope in ATTENTION:
+      self.layer = Attention(sublayer.layer, dtype, self.scope == 'EncDecAttention')
+    else:
+      self.layer = FeedForward(sublayer.layer, dtype, self.scope == EXPERTS)
+
+
+class Inference(tf.Module):
+  """A model for generation and scoring.
+
+  >>> model = switch_zoo.load('tiny_switch_8').for_inference('bfloat16')
+  """
+
+  def __init__(self, model, dtype=None):
+    """Args:
+      model: SwitchTransformer; its weights are copied
+      dtype: of weights and activations; None: the model's
+    """
+    super().__init__()
+    self.config = model.config
+    self.dtype = tf.as_dtype(dtype or model.compute_dtype)
+    self.encoder = [Sublayer(sublayer, self.dtype) for sublayer in model.encoder.sublayers]
+    self.decoder = [Sublayer(sublayer, self.dtype) for sublayer in model.decoder.sublayers]
+    self.encoder_norm = Norm(model.encoder.rms_norm, self.dtype)
+    self.decoder_norm = Norm(model.decoder.rms_norm, self.dtype)
+    self._positions = {
+        stack: self._variable(getattr(model, stack).sublayers[0].layer.relative_attention_bias)
+        for stack in ('encoder', 'decoder') if self.config.relative_attention_num_buckets}
+    shared = self.config.shared_embedding
+    self.embedding = self._variable(model.shared.embedding if shared else model.encoder.embedding)
+    self.target_embedding = self.embedding if shared else self._variable(model.decoder.embedding)
+    self.logits = None if self.config.tied_embeddings else Matrix([model.decoder.logits.kernel], self.dtype)
+
+  def _variable(self, value):
+    return tf.Variable(tf.cast(value, self.dtype), trainable=False)
+
+  def encode(self, ids) -> Encoded:
+    """<int32>[B, S], 0 is padding."""
+    batch, length = tf.shape(ids)[0], tf.shape(ids)[1]
+    real = tf.not_equal(ids, PADDING)
+    bias = self._hide(real)
+    around = bias + self._bias('encoder', tf.range(length), tf.range(length))
+    x = tf.gather(self.embedding, tf.reshape(ids, [-1]))
+    for sublayer in self.encoder:
+      y = sublayer.norm(x)
+      if sublayer.scope == 'SelfAttention':
+        queries, *memory = sublayer.layer.split(sublayer.layer.qkv.times(y), 3, batch)
+        x += sublayer.layer.attend(queries, Memory(*memory), around)
+      else:
+        x += sublayer.layer(y, tf.reshape(real, [-1]))
+    x = self.encoder_norm(x)
+    layers = [sublayer.layer for sublayer in self.decoder if sublayer.scope == 'EncDecAttention']
+    return Encoded(tuple(Memory(*layer.split(layer.kv.times(x), 2, batch)) for layer in layers), bias)
+
+  def no_targets(self, batch) -> tuple[Memory, ...]:
+    """The caches before the first step: Memory of [B, N, 0, D] for each self-attention of the decoder."""
+    nothing = tf.zeros([batch, self.config.num_heads, 0, self.config.d_kv], self.dtype)
+    return tuple(Memory(nothing, nothing) for s in self.decoder if s.scope == 'SelfAttention')
+
+  def step(self, ids, encoded, caches):
+    """Reads one token of each sequence.
+
+    Args:
+      ids: <int32>[B]
+      encoded: of `encode`
+      caches: of the step before
+    Returns:
+      <float32>[B, V], the logits of the next token, and the caches with this one
+    """
+    hidden, caches = self.read(ids[:, None], encoded, caches)
+    return self.to_logits(hidden), caches
+
+  def read(self, ids, encoded, caches):
+    """Reads tokens that follow those in the caches: <int32>[B, T] -> <float>[B * T, M], caches."""
+    batch, length = tf.shape(ids)[0], tf.shape(ids)[1]
+    before = tf.shape(caches[0].keys)[2]
+    places = before + tf.range(length)
+    keys = tf.range(before + length)
+    ahead = tf.where(keys > places[:, None], tf.cast(HIDDEN, self.dtype), tf.cast(0.0, self.dtype))
+    bias = self._bias('decoder', places, keys) + ahead
+    real = tf.ones([batch * length], tf.bool)
+    x = tf.gather(self.target_embedding, tf.reshape(ids, [-1]))
+    caches, memories, kept = list(caches), list(encoded.memories), []
+    for sublayer in self.decoder:
+      y = sublayer.norm(x)
+      if sublayer.scope == 'SelfAttention':
+        queries, *new = sublayer.layer.split(sublayer.layer.qkv.times(y), 3, batch)
+        kept.append(Memory(*(tf.concat([old, more], 2) for old, more in zip(caches.pop(0), new, strict=True))))
+        x += sublayer.layer.attend(queries, kept[-1], bias)
+      elif sublayer.scope == 'EncDecAttention':
+        queries, = sublayer.layer.split(sublayer.layer.q.times(y), 1, batch)
+        x += sublayer.layer.attend(queries, memories.pop(0), encoded.bias)
+      else:
+        x += sublayer.layer(y, real)
+    return x, tuple(kept)
+
+  def to_logits(self, x):
+    """<float>[R, M] -> <float32>[R, V]"""
+    x = self.decoder_norm(x)
+    if self.logits is not None:
+      return tf.cast(self.logits.times(x), tf.float32)
+    x *= tf.cast(self.config.d_model**-0.5, x.dtype)
+    return tf.cast(tf.matmul(x, self.target_embedding, transpose_b=True), tf.float32)
+
+  def _bias(self, stack, queries, keys):
+    """Learned bias of positions. <int32>[T], <int32>[S] -> <float>[1, N, T, S], or zeros that broadcast to it."""
+    if stack not in self._positions:
+      return tf.zeros([1, 1, 1, 1], self.dtype)
+    buckets = self.config.relative_attention_num_buckets
+    bucket = relative_bucket(keys - queries[:, None], buckets, bidirectional=stack == 'encoder')
+    return tf.gather(tf.convert_to_tensor(self._positions[stack]), bucket, axis=1)[None]
+
+  def _hide(self, real):
+    """<bool>[B, S] -> <float>[B, 1, 1, S]"""
+    hidden = tf.where(real, tf.cast(0.0, self.dtype), tf.cast(HIDDEN, self.dtype))
+    return hidden[:, None, None, :]
