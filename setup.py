@@ -17,6 +17,9 @@ REQUIREMENTS = [
     'setuptools<81',  # t5 and mesh-tensorflow import pkg_resources, which setuptools 81 removed
     'seqio-nightly>=0.0.18.dev20250227',
     'numpy>=1.26,<2',
+    'ml_dtypes>=0.3',  # bfloat16 for NumPy
+    'h5py>=3.8',  # Keras' files of weights
+    'tensorstore',  # T5X checkpoints
     'typer>=0.12',
     'rich>=13',
     'matplotlib>=3.7',
@@ -27,6 +30,7 @@ TEST_REQUIREMENTS = [
     'pytest-xdist>=3.6',  # the suite on two cores
     'hypothesis>=6',
     'ruff>=0.6',
+    'safetensors>=0.4',  # the oracle for files of Hugging Face; switch_zoo reads and writes them itself
     'torch==2.13.0',  # the oracle for parity tests; an open range pulls several GB of CUDA
     'transformers>=5.23; python_version >= "3.11"',  # the first whose Switch router is right; it needs 3.11
 ]
