@@ -9,7 +9,7 @@ N tokens (B x T)  G groups  S tokens of a group  M d_model  E experts  H d_ff  C
 import tensorflow as tf
 from tensorflow import keras
 
-from switch_zoo.errors import UserError, did_you_mean
+from switch_zoo.errors import UserError
 from switch_zoo.keras import routing
 from switch_zoo.keras.layers import Kernel, Layer, activated, checked_activation, inward_kernels
 from switch_zoo.keras.sparse import NOBODY, by_expert
@@ -76,16 +76,13 @@ class SwitchFeedForward(Layer):
       UserError: the router is not one of those
     """
     super().__init__(**kwargs)
-    if router not in routing.BY_CHANCE:
-      hint = did_you_mean(router, routing.BY_CHANCE) or f' Known are {", ".join(routing.BY_CHANCE)}.'
-      raise UserError(f'The Keras model has no router "{router}"; it runs in Mesh-TensorFlow only.{hint}')
     own = {name: value for name, value in locals().items() if name not in ('self', 'kwargs', '__class__')}
     self._own_config = {**own, 'activation': checked_activation(activation)}
     self.activation = self._own_config['activation']
     self.num_experts, self.balance_loss_coef, self.group_size = num_experts, balance_loss_coef, group_size
     self.capacity_factors = {True: capacity_factor_train, False: capacity_factor}
     self.min_expert_capacity, self.router_kernel = min_expert_capacity, router_kernel
-    self.choice = routing.TopK(experts_per_token, routing.BY_CHANCE[router])
+    self.choice = routing.TopK.of(router, experts_per_token)
     gating = Router((d_model, num_experts), expert_stddev(d_model), jitter if router == 'top1' else 0.0)
     setattr(self, router_kernel, gating)
     self.inward = inward_kernels(self, (num_experts, d_model, d_ff), expert_stddev(d_model), self.activation)

@@ -5,13 +5,15 @@ processor's kernels read faster; values are those of the Keras model. Nothing he
 
 B batch  S input tokens  t targets so far  N heads  D d_kv  M d_model  V vocabulary  R rows (B, or B x S)
 """
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from switch_zoo.config import ATTENTION, EXPERTS
 from switch_zoo.keras.attention import HIDDEN, Memory, relative_bucket
-from switch_zoo.keras.layers import ACTIVATIONS, EPSILON
+from switch_zoo.keras.layers import ACTIVATIONS, EPSILON, checked_activation, inward_names
+from switch_zoo.keras.routing import TopK
 from switch_zoo.keras.sparse import by_expert
 
 PADDING = 0
@@ -43,12 +45,41 @@ class Matrix(tf.Module):
     return tf.matmul(x, weight, transpose_b=self.transposed)
 
 
+class Weights(NamedTuple):
+  """The weights below a scope.
+
+  read: Mesh-TensorFlow's name of a variable -> its value
+  dtype: they are wanted in
+  scope: 'encoder/block_000/layer_001'; '' for all
+  """
+
+  read: Callable[[str], Any]
+  dtype: tf.DType
+  scope: str = ''
+
+  def below(self, scope):
+    """The weights of a scope inside this one."""
+    return self._replace(scope=f'{self.scope}/{scope}' if self.scope else scope)
+
+  def matrix(self, *names):
+    """The Matrix of some variables that read the same input."""
+    return Matrix([self.value(name) for name in names], self.dtype)
+
+  def variable(self, name):
+    """A tf.Variable."""
+    return tf.Variable(tf.cast(self.value(name), self.dtype), trainable=False)
+
+  def value(self, name):
+    """A value as it is stored."""
+    return self.read(f'{self.scope}/{name}' if self.scope else name)
+
+
 class Norm(tf.Module):
   """RMS norm."""
 
-  def __init__(self, layer, dtype):
+  def __init__(self, weights):
     super().__init__()
-    self.scale = tf.Variable(tf.cast(layer.scale, dtype), trainable=False)
+    self.scale = weights.below('rms_norm').variable('scale')
 
   def __call__(self, x):
     wide = tf.cast(x, tf.float32)
@@ -59,14 +90,14 @@ class Norm(tf.Module):
 class Attention(tf.Module):
   """Self-attention (`qkv`, `o`), or attention over the encoder (`q`, `kv`, `o`)."""
 
-  def __init__(self, layer, dtype, over_encoder):
+  def __init__(self, config, weights, over_encoder):
     super().__init__()
-    self.heads, self.d_kv = layer.num_heads, layer.d_kv
-    self.o = Matrix([layer.o], dtype)
+    self.heads, self.d_kv = config.num_heads, config.d_kv
+    self.o = weights.matrix('o')
     if over_encoder:
-      self.q, self.kv = Matrix([layer.q], dtype), Matrix([layer.k, layer.v], dtype)
+      self.q, self.kv = weights.matrix('q'), weights.matrix('k', 'v')
     else:
-      self.qkv = Matrix([layer.q, layer.k, layer.v], dtype)
+      self.qkv = weights.matrix('q', 'k', 'v')
 
   def split(self, x, parts, batch):
     """<float>[B * T, parts * N * D] -> parts times <float>[B, N, T, D]"""
@@ -84,16 +115,15 @@ class Attention(tf.Module):
 class FeedForward(tf.Module):
   """The dense layer, or that with experts."""
 
-  def __init__(self, layer, dtype, sparse):
+  def __init__(self, config, weights, sparse):
     super().__init__()
-    self.activation = layer.activation
-    self.inward = [Matrix([getattr(layer, name).kernel], dtype) for name in layer.inward]
-    self.wo = Matrix([layer.wo.kernel], dtype)
+    self.activation = checked_activation(config.ff_activation)
+    self.inward = [weights.matrix(f'{name}/kernel') for name in inward_names(self.activation)]
+    self.wo = weights.matrix('wo/kernel')
     self.router = None
     if sparse:
-      self.choice = layer.choice
-      kernel = getattr(layer, layer.router_kernel).kernel
-      self.router = tf.Variable(tf.cast(kernel, tf.float32), trainable=False)
+      self.choice = TopK.of(config.router, config.experts_per_token)
+      self.router = weights._replace(dtype=tf.float32).variable(f'{config.router_kernels[0]}/kernel')
 
   def __call__(self, x, real):
     """<float>[R, M], <bool>[R] -> <float>[R, M]"""
@@ -117,44 +147,49 @@ class FeedForward(tf.Module):
 class Sublayer(tf.Module):
   """A norm and what follows it."""
 
-  def __init__(self, sublayer, dtype):
+  def __init__(self, config, weights, scope):
     super().__init__()
-    self.scope = sublayer.scope
-    self.norm = Norm(sublayer.rms_norm, dtype)
-    if self.scope in ATTENTION:
-      self.layer = Attention(sublayer.layer, dtype, self.scope == 'EncDecAttention')
+    self.scope = scope
+    self.norm = Norm(weights)
+    if scope in ATTENTION:
+      self.layer = Attention(config, weights.below(scope), scope == 'EncDecAttention')
     else:
-      self.layer = FeedForward(sublayer.layer, dtype, self.scope == EXPERTS)
+      self.layer = FeedForward(config, weights.below(scope), scope == EXPERTS)
 
 
 class Inference(tf.Module):
-  """A model for generation and scoring.
+  """A model for generation and scoring; `SwitchTransformer.for_inference` makes one."""
 
-  >>> model = switch_zoo.load('tiny_switch_8').for_inference('bfloat16')
-  """
-
-  def __init__(self, model, dtype=None):
+  def __init__(self, config, read, dtype):
     """Args:
-      model: SwitchTransformer; its weights are copied
-      dtype: of weights and activations; None: the model's
+      config: ModelConfig
+      read: Mesh-TensorFlow's name of a variable -> its value; called once for each, so that a checkpoint need not be
+        in memory
+      dtype: of weights and activations
+    Raises:
+      UserError: the model has a router that runs in Mesh-TensorFlow only
     """
     super().__init__()
-    self.config = model.config
-    self.dtype = tf.as_dtype(dtype or model.compute_dtype)
-    self.encoder = [Sublayer(sublayer, self.dtype) for sublayer in model.encoder.sublayers]
-    self.decoder = [Sublayer(sublayer, self.dtype) for sublayer in model.decoder.sublayers]
-    self.encoder_norm = Norm(model.encoder.rms_norm, self.dtype)
-    self.decoder_norm = Norm(model.decoder.rms_norm, self.dtype)
-    self._positions = {
-        stack: self._variable(getattr(model, stack).sublayers[0].layer.relative_attention_bias)
-        for stack in ('encoder', 'decoder') if self.config.relative_attention_num_buckets}
-    shared = self.config.shared_embedding
-    self.embedding = self._variable(model.shared.embedding if shared else model.encoder.embedding)
-    self.target_embedding = self.embedding if shared else self._variable(model.decoder.embedding)
-    self.logits = None if self.config.tied_embeddings else Matrix([model.decoder.logits.kernel], self.dtype)
+    self.config, self.dtype = config, tf.as_dtype(dtype)
+    weights = Weights(read, self.dtype)
+    self.encoder, self.encoder_norm = self._stack(weights.below('encoder'), config.encoder_block)
+    self.decoder, self.decoder_norm = self._stack(weights.below('decoder'), config.decoder_block)
+    self._positions = {}
+    if config.relative_attention_num_buckets:
+      first = 'block_000/layer_000/SelfAttention/relative_attention_bias'
+      self._positions = {stack: weights.below(stack).variable(first) for stack in ('encoder', 'decoder')}
+    shared = config.shared_embedding
+    self.embedding = weights.variable('shared/embedding' if shared else 'encoder/embedding')
+    self.target_embedding = self.embedding if shared else weights.variable('decoder/embedding')
+    self.logits = None if config.tied_embeddings else weights.matrix('decoder/logits/kernel')
 
-  def _variable(self, value):
-    return tf.Variable(tf.cast(value, self.dtype), trainable=False)
+  def _stack(self, weights, block):
+    """The sublayers of a stack, and its last norm."""
+    blocks = self.config.num_encoder_blocks if weights.scope == 'encoder' else self.config.num_decoder_blocks
+    sublayers = [
+        Sublayer(self.config, weights.below(f'block_{number:03d}/layer_{index:03d}'), scope)
+        for number in range(blocks) for index, scope in enumerate(block)]
+    return sublayers, Norm(weights)
 
   def encode(self, ids) -> Encoded:
     """<int32>[B, S], 0 is padding."""

@@ -117,11 +117,16 @@ class DenseReluDense(Layer):
 
 
 def inward_kernels(layer: Layer, shape: Sequence[int], stddev: float, activation: Sequence[str]) -> tuple[str, ...]:
-  """Gives a layer its kernels `wi`, or `wi_0` and `wi_1` with two activations; returns the attributes' names."""
-  names = ('wi',) if len(activation) == 1 else tuple(f'wi_{i}' for i in range(len(activation)))
+  """Gives a layer the kernels that lead in; returns the attributes' names."""
+  names = inward_names(activation)
   for name in names:
     setattr(layer, name, Kernel(shape, stddev, name=name))
   return names
+
+
+def inward_names(activation: Sequence[str]) -> tuple[str, ...]:
+  """`wi`, or `wi_0` and `wi_1` with two activations."""
+  return ('wi',) if len(activation) == 1 else tuple(f'wi_{i}' for i in range(len(activation)))
 
 
 def activated(factors: Sequence[tf.Tensor], activation: Sequence[str]) -> tf.Tensor:

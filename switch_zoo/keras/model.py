@@ -100,7 +100,7 @@ class SwitchTransformer(keras.Model):
     """
     from switch_zoo.keras import inference
 
-    return inference.Inference(self, dtype)
+    return inference.Inference(self.config, self.named_weights.__getitem__, dtype or self.compute_dtype)
 
   def generate(self, encoder_input_tokens, max_new_tokens=64, beam=None, sampling=None, seed=0):
     """Answers to token ids; for many calls keep `for_inference()` and use `switch_zoo.keras.generation`.

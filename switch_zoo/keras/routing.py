@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.keras.sparse import NOBODY
 
 
@@ -34,6 +35,18 @@ class TopK(NamedTuple):
 
   k: int
   by_chance: bool
+
+  @classmethod
+  def of(cls, router: str, k: int) -> 'TopK':
+    """The router of that name in ModelConfig, for K experts of a token.
+
+    Raises:
+      UserError: it is not one of these
+    """
+    if router not in BY_CHANCE:
+      hint = did_you_mean(router, BY_CHANCE) or f' Known are {", ".join(BY_CHANCE)}.'
+      raise UserError(f'The Keras model has no router "{router}"; it runs in Mesh-TensorFlow only.{hint}')
+    return cls(k, BY_CHANCE[router])
 
   def best(self, probabilities, real):
     """The experts of each token and their gates.
