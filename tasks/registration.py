@@ -21,6 +21,7 @@ def add_task(
     metric_fns: Sequence[Callable] = (),
     postprocess_fn: Callable[..., Any] | None = None,
     vocabulary: seqio.Vocabulary = vocabularies.DEFAULT,
+    shuffled: int = SHUFFLED,
 ) -> None:
   """Registers a task: rows with `inputs` and `targets` (<string>[]) are tokenized, other fields are left to metrics.
 
@@ -30,6 +31,7 @@ def add_task(
     metric_fns: functions of (targets, predictions), both as `postprocess_fn` leaves them
     postprocess_fn: from decoded text to what metrics compare, called with `example` and `is_target`
     vocabulary: of inputs and targets
+    shuffled: rows shuffled together
   """
   seqio.TaskRegistry.add(
       name,
@@ -38,7 +40,7 @@ def add_task(
       output_features=features(vocabulary),
       postprocess_fn=postprocess_fn,
       metric_fns=list(metric_fns),
-      shuffle_buffer_size=SHUFFLED,
+      shuffle_buffer_size=shuffled,
   )
 
 

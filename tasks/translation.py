@@ -21,6 +21,9 @@ from switch_zoo.tasks.sources import Files, FileSource, Found, State
 
 MIXTURE = 'zoo_translate'
 TEMPERATURE = 5  # of massively multilingual translation (arXiv:1907.05019)
+# Pairs of one language that are shuffled together. A mixture reads so many of each of a hundred languages before its
+# first batch, and holds them; it is itself what puts lines of different files next to one another.
+_SHUFFLED = 1000
 _WHERE = (
     'Text is at https://opus.nlpl.eu (Moses format), https://tatoeba.org and '
     'https://github.com/facebookresearch/flores: two files of aligned lines, named like NAME.de-en.de and '
@@ -100,23 +103,6 @@ class PairSource(FileSource):
     return f'{folder} has no aligned files of {name} ("{self._language}") and English, split "{split}"; {has}. {_WHERE}'
 
 
-class PresentLanguages(seqio.Mixture):
-  """A mixture of those of its tasks whose files are there; of all of them where none is."""
-
-  _look = False  # not while it is registered
-
-  def __init__(self, name: str, tasks: Sequence[str], rate):
-    """Looks at no file; arguments as `registration.add_mixture` has them."""
-    super().__init__(name, list(tasks), default_rate=rate)
-    self._look = True
-
-  @property
-  def tasks(self) -> list[seqio.Task]:
-    """The tasks, in the order of their names."""
-    tasks = super().tasks
-    return self._look and [task for task in tasks if task.source.pairs()] or tasks
-
-
 def task_name(language: str) -> str:
   """The task that translates from a language, given by its code."""
   return f'zoo_translate_{language}_en'
@@ -133,7 +119,7 @@ def translation_rate(task: seqio.Task, temperature: float = TEMPERATURE) -> floa
 
 
 for _language in languages.names():
-  registration.add_task(task_name(_language), PairSource(_language), (metrics.bleu,))
+  registration.add_task(task_name(_language), PairSource(_language), (metrics.bleu,), shuffled=_SHUFFLED)
 seqio.MixtureRegistry.add_provider(
-    MIXTURE, PresentLanguages(MIXTURE, [task_name(one) for one in languages.names()], translation_rate)
+    MIXTURE, registration.PresentMixture(MIXTURE, [task_name(one) for one in languages.names()], translation_rate)
 )
