@@ -101,7 +101,8 @@ class Attention(tf.Module):
 
   def split(self, x, parts, batch):
     """<float>[B * T, parts * N * D] -> parts times <float>[B, N, T, D]"""
-    x = tf.reshape(x, [batch, -1, parts, self.heads, self.d_kv])
+    length = tf.shape(x)[0] // tf.maximum(batch, 1)
+    x = tf.reshape(x, [batch, length, parts, self.heads, self.d_kv])
     return tf.unstack(tf.transpose(x, [2, 0, 3, 1, 4]), num=parts)
 
   def attend(self, queries, memory, bias):

@@ -31,7 +31,7 @@ def load(model: str, weights: str | None = None, dtype: str | None = None) -> Sw
   with without_first_values():
     loaded = SwitchTransformer(source.config, **kwargs)
   for name, weight in loaded.named_weights.items():
-    weight.assign(_whole(source, name))
+    weight.assign(whole(source, name))
   return loaded
 
 
@@ -67,7 +67,7 @@ def _differences(wanted: Mapping[str, tuple], infos: Mapping[str, Info]) -> list
       for name, shape in wanted.items() if name in infos and infos[name].shape != shape]
 
 
-def _whole(source, name):
+def whole(source, name):
   """A variable of a source, one expert at a time: Hugging Face keeps each in a tensor of its own."""
   shape = tuple(source.config.variables[name].values())
   if 'experts' not in source.config.variables[name]:

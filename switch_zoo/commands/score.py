@@ -1,0 +1,62 @@
+"""`switch_zoo score SRC`: log-probabilities of targets."""
+import json
+
+import typer
+
+from switch_zoo.commands import answering
+from switch_zoo.commands.generate import TEXTS, batches, read_lines
+from switch_zoo.errors import UserError
+
+TARGETS = typer.Option(None, '--target', help='The target of a --text, in the same order.')
+
+
+def command(
+    source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format.'),
+    texts: list[str] = TEXTS,
+    targets: list[str] = TARGETS,
+    file: str = typer.Option(None, '--file', help="A file of lines INPUT<tab>TARGET; '-' is standard input."),
+    batch_size: int = typer.Option(32, '--batch-size', min=1, help='Pairs scored at once.'),
+    as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, target, score.'),
+    model: str = answering.MODEL,
+    vocab: str = answering.VOCAB,
+    dtype: str = answering.DTYPE,
+    max_input_tokens: int = answering.MAX_INPUT_TOKENS,
+) -> None:
+  """Scores targets: the natural logarithm of their probability given the input, a line each."""
+  pairs = read_pairs(texts, targets, file)
+  import tensorflow as tf
+
+  from switch_zoo.keras import export
+
+  opened = export.open_model(source, model, vocab, export.Settings(dtype, max_input_tokens=max_input_tokens))
+  score = tf.function(opened.score, input_signature=[tf.TensorSpec([None], tf.string)] * 2)
+  rows = []
+  for batch in batches(pairs, batch_size, 'scoring'):
+    scores = score(*(tf.constant(column) for column in zip(*batch, strict=True)))['scores'].numpy()
+    rows += [{'input': i, 'target': t, 'score': float(s)} for (i, t), s in zip(batch, scores, strict=True)]
+    if not as_json:
+      print('\n'.join(f'{score:.4f}' for score in scores), flush=True)
+  if as_json:
+    print(json.dumps(rows, indent=2, ensure_ascii=False))
+
+
+def read_pairs(texts: list[str] | None, targets: list[str] | None, file: str | None) -> list[tuple[str, str]]:
+  """Inputs and targets.
+
+  Raises:
+    UserError: they do not match, or the file cannot be read
+  """
+  if file:
+    if targets or texts:
+      raise UserError('Give --text and --target, or --file.')
+    return [_pair(line, number, file) for number, line in enumerate(read_lines(None, file), 1)]
+  if len(texts or []) != len(targets or []) or not texts:
+    raise UserError(f'{len(texts or [])} --text and {len(targets or [])} --target: give a target for each input.')
+  return list(zip(texts, targets, strict=True))
+
+
+def _pair(line, number, file):
+  parts = line.split('\t')
+  if len(parts) != 2:
+    raise UserError(f'--file={file}, line {number} has {len(parts)} columns. It needs two: INPUT<tab>TARGET.')
+  return tuple(parts)

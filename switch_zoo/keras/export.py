@@ -1,0 +1,150 @@
+"""A SavedModel that takes text and gives text, and needs nothing but tensorflow and tensorflow_text to run.
+
+    EXPORT_DIR/1/          what TensorFlow Serving loads as version 1 of the model
+    EXPORT_DIR/README.md   its signatures, and how to ask it
+"""
+import os
+import shutil
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from switch_zoo.checkpoints import sources
+from switch_zoo.errors import UserError
+from switch_zoo.keras import export_readme, generation, text
+from switch_zoo.keras.inference import Inference
+from switch_zoo.keras.loading import whole
+
+DTYPES = ('float32', 'bfloat16')
+
+
+class Settings(NamedTuple):
+  """How an export answers.
+
+  dtype: of weights and activations; None: as the weights are stored
+  max_new_tokens: the longest answer
+  max_input_tokens: longer inputs and targets are cut there
+  beam: generation.Beam, or None
+  sampling: generation.Sampling, or None
+  seed: of a sampling; None: other answers every time
+  """
+
+  dtype: str | None = None
+  max_new_tokens: int = 64
+  max_input_tokens: int = 1024
+  beam: generation.Beam | None = None
+  sampling: generation.Sampling | None = None
+  seed: int | None = None
+
+  def check(self) -> None:
+    """Raises UserError for a setting that makes no sense."""
+    if self.dtype not in (None, *DTYPES):
+      raise UserError(f'--dtype={self.dtype}: a model is exported in {" or ".join(DTYPES)}.')
+    for name in ('max_new_tokens', 'max_input_tokens'):
+      if getattr(self, name) < 1:
+        raise UserError(f'--{name.replace("_", "-")}={getattr(self, name)} must be at least 1.')
+    if self.beam and self.sampling:
+      raise UserError('A beam search draws nothing: give --beam-size, or --temperature and what belongs to it.')
+    for part in filter(None, (self.beam, self.sampling)):
+      part.check()
+
+
+class TextModel(tf.Module):
+  """Text to text: a vocabulary, a model and the settings."""
+
+  def __init__(self, model, vocabulary, settings):
+    super().__init__()
+    self.model, self.vocabulary, self.settings = model, vocabulary, settings
+
+  def answer(self, inputs):
+    """<string>[batch] -> outputs <string>[batch], scores <float32>[batch], log-probability, natural logarithm"""
+    settings = self.settings
+    seed = settings.seed
+    if seed is None:
+      seed = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int32)
+    answers = generation.answer(
+        self.model, self._ids(inputs), settings.max_new_tokens, settings.beam, settings.sampling, seed)
+    return {'outputs': self.vocabulary.decode(answers.ids), 'scores': answers.scores}
+
+  def score(self, inputs, targets):
+    """<string>[batch], <string>[batch] -> scores <float32>[batch] of the targets"""
+    return {'scores': generation.score(self.model, self._ids(inputs), self._ids(targets))}
+
+  def _ids(self, texts):
+    """<string>[batch] -> <int32>[batch, length], each with its end; a text that is too long is cut before it."""
+    ids = self.vocabulary.encode(texts)[:, : self.settings.max_input_tokens - 1]
+    return tf.concat([ids, tf.fill([ids.nrows(), 1], text.END)], 1).to_tensor()
+
+
+def open_model(source: str, model: str | None, vocab: str | None, settings: Settings) -> TextModel:
+  """Reads a folder of weights of any format for answering.
+
+  Args:
+    source: the folder
+    model: a name or gin file; None: read from the folder
+    vocab: a sentencepiece model or 'bytes'; None: that of the folder, or of SWITCH_ZOO_VOCAB
+    settings: Settings
+  Raises:
+    UserError: no checkpoint, no vocabulary, a vocabulary larger than the model's, a setting that makes no sense
+  """
+  settings.check()
+  weights = sources.open_source(source, model)
+  vocabulary = text.vocabulary(vocab, source if os.path.isdir(source) else os.path.dirname(source))
+  config = weights.config
+  check_vocabulary(vocabulary, config)
+  stored = str(weights.dtype('encoder/rms_norm/scale'))
+  dtype = settings.dtype or (stored if stored in DTYPES else 'float32')
+  return TextModel(Inference(config, lambda name: whole(weights, name), dtype), vocabulary, settings)
+
+
+def check_vocabulary(vocabulary, config) -> None:
+  """Raises UserError if a vocabulary has more ids than the model."""
+  rows = min(config.vocab_size, config.target_vocab_size)
+  if vocabulary.size > rows:
+    raise UserError(
+        f'The vocabulary has {vocabulary.size:,} ids and the model {rows:,}. Give the one it was trained with: '
+        '--vocab FILE.')
+
+
+def export(model: TextModel, folder: str) -> None:
+  """Writes the SavedModel, whole or not at all.
+
+  Raises:
+    UserError: the folder is there and not empty
+  """
+  check_destination(folder)
+  partial = f'{folder.rstrip("/")}.partial'
+  shutil.rmtree(partial, ignore_errors=True)
+  texts = tf.TensorSpec([None], tf.string, 'inputs')
+  targets = tf.TensorSpec([None], tf.string, 'targets')
+  signatures = {
+      'serving_default': tf.function(model.answer).get_concrete_function(texts),
+      'score': tf.function(model.score).get_concrete_function(texts, targets),
+  }
+  tf.saved_model.save(model, os.path.join(partial, '1'), signatures)
+  name = os.path.basename(os.path.abspath(folder))
+  with open(os.path.join(partial, 'README.md'), 'w', encoding='utf-8') as file:
+    file.write(export_readme.text(name, model.model.config, model.settings, model.model.dtype.name))
+  if os.path.isdir(folder):
+    os.rmdir(folder)
+  os.replace(partial, folder)
+
+
+def check_destination(folder: str) -> None:
+  """Raises UserError if a folder is there and not empty, or is a file."""
+  if os.path.isfile(folder) or (os.path.isdir(folder) and os.listdir(folder)):
+    raise UserError(f'{folder} is there already. Give a folder that is new or empty.')
+
+
+def ask(folder: str) -> Any:
+  """The signatures of an export, as TensorFlow loads them: `ask(folder)['serving_default']`.
+
+  Raises:
+    UserError: the folder holds no export
+  """
+  import tensorflow_text  # noqa: F401 - the operations of the vocabulary
+
+  path = os.path.join(folder, '1')
+  if not tf.saved_model.contains_saved_model(path):
+    raise UserError(f'{folder} holds no export: there is no {path}/saved_model.pb. `switch_zoo export` makes one.')
+  return tf.saved_model.load(path).signatures

@@ -1,0 +1,214 @@
+"""An export answers in a process without our packages; `generate` and `score` say the same."""
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import seqio
+import tensorflow as tf
+
+import switch_zoo
+from switch_zoo import cli
+from switch_zoo.errors import UserError
+from switch_zoo.keras import SwitchTransformer, export, generation, text
+from switch_zoo.tasks import pydoc_topics, vocabularies
+
+SMALL = ['d_model = 16', 'd_ff = 32', 'd_kv = 4', 'num_heads = 3', 'num_encoder_layers = 2', 'num_decoder_layers = 2']
+TEXTS = ['Sets a breakpoint.', '', 'naïve 😀 <extra_id_3>', 'x' * 10_000]
+# What a user of the export runs: no package of ours, any batch.
+PROGRAM = """
+import json, sys
+import tensorflow as tf
+import tensorflow_text
+model = tf.saved_model.load(sys.argv[1])
+texts = json.load(sys.stdin)
+ask, score = model.signatures['serving_default'], model.signatures['score']
+answers = ask(inputs=tf.constant(texts))
+outputs = [o.decode() for o in answers['outputs'].numpy()]
+json.dump({
+    'outputs': outputs,
+    'scores': answers['scores'].numpy().tolist(),
+    'scored': score(inputs=tf.constant(texts), targets=tf.constant(texts))['scores'].numpy().tolist(),
+    'sizes': [ask(inputs=tf.constant(['a'] * n, tf.string))['outputs'].shape[0] for n in (0, 1, 3, 64)],
+    'no_utf8': ask(inputs=tf.constant([b'\\xff\\xfe broken']))['outputs'].shape[0],
+    'ours': sorted({n.split('.')[0] for n in sys.modules} & {'switch_zoo', 'mesh_tensorflow', 't5', 'seqio'}),
+}, sys.stdout)
+"""
+
+
+@pytest.fixture(scope='module')
+def vocabulary(tmp_path_factory):
+  path = tmp_path_factory.mktemp('vocabulary') / 'vocabulary.model'
+  vocabularies.train(list(pydoc_topics.documents())[:200], path, num_pieces=412)
+  return path
+
+
+@pytest.fixture(scope='module')
+def source(vocabulary, tmp_path_factory):
+  """A small model with its vocabulary beside it."""
+  folder = tmp_path_factory.mktemp('source')
+  tf.keras.utils.set_random_seed(0)
+  SwitchTransformer(switch_zoo.load_config('tiny_switch_8', [*SMALL, 'vocab_size = 512'])).save_weights(
+      folder / 'model.weights.h5')
+  lines = ["include 'models/tiny_switch_8.gin'", *SMALL, 'vocab_size = 512', '']
+  (folder / 'model.gin').write_text('\n'.join(lines))
+  (folder / 'vocabulary.model').write_bytes(vocabulary.read_bytes())
+  return str(folder)
+
+
+@pytest.fixture(scope='module')
+def opened(source):
+  return export.open_model(source, None, None, export.Settings(max_new_tokens=5))
+
+
+@pytest.fixture(scope='module')
+def exported(opened, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('exports') / 'small'
+  export.export(opened, str(folder))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def answers(exported, tmp_path_factory):
+  """What the export says in a process of its own, in an empty folder."""
+  done = subprocess.run(
+      [sys.executable, '-I', '-c', PROGRAM, str(exported / '1')], input=json.dumps(TEXTS), capture_output=True,
+      text=True, check=False, cwd=tmp_path_factory.mktemp('empty'))
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
+
+
+def test_a_fresh_process_needs_none_of_our_packages(answers):
+  assert answers['ours'] == []
+
+
+def test_any_batch_is_answered(answers):
+  assert answers['sizes'] == [0, 1, 3, 64]
+  assert answers['no_utf8'] == 1
+  assert len(answers['outputs']) == len(TEXTS)
+
+
+def test_the_export_says_what_the_model_says(answers, opened):
+  found = opened.answer(tf.constant(TEXTS))
+  assert [o.decode() for o in found['outputs'].numpy()] == answers['outputs']
+  np.testing.assert_allclose(answers['scores'], found['scores'], rtol=1e-4)
+  scored = opened.score(tf.constant(TEXTS), tf.constant(TEXTS))['scores']
+  np.testing.assert_allclose(answers['scored'], scored, rtol=1e-4)
+
+
+def test_the_readme_beside_it(exported):
+  readme = (exported / 'README.md').read_text()
+  for what in ('serving_default', 'saved_model_cli show', 'tensorflow/serving', 'curl', '/v1/models/small:predict'):
+    assert what in readme
+
+
+def test_weights_are_stored_once(exported, opened):
+  size = sum(file.stat().st_size for file in (exported / '1' / 'variables').iterdir())
+  assert size < 1.2 * 4 * opened.model.config.num_parameters
+
+
+def test_bfloat16_is_half_as_large(source, exported, tmp_path):
+  half = export.open_model(source, None, None, export.Settings('bfloat16', max_new_tokens=2))
+  assert {v.dtype for v in half.model.variables} == {tf.bfloat16, tf.float32}  # routers stay in float32
+  assert half.answer(tf.constant(['a']))['outputs'].shape == [1]
+
+
+def test_nothing_is_overwritten(opened, exported):
+  before = sorted(exported.rglob('*'))
+  with pytest.raises(UserError, match='is there already. Give a folder that is new or empty'):
+    export.export(opened, str(exported))
+  assert sorted(exported.rglob('*')) == before
+
+
+def test_pieces_have_the_ids_of_seqio(vocabulary):
+  ours, theirs = text.Pieces(str(vocabulary)), seqio.SentencePieceVocabulary(str(vocabulary), extra_ids=100)
+  for line in ('Sets a breakpoint at the given line.', 'a <extra_id_0> b <extra_id_99>', '  two  spaces ', ''):
+    assert ours.encode([line]).to_list()[0] == theirs.encode(line)
+  assert ours.size == theirs.vocab_size
+
+
+@pytest.mark.parametrize(
+    ('ids', 'end'), [([9, 12, 30, 1, 0], 3), ([1, 0, 0, 0, 0], 0), ([7, 8, 9, 10, 11], 5), ([7, 0, 0, 0, 0], 1)])
+def test_decoding_stops_at_the_end(vocabulary, ids, end):
+  theirs = seqio.SentencePieceVocabulary(str(vocabulary), extra_ids=100)
+  assert text.Pieces(str(vocabulary)).decode(tf.constant([ids])).numpy()[0].decode() == theirs.decode(ids[:end])
+
+
+@pytest.mark.parametrize('line', ['', 'abc', 'naïve 😀'])
+def test_bytes_have_the_ids_of_seqio(line):
+  theirs = seqio.ByteVocabulary(extra_ids=100)
+  assert text.Bytes().encode([line]).to_list()[0] == theirs.encode(line)
+  ids = tf.constant([[*theirs.encode(line), 1, 0, 0]])
+  assert text.Bytes().decode(ids).numpy()[0].decode() == line
+  assert text.Bytes.size == theirs.vocab_size
+
+
+def test_a_long_input_is_cut_before_its_end(source):
+  short = export.open_model(source, None, None, export.Settings(max_input_tokens=4))
+  ids = short._ids(tf.constant(['a b c d e f g', 'a'])).numpy()
+  assert ids.shape == (2, 4)
+  assert ids[0, 3] == 1
+  assert 1 in ids[1]
+
+
+def run(capsys, monkeypatch, *arguments):
+  monkeypatch.setattr(sys, 'argv', ['switch_zoo', *map(str, arguments)])
+  code = cli.run()
+  captured = capsys.readouterr()
+  return code, captured.out, captured.err
+
+
+def test_generate_reads_a_file_and_answers_line_by_line(source, tmp_path, capsys, monkeypatch, opened):
+  (tmp_path / 'in.txt').write_text('one\n\nthree\r\n', encoding='utf-8')
+  code, out, _ = run(
+      capsys, monkeypatch, 'generate', source, '--file', tmp_path / 'in.txt', '--max-new-tokens', 5, '--batch-size', 2)
+  expected = [o.decode() for o in opened.answer(tf.constant(['one', '', 'three']))['outputs'].numpy()]
+  assert (code, out.split('\n')) == (0, [*expected, ''])
+
+
+def test_score_gives_a_line_for_each_pair(source, tmp_path, capsys, monkeypatch, opened):
+  (tmp_path / 'pairs.tsv').write_text('one\tdebugger\ntwo\tstrings\n')
+  code, out, _ = run(capsys, monkeypatch, 'score', source, '--file', tmp_path / 'pairs.tsv', '--json')
+  rows = json.loads(out)
+  expected = opened.score(tf.constant(['one', 'two']), tf.constant(['debugger', 'strings']))['scores']
+  assert code == 0
+  np.testing.assert_allclose([row['score'] for row in rows], expected, rtol=1e-4)
+  assert rows[0]['input'] == 'one' and rows[1]['target'] == 'strings'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['generate', 'SRC'], 'Give the texts with --text'),
+        (['generate', 'SRC', '--file', '/no/such'], 'cannot be read'),
+        (['generate', 'SRC', '--text', 'a', '--top-k', '3'], 'give --temperature too'),
+        (['generate', 'SRC', '--text', 'a', '--vocab', '/no/such'], 'no vocabulary "/no/such"'),
+        (['generate', 'SRC', '--text', 'a', '--max-new-tokens', '0'], '--max-new-tokens=0'),
+        (['generate', '/no/such', '--text', 'a'], 'no folder "/no/such"'),
+        (['score', 'SRC', '--text', 'a'], '1 --text and 0 --target'),
+        (['export', 'SRC', 'NEW', '--dtype', 'float16'], 'float32 or bfloat16'),
+        (['export', 'SRC', 'NEW', '--beam-size', '2', '--temperature', '1'], 'draws nothing'),
+        (['export', 'SRC', 'NEW', '--beam-size', '0'], 'beam size 0'),
+    ],
+)
+def test_a_mistake_is_one_paragraph(arguments, message, source, tmp_path, capsys, monkeypatch):
+  new = tmp_path / 'new'
+  words = [{'SRC': source, 'NEW': str(new)}.get(word, word) for word in arguments]
+  code, out, err = run(capsys, monkeypatch, *words)
+  assert (code, out) == (2, '')
+  assert message in err and err.count('\n') == 1
+  assert not new.exists()
+
+
+def test_a_vocabulary_larger_than_the_model():
+  config = switch_zoo.load_config('tiny_dense', ['vocab_size = 128'])
+  with pytest.raises(UserError, match='The vocabulary has 359 ids and the model 128'):
+    export.check_vocabulary(text.Bytes(), config)
+
+
+def test_sampling_of_an_export_without_a_seed_differs(source):
+  sampling = generation.Sampling(1.0)
+  free = export.open_model(source, None, None, export.Settings(max_new_tokens=8, sampling=sampling))
+  ask = tf.function(free.answer, input_signature=[tf.TensorSpec([None], tf.string)])
+  assert len({tuple(ask(tf.constant(['a'] * 8))['scores'].numpy()) for _ in range(3)}) == 3
