@@ -26,6 +26,7 @@ from switch_zoo.checkpoints import (
     request_checks,
     sources,
     surgery,
+    t5x,
 )
 from switch_zoo.checkpoints.arrays import Info
 from switch_zoo.checkpoints.destinations import Part
@@ -102,14 +103,12 @@ class _Plan:
   def prepare(self, source) -> int:
     """Makes the folder and its files, or finds those of an interrupted conversion; gives the parts already there."""
     self.journal = journal.Journal(self.partial, _fingerprint(self.request, source, self.gin))
-    if self.request.resume and os.path.isfile(self.journal.path):
+    if self.request.resume:
       self.journal.resume()
-      self.destination.create()
     else:
-      shutil.rmtree(self.partial, ignore_errors=True)
-      os.makedirs(self.partial)
-      self.destination.create()
+      os.mkdir(self.partial)
       self.journal.begin()
+    self.destination.create()
     return len(self.journal.checksums)
 
   def run(self, progress):
@@ -132,21 +131,21 @@ class _Plan:
   def finish(self):
     """The files that make it a checkpoint, and the folder's final name."""
     self.destination.finish(self.journal.checksums)
-    with open(os.path.join(self.partial, model_gin.FILE), 'w', encoding='utf-8') as file:
-      file.write(self.gin)
-    self.journal.remove()
-    os.rename(self.partial, request_checks.normal(self.request.destination))
+    destinations.write_text(os.path.join(self.partial, model_gin.FILE), self.gin)
+    folder = request_checks.normal(self.request.destination)
+    os.rename(self.partial, folder)
+    # Last: without it a folder is none that could be resumed.
+    os.remove(os.path.join(folder, journal.FILE))
 
   def _make_destination(self, infos):
-    kind = {names.MESH: destinations.MeshDestination, names.HUGGING_FACE: destinations.HuggingFaceDestination}
     config, limit = self.weights.config, self.request.max_shard_bytes
     if self.request.to == names.KERAS:
       return destinations.KerasDestination(self.partial, config, infos)
     if self.request.to == names.HUGGING_FACE:
-      return kind[self.request.to](self.partial, config, infos, limit)
+      return destinations.HuggingFaceDestination(self.partial, config, infos, limit)
     states = {name: Info(value.shape, value.dtype) for name, value in self.extras.items()}
     step = self.extras[sources.GLOBAL_STEP]
-    return kind[self.request.to](self.partial, config, infos | states, limit, int(step.read()))
+    return destinations.MeshDestination(self.partial, config, infos | states, limit, int(step.read()))
 
   def _convert(self, part):
     extra = self.extras.get(part.variable)
@@ -275,10 +274,11 @@ def _fingerprint(request, source, gin) -> Mapping[str, Any]:
 
 
 def _stamps(path):
-  """Size and time of the files of a source."""
+  """Size and time of the files of a source, and of T5X's folders of arrays."""
   folder = path if os.path.isdir(path) else os.path.dirname(path)
   with os.scandir(folder) as entries:
-    return sorted([entry.name, entry.stat().st_size, entry.stat().st_mtime_ns] for entry in entries if entry.is_file())
+    stamped = [entry for entry in entries if entry.is_file() or entry.name.startswith(t5x.PREFIX)]
+    return sorted([entry.name, entry.stat().st_size, entry.stat().st_mtime_ns] for entry in stamped)
 
 
 def _notes(request, plan):

@@ -96,7 +96,7 @@ class MeshDestination(Destination):
         entries[name] = tensor_bundle.Entry(info, number, self.regions[name].offset, crc)
     tensor_bundle.write_index(self.prefix, entries, len(self.shards))
     name = os.path.basename(self.prefix)
-    _write_text(
+    write_text(
         os.path.join(self.folder, 'checkpoint'),
         f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n',
     )
@@ -156,8 +156,8 @@ class HuggingFaceDestination(Destination):
     if len(self.shards) > 1:
       weight_map = {name: file for file, shard in self._files() for name in shard}
       index = {'metadata': {'total_size': self.nbytes}, 'weight_map': weight_map}
-      _write_text(os.path.join(self.folder, huggingface.WEIGHTS[0][1]), json.dumps(index, indent=2) + '\n')
-    _write_text(os.path.join(self.folder, huggingface.CONFIG), json.dumps(self._config, indent=2) + '\n')
+      write_text(os.path.join(self.folder, huggingface.WEIGHTS[0][1]), json.dumps(index, indent=2) + '\n')
+    write_text(os.path.join(self.folder, huggingface.CONFIG), json.dumps(self._config, indent=2) + '\n')
 
   def _files(self) -> Iterator[tuple[str, dict[str, Info]]]:
     return zip(safetensors_files.file_names(len(self.shards)), self.shards, strict=True)
@@ -198,7 +198,8 @@ def _allocate(path, size):
     file.truncate(size)
 
 
-def _write_text(path, text):
+def write_text(path: str, text: str) -> None:
+  """Writes a small file, to the disk."""
   with open(path, 'w', encoding='utf-8') as file:
     file.write(text)
     file.flush()

@@ -16,26 +16,29 @@ MODEL_TYPES = ('switch_transformers', 't5', 'mt5')
 ACTIVATIONS = {'relu': 'relu', 'gelu_new': 'gelu', 'gated-gelu': ['gelu', 'linear']}
 # Fields of config.json that the tensors decide -> ours.
 DECIDED = {
-      'd_model': 'd_model', 'd_ff': 'd_ff', 'd_kv': 'd_kv', 'num_heads': 'num_heads',
-    'num_layers': 'num_encoder_layers',
-      'num_decoder_layers': 'num_decoder_layers', 'vocab_size': 'vocab_size', 'num_experts': 'num_experts',
-      'relative_attention_num_buckets': 'relative_attention_num_buckets',
+    'd_model': 'd_model', 'd_ff': 'd_ff', 'd_kv': 'd_kv', 'num_heads': 'num_heads',
+    'num_layers': 'num_encoder_layers', 'num_decoder_layers': 'num_decoder_layers', 'vocab_size': 'vocab_size',
+    'num_experts': 'num_experts', 'relative_attention_num_buckets': 'relative_attention_num_buckets',
 }  # fmt: skip
+# Fields whose value no gin file changes.
+FIXED = {'relative_attention_max_distance': 128, 'layer_norm_epsilon': 1e-6}
 # The sequence length from which the capacity of config.json is counted; transformers wants a number of tokens.
 CAPACITY_LENGTH = 512
 
 
 def activation_of(path: str, found: anatomy.Anatomy, said: Mapping[str, Any], notes: list[str]) -> str | list[str]:
-  stated = (
-      said.get('dense_act_fn') if said.get('model_type') == 'switch_transformers' else said.get('feed_forward_proj')
-  )
+  """ff_activation of a model whose layers were found, as config.json says; the tensors say whether it is gated.
+
+  Raises:
+    UserError: one that is not known here
+  """
   if not said:
     activation = ['gelu', 'linear'] if found.gated else 'relu'
     notes.append(
         f'Nothing in {path} names the activation: {activation} is what the released models with such tensors have.'
     )
     return activation
-  stated = stated or 'relu'
+  stated = said.get(_activation_field(said)) or 'relu'
   activation = ACTIVATIONS.get(stated)
   if activation is None:
     raise UserError(
@@ -51,7 +54,12 @@ def activation_of(path: str, found: anatomy.Anatomy, said: Mapping[str, Any], no
   return activation
 
 
+def _activation_field(said):
+  return 'dense_act_fn' if said.get('model_type') == 'switch_transformers' else 'feed_forward_proj'
+
+
 def check_model_type(path: str, said: Mapping[str, Any]) -> None:
+  """Refuses the configuration of another family."""
   kind = said.get('model_type')
   if said and kind not in MODEL_TYPES:
     raise UserError(f'{path}/{CONFIG} is of a "{kind}"; switch_zoo converts {", ".join(MODEL_TYPES)}.')
@@ -90,6 +98,13 @@ def contradictions(said: Mapping[str, Any], config: ModelConfig) -> list[str]:
       agreed = isinstance(said[field], int) and said[field] + -said[field] % VOCAB_DIVISOR == actual
     if not agreed and not (field == 'num_experts' and not actual):
       notes.append(f'{CONFIG} says {field} = {said[field]}, the tensors {actual}: the tensors are followed.')
+  stated = ACTIVATIONS.get(said.get(_activation_field(said), ''))
+  if stated and (tuple(stated) if isinstance(stated, list) else (stated,)) != config.ff_activation:
+    ours = list(config.ff_activation)
+    notes.append(f'{CONFIG} says the activation is {stated}, the model {ours}: the model is followed.')
+  for field, ours in FIXED.items():
+    if said.get(field, ours) != ours:
+      notes.append(f'{CONFIG} says {field} = {said[field]}. Here it is always {ours}: the logits will not be the same.')
   if config.num_experts:
     for stack in ('encoder', 'decoder'):
       stated, sparse = said.get(f'num_sparse_{stack}_layers'), getattr(config, f'{stack}_sparse_layers')

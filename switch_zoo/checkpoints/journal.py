@@ -66,10 +66,6 @@ class Journal:
     self.checksums.update(self._fresh)
     self._fresh, self._dirty = [], set()
 
-  def remove(self) -> None:
-    """Ends the record: the conversion is complete."""
-    os.remove(self.path)
-
 
 def _parse(line):
   try:

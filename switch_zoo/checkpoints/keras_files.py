@@ -16,6 +16,7 @@ from switch_zoo.errors import UserError
 WEIGHTS = 'model.weights.h5'
 RAW_BFLOAT16 = np.dtype('V2')
 DTYPE_ATTRIBUTE = 'dtype'
+UNFINISHED = '.unfinished'
 
 
 class KerasTensors(Tensors):
@@ -50,7 +51,8 @@ def create(path: str, tensors: Mapping[str, Info]) -> dict[str, int]:
   import h5py
 
   offsets = {}
-  with h5py.File(path, 'w') as file:
+  # Under its name only when it is complete.
+  with h5py.File(path + UNFINISHED, 'w') as file:
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     # Room at once, and nothing written into it: then the variable has its place before it has its values.
     settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -66,6 +68,7 @@ def create(path: str, tensors: Mapping[str, Info]) -> dict[str, int]:
       if raw:
         h5py.Dataset(dataset).attrs[DTYPE_ATTRIBUTE] = 'bfloat16'
       offsets[name] = dataset.get_offset()
+  os.replace(path + UNFINISHED, path)
   return offsets
 
 

@@ -85,12 +85,15 @@ def check_destination(request):
   if os.path.isdir(path) and os.listdir(path):
     raise UserError(f'{path} is not empty: a conversion makes a folder of its own. Give another one, or empty it.')
   partial = path + PARTIAL
-  if os.path.isdir(partial) and not request.resume:
+  begun = os.path.isfile(os.path.join(partial, journal.FILE))
+  if os.path.exists(partial) and not begun:
+    raise UserError(f'{partial} is in the way: a conversion is written there first. Move or delete it.')
+  if begun and not request.resume:
     raise UserError(
         f'{partial} is there: a conversion to {os.path.basename(path)} was interrupted. --resume goes on with it; to '
         'start anew, delete that folder.'
     )
-  if request.resume and not os.path.isfile(os.path.join(partial, journal.FILE)):
+  if request.resume and not begun:
     raise UserError(f'--resume: there is no {partial} with a conversion to go on with. Leave it out to start one.')
   parent = os.path.dirname(path)
   if not os.path.isdir(parent):

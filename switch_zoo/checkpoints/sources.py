@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from switch_zoo import gin_files
 from switch_zoo.checkpoints import (
     anatomy,
     arrays,
@@ -19,13 +20,18 @@ from switch_zoo.checkpoints import (
 from switch_zoo.checkpoints.arrays import Info, Tensors
 from switch_zoo.checkpoints.huggingface import HEAD, SHARED
 from switch_zoo.checkpoints.weights import Weights
-from switch_zoo.config import VOCAB_DIVISOR, ModelConfig, load_config, load_configs
+from switch_zoo.config import VOCAB_DIVISOR, ModelConfig, load_config
 from switch_zoo.errors import UserError
 
 OPERATIVE = 'operative_config.gin'
 GLOBAL_STEP = 'global_step'
 SLOT = '_slot_'
 MOST_SHOWN = 3
+# Settings of a training that belong to the model, and that tensors do not tell.
+TOLD_BY_TRAINING = (
+    'activation_dtype', 'capacity_factor_train', 'capacity_factor_eval', 'min_expert_capacity', 'group_size',
+    'balance_loss_coef',
+)  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -145,21 +151,32 @@ def _read_config(kind, path, tensors, said, tied, notes):
         f'{path} has no {huggingface.CONFIG}, which says what the tensors do not. Copy it too, or give --model.'
     )
   found = anatomy.of(kind, tensors.infos)
+  settings = found.settings
   if os.path.isfile(os.path.join(folder, OPERATIVE)):
-    sizes = [
-        f'{name} = {found.settings[name]}' for name in ('vocab_size', 'target_vocab_size') if name in found.settings
-    ]
-    if 'target_vocab_size' not in found.settings:
-      sizes.append(f'target_vocab_size = {found.settings["vocab_size"]}')
-    return load_configs([os.path.join(folder, OPERATIVE)], sizes)
-  settings = found.settings | {'ff_activation': huggingface_config.activation_of(path, found, said, notes)}
+    settings |= _of_training(os.path.join(folder, OPERATIVE))
+  else:
+    notes.append(f'No gin file in {path}: the model was read from the tensors.')
+  if 'ff_activation' not in settings:
+    settings['ff_activation'] = huggingface_config.activation_of(path, found, said, notes)
   if tied is not None:
     settings['tied_embeddings'] = tied
   description = model_gin.Description(found.blocks, settings, found.router)
-  notes.append(f'No gin file in {path}: the model was read from the tensors.')
   return model_gin.load(
       model_gin.text('A model read from a checkpoint.', os.path.basename(os.path.abspath(path)), description)
   )
+
+
+def _of_training(path):
+  """Settings of a training's operative_config.gin that no tensor tells; what it says of sizes is not needed."""
+  files = gin_files.GinFiles()
+  files.read_file(path)
+  settings = {name: files.value(name) for name in TOLD_BY_TRAINING if name in files.bindings}
+  activations = [files.value(key) for key in files.bindings if key.endswith('DenseReluDense.activation')]
+  return settings | ({'ff_activation': _tuple(activations[0])} if activations else {})
+
+
+def _tuple(activation):
+  return (activation,) if isinstance(activation, str) else tuple(activation)
 
 
 def _check(source, what):

@@ -233,6 +233,9 @@ CASES = {
     'a destination that is not empty': ROW('hf', full_destination, 'new is not empty'),
     'a destination that is a file': ROW('hf', file_as_destination, 'new is a file'),
     'a destination in no folder': ROW('hf', asking(destination='/nowhere/new'), 'There is no folder /nowhere'),
+    'a folder of the user in the way': ROW(
+        'hf', lambda case: (case.folder / 'new.partial').mkdir(), 'new.partial is in the way'
+    ),
     'nothing to resume': ROW('hf', asking(resume=True), 'there is no'),
     'slots of another format': ROW('hf', asking(keep_slots=True), 'this is Hugging Face to Mesh-TensorFlow'),
     'slots and surgery': ROW(

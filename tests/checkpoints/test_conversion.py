@@ -188,12 +188,14 @@ def test_a_config_that_contradicts_its_tensors(tmp_path):
   """The hub's Switch-C says twelve decoder layers and has fifteen; transformers builds no expert there from it."""
   folder = oracles.save(oracles.switch(4, 4, tied=False), tmp_path / 'hf')
   path = tmp_path / 'hf' / 'config.json'
-  path.write_text(json.dumps(json.loads(path.read_text()) | {'num_decoder_layers': 3, 'num_heads': 5}))
+  changes = {'num_decoder_layers': 3, 'num_heads': 5, 'layer_norm_epsilon': 0.1}
+  path.write_text(json.dumps(json.loads(path.read_text()) | changes))
   result = conversion.convert(Request(folder, str(tmp_path / 'mesh'), 'mesh'))
   assert result.config.num_decoder_layers == 4 and result.config.num_heads == 3
   text = '\n'.join(result.notes)
   assert 'config.json says num_decoder_layers = 3, the tensors 4: the tensors are followed.' in text
   assert 'config.json says num_heads = 5, the tensors 3' in text
+  assert 'config.json says layer_norm_epsilon = 0.1. Here it is always 1e-06: the logits will not be the same.' in text
   assert (
       'num_sparse_decoder_layers = 4 of 3, from which transformers builds 0 sparse layers; the tensors have 4' in text
   )
