@@ -23,6 +23,9 @@ REQUIREMENTS = [
     'typer>=0.12',
     'rich>=13',
     'matplotlib>=3.7',
+    'starlette>=0.40',  # switch_zoo serve
+    'uvicorn>=0.30,<1',  # the same; its protocol for h11 is built upon
+    'h11>=0.14',
 ]
 
 TEST_REQUIREMENTS = [
@@ -30,6 +33,7 @@ TEST_REQUIREMENTS = [
     'pytest-xdist>=3.6',  # the suite on two cores
     'hypothesis>=6',
     'ruff>=0.6',
+    'httpx>=0.27',  # the clients of the tests of switch_zoo serve
     'safetensors>=0.4',  # the oracle for files of Hugging Face; switch_zoo reads and writes them itself
     'torch==2.13.0',  # the oracle for parity tests; an open range pulls several GB of CUDA
     'transformers>=5.23; python_version >= "3.11"',  # the first whose Switch router is right; it needs 3.11
