@@ -34,7 +34,7 @@ TEST_REQUIREMENTS = [
     'hypothesis>=6',
     'ruff>=0.6',
     'httpx>=0.27',  # the clients of the tests of switch_zoo serve
-    'safetensors>=0.4',  # the oracle for files of Hugging Face; switch_zoo reads and writes them itself
+    'safetensors>=0.8',  # the oracle for files of Hugging Face; switch_zoo reads and writes them itself
     'torch==2.13.0',  # the oracle for parity tests; an open range pulls several GB of CUDA
     'transformers>=5.23; python_version >= "3.11"',  # the first whose Switch router is right; it needs 3.11
 ]

@@ -1,5 +1,4 @@
 """A model's layers and sizes, read from the names and shapes of the tensors of a checkpoint."""
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

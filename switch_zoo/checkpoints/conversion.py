@@ -3,7 +3,6 @@
 Parts (a variable, or one expert of it) are read, turned and written by a few threads; at most IN_FLIGHT bytes of them
 are in memory, or one part where it alone is larger.
 """
-
 import concurrent.futures
 import contextlib
 import errno

@@ -2,7 +2,6 @@
 
 So the parts come in any order, from several threads, and after an interruption only those that are lacking.
 """
-
 import json
 import os
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,4 @@
 """Hugging Face's folders: config.json, safetensors or `.bin` files, one or several with an index."""
-
 import json
 import os
 from typing import Any

@@ -1,5 +1,4 @@
 """Hugging Face's config.json: what it says that tensors do not, where the two disagree, and what to write into one."""
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,4 @@
 """The record of a conversion under way: what was asked for, and which parts are on the disk."""
-
 import json
 import os
 from collections.abc import Iterable, Mapping

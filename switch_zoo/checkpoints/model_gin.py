@@ -1,5 +1,4 @@
 """The `model.gin` beside converted weights: `switch_zoo.load_config` and `t5_mesh_transformer --gin_file` read it."""
-
 import os
 import tempfile
 from typing import Any, NamedTuple

@@ -6,7 +6,6 @@ variable of a sublayer, of a stack and of the model. Hugging Face keeps a matrix
 Sources: switch_zoo/variables.py; transformers' modeling_switch_transformers.py and modeling_t5.py; T5X with flaxformer
 (flaxformer/architectures/moe and t5), whose `switch_classic` checkpoints are released.
 """
-
 import functools
 import re
 from collections.abc import Iterator

@@ -1,5 +1,4 @@
 """What converting a model takes, from its configuration alone: parts, bytes, files."""
-
 import math
 from typing import NamedTuple
 

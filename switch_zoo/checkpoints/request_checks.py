@@ -1,5 +1,4 @@
 """What a conversion is asked for, and everything that can be wrong with it before a byte is written."""
-
 import dataclasses
 import os
 import shutil

@@ -1,6 +1,5 @@
 """Safetensors files: a header of names, types, shapes and places, then the tensors. Source: the format's description,
 github.com/huggingface/safetensors, README.md, "Format"."""
-
 import json
 import math
 import os

@@ -1,5 +1,4 @@
 """A checkpoint of any kind as what it means: a model, and its variables in the axes of Mesh-TensorFlow."""
-
 import dataclasses
 import os
 

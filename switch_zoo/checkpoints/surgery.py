@@ -1,5 +1,4 @@
 """Other models from a checkpoint's weights: some of the experts, a dense model's layers as experts, a dense twin."""
-
 import dataclasses
 import zlib
 from collections.abc import Sequence

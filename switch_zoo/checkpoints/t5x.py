@@ -3,7 +3,6 @@
 Beside them lie the optimizer's `state.*`, which is left alone, and a file `checkpoint`, which only names the same
 folders. Source: t5x/checkpoints.py (`_write_state_to_tensorstore`).
 """
-
 import glob
 import json
 import os

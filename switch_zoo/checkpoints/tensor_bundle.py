@@ -4,7 +4,6 @@ TensorFlow reads a variable whole, and 2048 experts of Switch-C are 105 GB. Here
 that one expert of it can be read or written. What is written is what `tf.train.Saver` writes: whole variables, one
 entry each. Format: tensorflow/core/protobuf/tensor_bundle.proto and tensorflow/core/util/tensor_bundle.
 """
-
 import glob
 import os
 import struct

@@ -4,7 +4,6 @@ Such a file is a zip archive: a pickle that says which tensors there are, and th
 pickle can name any function for its reader to call. Here it can name the few below, which build our own records, and
 everything else is refused by name. Format: torch/serialization.py (PyTorch 1.6 and later).
 """
-
 import collections
 import io
 import math

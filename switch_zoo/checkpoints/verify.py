@@ -1,5 +1,4 @@
 """Two checkpoints of any formats: have they the same tensors with the same values?"""
-
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple

@@ -1,5 +1,4 @@
 """The variables of a model, wherever they come from."""
-
 import numpy as np
 
 from switch_zoo.config import ModelConfig

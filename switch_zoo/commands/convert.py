@@ -1,5 +1,4 @@
 """`switch_zoo convert SRC DST --to KIND`: the same weights in another format."""
-
 import re
 import time
 

@@ -1,5 +1,4 @@
 """`switch_zoo verify A B`: have two checkpoints, of any formats, the same weights?"""
-
 import typer
 from rich.console import Console
 

@@ -1,5 +1,4 @@
 """What all tests of checkpoints share."""
-
 import os
 
 import pytest

@@ -1,10 +1,10 @@
 """Models of PyTorch's transformers with random weights, and the logits of both sides."""
-
 import pathlib
 from collections.abc import Sequence
 
 import mesh_tensorflow as mtf
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 import zoo_harness
 from mesh_tensorflow.transformer import utils
@@ -19,7 +19,7 @@ INPUTS, TARGETS = (3, 12), (3, 7)
 
 def switch(num_layers=2, sparse=1, num_experts=3, tied=True, **sizes):
   """A Switch Transformer of transformers; `sparse`: layers with experts in each stack."""
-  import transformers
+  transformers = pytest.importorskip('transformers')
 
   config = transformers.SwitchTransformersConfig(
       **{**SIZES, **QUIET, **sizes}, num_layers=num_layers, num_decoder_layers=num_layers, num_experts=num_experts,
@@ -31,8 +31,8 @@ def switch(num_layers=2, sparse=1, num_experts=3, tied=True, **sizes):
 
 def t5(version='1.0', num_layers=2, kind='T5', **sizes):
   """A T5 of transformers: 1.0 is ReLU with tied logits, 1.1 GEGLU with a matrix of logits of its own."""
-  import torch
-  import transformers
+  torch = pytest.importorskip('torch')
+  transformers = pytest.importorskip('transformers')
 
   gated = version == '1.1'
   config = getattr(transformers, f'{kind}Config')(
@@ -66,7 +66,7 @@ def batch(vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def torch_logits(model, inputs, targets) -> np.ndarray:
   """<float32>[batch, length, vocab], the decoder reading the targets shifted by one."""
-  import torch
+  torch = pytest.importorskip('torch')
 
   shifted = np.concatenate([np.zeros_like(targets[:, :1]), targets[:, :-1]], axis=1)
   with torch.no_grad():
@@ -100,7 +100,7 @@ def _imported(mesh, name, value):
 
 def _random(model):
   """Weights of all tensors, norms and biases of positions too, large enough to tell a wrong place from a right one."""
-  import torch
+  torch = pytest.importorskip('torch')
 
   generator = torch.Generator().manual_seed(3)
   with torch.no_grad():

@@ -1,5 +1,4 @@
 """Checkpoints with random weights in every format that is read, written by the libraries they belong to."""
-
 import numpy as np
 import tensorflow.compat.v1 as tf
 

@@ -1,5 +1,4 @@
 """What is wrong with the input is said, and the destination stays as it was."""
-
 import collections
 import errno
 import json
@@ -11,7 +10,6 @@ import oracles
 import pytest
 import random_models
 import safetensors.numpy
-import torch
 
 from switch_zoo.checkpoints import arrays, conversion
 from switch_zoo.checkpoints.request_checks import Request, Surgery
@@ -102,6 +100,7 @@ def with_code(case):
       return os.mkdir, (str(case.folder / 'made'),)
 
   remove('model.safetensors')(case)
+  torch = pytest.importorskip('torch')
   torch.save({'shared.weight': Malice()}, case.source / 'pytorch_model.bin')
 
 

@@ -1,5 +1,4 @@
 """`switch_zoo convert` and `switch_zoo verify` as a user meets them, and fine-tuning from what they made."""
-
 import os
 import subprocess
 import sys

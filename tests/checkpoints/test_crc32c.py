@@ -1,5 +1,4 @@
 """Checksums against the examples of RFC 3720 and a loop over bits."""
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

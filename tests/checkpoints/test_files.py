@@ -1,5 +1,4 @@
 """Files of safetensors and PyTorch, against the libraries they belong to."""
-
 import collections
 import os
 import pickle
@@ -7,13 +6,13 @@ import zipfile
 
 import numpy as np
 import pytest
-import safetensors.numpy
-import safetensors.torch
-import torch
 
 from switch_zoo.checkpoints import arrays, safetensors_files, torch_files
 from switch_zoo.checkpoints.arrays import BFLOAT16, Info
 from switch_zoo.errors import UserError
+
+torch = pytest.importorskip('torch')
+safetensors_torch = pytest.importorskip('safetensors.torch')
 
 
 def as_numpy(tensor):
@@ -29,7 +28,7 @@ STATE = {
 
 
 def test_reads_safetensors(tmp_path):
-  safetensors.torch.save_file(STATE, tmp_path / 'a.safetensors')
+  safetensors_torch.save_file(STATE, tmp_path / 'a.safetensors')
   regions = safetensors_files.regions(str(tmp_path / 'a.safetensors'))
   assert regions.keys() == STATE.keys()
   for name, tensor in STATE.items():
@@ -43,7 +42,7 @@ def test_writes_safetensors(tmp_path):
   path = tmp_path / 'b.safetensors'
   path.write_bytes(header + b''.join(value.tobytes() for value in values.values()))
   assert offsets['matrix'] == len(header) and len(header) % 8 == 0
-  loaded = safetensors.torch.load_file(path)
+  loaded = safetensors_torch.load_file(path)
   assert loaded.keys() == STATE.keys()
   assert all(torch.equal(loaded[name], tensor) for name, tensor in STATE.items())
 

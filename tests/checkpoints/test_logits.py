@@ -1,5 +1,4 @@
 """The same weights give the same logits here and in PyTorch: float32, encoder and decoder, no token dropped."""
-
 import numpy as np
 import oracles
 import pytest

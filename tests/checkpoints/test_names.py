@@ -1,11 +1,8 @@
 """The table of names against the state of transformers' own models, and against itself."""
-
 import dataclasses
 
 import pytest
 import random_models
-import torch
-import transformers
 
 from switch_zoo import list_models, load_config
 from switch_zoo.checkpoints import anatomy, huggingface_config, model_gin, names
@@ -20,6 +17,7 @@ def of_transformers(model):
   """Name -> shape of what transformers builds from the config.json we write; no memory is used for it."""
   config = load_config(model, ['num_experts = 8'] if load_config(model).num_experts else [])
   said = huggingface_config.config_of(config, 'float32')
+  torch, transformers = pytest.importorskip('torch'), pytest.importorskip('transformers')
   kind = getattr(transformers, said['architectures'][0])
   with torch.device('meta'):
     built = kind(kind.config_class(**said))

@@ -1,5 +1,4 @@
 """Some of the experts, experts out of dense layers, and a dense twin out of experts."""
-
 import numpy as np
 import oracles
 import pytest

@@ -1,5 +1,4 @@
 """TensorFlow reads what we write, and we read what TensorFlow writes."""
-
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf

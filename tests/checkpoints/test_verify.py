@@ -1,5 +1,4 @@
 """Differences between two checkpoints, whatever their formats."""
-
 import pathlib
 
 import numpy as np
