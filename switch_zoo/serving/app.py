@@ -165,7 +165,8 @@ class Service:
 
   async def _http_error(self, request, error):
     if error.status_code == 405:
-      message = f'{request.url.path} does not take {request.method}, but {error.headers["Allow"]}.'
+      allowed = ', '.join(sorted(error.headers['Allow'].split(', ')))
+      message = f'{request.url.path} does not take {request.method}, but {allowed}.'
     else:
       message = f'There is no {request.url.path}; ask /v1/models/{self.model.name}:predict or /healthz.'
     return _json({'error': message}, error.status_code, error.headers)

@@ -1,0 +1,48 @@
+"""Tests of the server: without TensorFlow's graphs, most without TensorFlow."""
+import contextlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+FAKE = f'{__file__.rpartition("/")[0]}/fake_server.py'
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+  """Nothing of TensorFlow to make fresh."""
+  yield
+
+
+class Process:
+  """A server in a process of its own. `url`: where it is; `stop`: a signal, then its exit code and what it printed."""
+
+  def __init__(self, command):
+    self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    self.first_line = self.popen.stdout.readline().strip()
+    self.url = self.first_line
+
+  def end(self, *signals):
+    """Sends the signals, and waits: exit code, stdout, stderr."""
+    for number in signals:
+      self.popen.send_signal(number)
+    out, err = self.popen.communicate(timeout=30)
+    return self.popen.returncode, out, err
+
+
+@contextlib.contextmanager
+def running(command):
+  """A Process, which does not outlive the test."""
+  process = Process(command)
+  try:
+    yield process
+  finally:
+    process.popen.kill()
+    process.popen.communicate()
+
+
+@pytest.fixture
+def serving():
+  """Starts the fake server with some limits."""
+  return lambda **limits: running([sys.executable, FAKE, json.dumps(limits)])

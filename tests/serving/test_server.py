@@ -1,0 +1,204 @@
+"""A server in a process of its own, with the clients that servers meet."""
+import asyncio
+import concurrent.futures
+import http.client
+import json
+import signal
+import socket
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+PREDICT = '/v1/models/upper:predict'
+
+
+def post(url, *texts):
+  return httpx.post(url + PREDICT, json={'instances': texts}, timeout=20)
+
+
+def connect(url):
+  return socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=10)
+
+
+def head(length, *lines):
+  return '\r\n'.join([f'POST {PREDICT} HTTP/1.1', 'Host: x', f'Content-Length: {length}', *lines, '', '']).encode()
+
+
+def read(client):
+  """The status and the document of the response on a socket; None where it was closed without one."""
+  response = http.client.HTTPResponse(client)
+  try:
+    response.begin()
+  except http.client.RemoteDisconnected:
+    return None
+  return response.status, json.loads(response.read())
+
+
+def rss(pid):
+  """Resident bytes of a process."""
+  with open(f'/proc/{pid}/smaps_rollup') as file:
+    return next(int(line.split()[1]) * 1024 for line in file if line.startswith('Rss'))
+
+
+def many(url, texts, clients=200):
+  """Answers to requests of one text each, of clients at the same time."""
+
+  async def main():
+    limits = httpx.Limits(max_connections=clients)
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
+      return await asyncio.gather(*(client.post(PREDICT, json={'instances': [text]}) for text in texts))
+
+  return asyncio.run(main())
+
+
+@pytest.fixture(scope='module')
+def server():
+  """One that many tests share: it lives through all of it."""
+  from conftest import FAKE, running
+
+  with running(['python', FAKE, '{"read_seconds": 0.5, "request_bytes": 100000}']) as process:
+    yield process
+
+
+def test_200_concurrent_requests_get_their_own_answers(server):
+  texts = [f'text {number}' for number in range(200)]
+  responses = many(server.url, texts)
+  assert [response.status_code for response in responses] == [200] * 200
+  assert [response.json()['predictions'][0]['outputs'] for response in responses] == [t.upper() for t in texts]
+
+
+def test_malformed_json_and_wrong_types_leave_the_connection_usable(server):
+  with httpx.Client(base_url=server.url) as client:
+    for body in (b'{', b'\xff', b'{"instances": [1]}', b''):
+      response = client.post(PREDICT, content=body)
+      assert response.status_code == 400 and response.json()['error']
+    assert client.post(PREDICT, json={'instances': ['a']}).status_code == 200
+
+
+def test_an_oversized_body_is_answered_though_the_client_sends_all_of_it(server):
+  body = json.dumps({'instances': ['x' * 3_000_000]})
+  with httpx.Client(base_url=server.url) as client:
+    assert client.post(PREDICT, content=body).status_code == 413
+    assert client.post(PREDICT, content=iter([body[:1000].encode(), body[1000:].encode()])).status_code == 413
+    assert client.post(PREDICT, json={'instances': ['a']}).status_code == 200
+
+
+def test_an_oversized_body_is_refused_before_it_is_sent(server):
+  with connect(server.url) as client:
+    client.sendall(head(10**12, 'Expect: 100-continue'))
+    status, document = read(client)
+  assert status == 413 and '100000 bytes' in document['error']
+
+
+@pytest.mark.parametrize(
+    ('sent', 'answer'),
+    [
+        (head(100) + b'{"insta', 408),
+        (head(100)[:30], 408),
+        (b'', None),
+        (b'GARBAGE\r\n\r\n', 400),
+    ],
+    ids=['in the body', 'in the head', 'from the start', 'no HTTP'],
+)
+def test_a_slow_client_is_told_and_left(server, sent, answer):
+  with connect(server.url) as client:
+    client.sendall(sent)
+    begun = time.monotonic()
+    response = read(client)
+    assert time.monotonic() - begun < 5
+    assert client.recv(1) == b''
+  if answer is None:
+    assert response is None
+  else:
+    assert response[0] == answer and list(response[1]) == ['error']
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_left_too(server):
+  with connect(server.url) as client:
+    begun = time.monotonic()
+    try:
+      for byte in head(100):
+        client.sendall(bytes([byte]))
+        time.sleep(0.05)
+    except (BrokenPipeError, ConnectionResetError):
+      pass
+    assert time.monotonic() - begun < 3
+
+
+def test_the_work_of_a_client_that_is_gone_is_dropped(serving):
+  with serving(batch_size=1) as server:
+    body = b'{"instances": ["sleep 0.3"]}'
+    clients = [connect(server.url) for _ in range(20)]
+    for client in clients:
+      client.sendall(head(len(body)) + body)
+    time.sleep(0.1)
+    for client in clients:
+      client.close()
+    assert post(server.url, 'a').status_code == 200
+    code, out, err = server.end(signal.SIGTERM)
+  assert (code, err) == (0, '')
+  assert json.loads(out)['texts'] <= 3  # the one that had begun, and ours
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_requests_loses_none_that_was_taken(serving, number):
+  with serving(batch_size=4) as server, concurrent.futures.ThreadPoolExecutor(24) as pool:
+    taken = [pool.submit(post, server.url, 'sleep 0.2') for _ in range(16)]
+    with httpx.Client(base_url=server.url) as idle:
+      assert idle.get('/healthz').status_code == 200
+      time.sleep(0.3)
+      server.popen.send_signal(number)
+      time.sleep(0.05)
+      # It listens until all is answered, and says that it goes.
+      assert idle.get('/healthz').json() == {'live': True, 'ready': False}
+      refused = post(server.url, 'a')
+      assert refused.status_code == 503 and refused.headers['retry-after'] == '1'
+    code, out, err = server.end()
+    assert [future.result().status_code for future in taken] == [200] * 16
+  assert (code, err, json.loads(out)['texts']) == (0, '', 16)
+
+
+def test_a_signal_while_200_ask_gives_each_an_answer_or_no_connection(serving):
+  def client(url):
+    """Status codes until the server is gone; a request that was sent and not answered raises."""
+    statuses = []
+    while True:
+      try:
+        statuses.append(httpx.post(url + PREDICT, json={'instances': ['sleep 0.02']}, timeout=20).status_code)
+      except httpx.ConnectError:
+        return statuses
+
+  with serving(batch_size=32) as server, concurrent.futures.ThreadPoolExecutor(16) as pool:
+    clients = [pool.submit(client, server.url) for _ in range(16)]
+    time.sleep(0.5)
+    code, out, _ = server.end(signal.SIGTERM)
+    statuses = [status for future in clients for status in future.result()]
+  assert code == 0 and set(statuses) <= {200, 503}
+  assert statuses.count(200) == json.loads(out)['texts'] >= 16
+
+
+def test_a_second_signal_ends_it_at_once(serving):
+  with serving() as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+    waiting = pool.submit(post, server.url, 'sleep 15')
+    time.sleep(0.3)
+    begun = time.monotonic()
+    server.popen.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    code, _, _ = server.end(signal.SIGINT)
+    assert code == 130 and time.monotonic() - begun < 5
+    with pytest.raises(httpx.HTTPError):
+      waiting.result()
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_2000_requests(serving):
+  texts = ['x' * 1000, 'fail', 'refuse', '😀' * 500]
+  with serving(queue=300) as server:
+    many(server.url, texts * 50)
+    before = rss(server.popen.pid)
+    for _ in range(10):
+      many(server.url, texts * 50)
+    grown = rss(server.popen.pid) - before
+  assert grown < 4 * 2**20, f'{grown / 2**20:.1f} MB more after 2,000 requests'
