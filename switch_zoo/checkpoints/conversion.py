@@ -88,7 +88,7 @@ class _Plan:
     self.request = request
     self.weights = weights
     self.extras = extras
-    self.partial = request_checks.normal(request.destination) + request_checks.PARTIAL
+    self.partial = request_checks.normal(request.destination) + journal.PARTIAL
     config = weights.config
     wanted = np.dtype(arrays.FLOAT_TYPES[request.dtype]) if request.dtype else None
     self.dtypes = {variable: wanted or weights.dtype(variable) for variable in config.variables}
@@ -239,7 +239,7 @@ class _Room:
 @contextlib.contextmanager
 def _disk_errors(request):
   """Tells what to do when the disk is full after all; leaves nothing of a source that turns out to be damaged."""
-  partial = request_checks.normal(request.destination) + request_checks.PARTIAL
+  partial = request_checks.normal(request.destination) + journal.PARTIAL
   try:
     yield
   except UserError:

@@ -8,6 +8,13 @@ from switch_zoo.checkpoints.destinations import Part
 from switch_zoo.errors import UserError
 
 FILE = 'conversion.journal'
+# What the folder is called until it is complete.
+PARTIAL = '.partial'
+
+
+def unfinished(folder: str) -> bool:
+  """Whether a folder is that of a conversion under way: it has a record, and not yet its final name."""
+  return os.path.abspath(folder).endswith(PARTIAL) and os.path.isfile(os.path.join(folder, FILE))
 
 
 class Journal:

@@ -5,9 +5,9 @@ import shutil
 from typing import NamedTuple
 
 from switch_zoo.checkpoints import arrays, journal, names, sources
+from switch_zoo.checkpoints.journal import PARTIAL
 from switch_zoo.errors import UserError
 
-PARTIAL = '.partial'
 DEFAULT_SHARD = 5_000_000_000
 # For the index, config.json, headers and the journal.
 SPARE_BYTES = 16 << 20

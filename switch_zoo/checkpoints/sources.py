@@ -10,6 +10,7 @@ from switch_zoo.checkpoints import (
     arrays,
     huggingface,
     huggingface_config,
+    journal,
     keras_files,
     model_gin,
     names,
@@ -94,6 +95,8 @@ def open_source(path: str, model: str | None = None) -> Source:
   config = load_config(model) if model else _read_config(kind, path, tensors, said, tied, notes)
   if kind == names.HUGGING_FACE:
     notes += huggingface_config.contradictions(said, config)
+    if HEAD in tensors.infos and said.get('tie_word_embeddings', True) and not config.tied_embeddings:
+      notes.append(f'{huggingface.CONFIG} ties the logits to the embedding; {HEAD} is kept as the matrix it is.')
     aliases = aliases if not config.tied_embeddings else {}
     if aliases:
       notes.append(
@@ -114,6 +117,8 @@ def detect(path: str) -> str:
     return names.MESH
   if not os.path.isdir(path):
     raise UserError(f'There is no folder "{path}". Give the folder of a checkpoint.')
+  if journal.unfinished(path):
+    raise UserError(f'{path} is a conversion that was interrupted. Give its command anew with --resume.')
   found = [kind for kind, present in (
       (names.KERAS, keras_files.has_weights(path)),
       (names.T5X, bool(t5x.array_folders(path))),

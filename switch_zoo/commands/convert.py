@@ -35,7 +35,7 @@ def command(
   It streams: one expert at a time, so that a model of any size fits. DST gets a model.gin, so that it needs no --model.
   """
   # After the options are known to be right: NumPy takes a moment, and `--help` needs none.
-  from switch_zoo.checkpoints import conversion, request_checks
+  from switch_zoo.checkpoints import conversion, journal, request_checks
 
   request = request_checks.Request(
       source, destination, to, model, dtype, resume, keep_slots,
@@ -48,7 +48,7 @@ def command(
       result = conversion.convert(request, bar)
   except KeyboardInterrupt:
     Console(stderr=True, highlight=False).print(
-        f'Interrupted. What is written is in {destination}{request_checks.PARTIAL}; the same command with --resume '
+        f'Interrupted. What is written is in {destination}{journal.PARTIAL}; the same command with --resume '
         'goes on.',
         soft_wrap=True,
     )

@@ -215,6 +215,31 @@ def test_a_t5_1_1_of_transformers_5_without_a_head_keeps_its_logits(tmp_path):
   assert any('its logits are not scaled' in note for note in result.notes)
 
 
+def test_an_old_t5_with_all_its_copies(tmp_path):
+  """The hub's T5 1.0: the embedding four times over, and a table that no layer uses."""
+  folder = oracles.save(oracles.t5('1.0'), tmp_path / 'hf')
+  path = tmp_path / 'hf' / 'model.safetensors'
+  tensors = safetensors.numpy.load_file(path)
+  copies = ('encoder.embed_tokens.weight', 'decoder.embed_tokens.weight', 'lm_head.weight')
+  unused = 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight'
+  safetensors.numpy.save_file(
+      {**tensors, **{name: tensors['shared.weight'].copy() for name in copies}, unused: np.ones((32, 3), 'f')}, path
+  )
+  source = sources.open_source(folder)
+  assert source.config.tied_embeddings and len(source.notes) == 1
+  assert sum(value.size for value in weights(folder).values()) == source.config.num_parameters
+
+
+def test_a_matrix_of_logits_is_kept_whatever_the_config_says(tmp_path):
+  model = oracles.switch(tied=False)
+  folder = oracles.save(model, tmp_path / 'hf')
+  path = tmp_path / 'hf' / 'config.json'
+  path.write_text(json.dumps(json.loads(path.read_text()) | {'tie_word_embeddings': True}))
+  source = sources.open_source(folder)
+  np.testing.assert_array_equal(source.read('decoder/logits/kernel'), model.lm_head.weight.detach().numpy().T)
+  assert any('lm_head.weight is kept as the matrix it is' in note for note in source.notes)
+
+
 def test_the_operative_config_of_a_training_is_read(trained, tmp_path):
   """Its vocabulary sizes are those of the checkpoint: gin leaves them out."""
   config, values, _ = trained('switch_base_8')
@@ -261,6 +286,8 @@ def test_an_interrupted_conversion_looks_like_none_and_goes_on(trained, tmp_path
   assert not destination.exists()
   partial = tmp_path / 'new.partial'
   assert {'config.json', 'model.gin', 'checkpoint'}.isdisjoint(os.listdir(partial))
+  with pytest.raises(UserError, match='is a conversion that was interrupted'):
+    sources.open_source(str(partial))
   with pytest.raises(UserError, match='was interrupted. --resume goes on with it'):
     convert(folder, destination, to, max_shard_bytes=3000)
   # The last line of the record may be half written.
