@@ -176,7 +176,9 @@ class _Part:
 
 
 def _rows(row):
-  return ({'text': fields.text(row, 'text')},)
+  """The document of a row; none of a blank one, of which no token would come."""
+  text = fields.text(row, 'text')
+  return ({'text': text},) if text and not text.isspace() else ()
 
 
 def _with_settings(found):

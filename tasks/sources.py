@@ -121,7 +121,8 @@ class FileSource(seqio.DataSource):
     """
     skip = data_folder.task_data().skip_malformed
     if self._from_tfds():
-      return self._dataset(lambda: self.tfds_examples(split, shuffle, seed))
+      rows = self._dataset(lambda: self.tfds_examples(split, shuffle, seed))
+      return rows.unbatch() if self._are_together else rows
     found = self.found(split)
     paths = tf.data.Dataset.from_tensor_slices(np.array(found.paths, dtype=str))
     if shard_info:
@@ -130,7 +131,8 @@ class FileSource(seqio.DataSource):
       paths = paths.shuffle(len(found.paths), seed=seed)
     read = lambda path: self._dataset(lambda name: self.examples(tf.compat.as_str(name), found.files, skip), (path,))
     together = min(_PARALLEL_FILES, len(found.paths))
-    return paths.interleave(read, together, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    rows = paths.interleave(read, together, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return rows.unbatch() if self._are_together else rows
 
   def num_input_examples(self, split: str) -> int:
     """The number of examples, counted in one pass over the files.
@@ -266,12 +268,17 @@ class FileSource(seqio.DataSource):
     return f'{" or ".join(names)} (or .gz) in {folder or "the data folder"}'
 
   def _dataset(self, generator, args=()):
-    """What a generator of rows yields, handed to TensorFlow many rows at a time where no field is a list."""
-    if any(spec.shape.rank for spec in self.fields.values()):
+    """What a generator of rows yields, many rows together where no field is a list."""
+    if not self._are_together:
       return tf.data.Dataset.from_generator(generator, args=args, output_signature=self.fields)
     columns = {name: tf.TensorSpec([None], spec.dtype) for name, spec in self.fields.items()}
     batches = lambda *args: self._batches(generator(*args))
-    return tf.data.Dataset.from_generator(batches, args=args, output_signature=columns).unbatch()
+    return tf.data.Dataset.from_generator(batches, args=args, output_signature=columns)
+
+  @property
+  def _are_together(self):
+    """Whether rows are handed to TensorFlow many at a time: each time costs as much as parsing a row."""
+    return not any(spec.shape.rank for spec in self.fields.values())
 
   def _batches(self, rows):
     while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):

@@ -58,18 +58,16 @@ def span_corruption(
         f'is {sequence_length["targets"]}. Set it to at least {targets_length}, or shorten INPUTS_LENGTH.'
     )
   dataset = _segments(dataset, length, output_features['targets'].vocabulary)
-  dataset = seqio.map_over_dataset(functools.partial(_draws, density=noise_density), num_seeds=1)(dataset)
-  dataset = dataset.padded_batch(BATCH, padding_values={'tokens': 0, 'length': 0, 'noise': 2.0, 'rest': 2.0})
+  noise = round(length * noise_density)
+  dataset = seqio.map_over_dataset(functools.partial(_draws, counts=(noise, length)), num_seeds=1)(dataset).batch(BATCH)
   corrupt = functools.partial(
       _corrupt, density=noise_density, span=mean_noise_span_length, features=output_features, lengths=sequence_length
   )
-  dataset = dataset.map(corrupt, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
-  return dataset.map(lambda row: {name: tf.identity(ids) for name, ids in row.items()})
+  return dataset.map(corrupt, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
 
 def _segments(dataset, length, vocabulary):
   """Documents -> {'tokens': <int32>[length], 'length': <int32>[]}: tokenized, concatenated by 128 and cut."""
-  dataset = dataset.filter(lambda row: tf.not_equal(tf.strings.strip(row['text']), ''))
   dataset = seqio.map_over_dataset(lambda row, seed: {'text': row['text'], 'seed': seed}, num_seeds=1)(dataset)
   dataset = dataset.batch(_CONCATENATED)
   dataset = dataset.map(lambda batch: _cut(batch, length, vocabulary), num_parallel_calls=tf.data.AUTOTUNE)
@@ -101,15 +99,11 @@ def _chunks(documents, seeds):
   return tf.map_fn(chunk, (documents, seeds), fn_output_signature=_ROW).values
 
 
-def _draws(example, seed, density):
-  """A segment's length and the random numbers that T5 sorts: N - 1 for its noise and R - 1 for the rest."""
-  noise, rest = _counts(example['length'], density)
+def _draws(example, seed, counts):
+  """The random numbers that T5 sorts for a segment's noise and for the rest: of so many as many first as it needs."""
   seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 6))[:2]
-  return {
-      **example,
-      'noise': tf.random.stateless_uniform([noise - 1], seed=seeds[0]),
-      'rest': tf.random.stateless_uniform([rest - 1], seed=seeds[1]),
-  }
+  noise, rest = (tf.random.stateless_uniform([count], one) for count, one in zip(counts, seeds, strict=True))
+  return {**example, 'noise': noise, 'rest': rest}
 
 
 def _counts(length, density):
@@ -139,8 +133,8 @@ def noise_mask(length, noise_draws, rest_draws, width, density, span):
 
   Args:
     length: <int32>[B], tokens of each segment
-    noise_draws: <float32>[B, N - 1], random numbers in [0, 1); those a shorter segment has not are 2
-    rest_draws: <float32>[B, R - 1], the same
+    noise_draws: <float32>[B, N - 1 or more], random numbers in [0, 1)
+    rest_draws: <float32>[B, R - 1 or more], the same
     width: L
     density: share of tokens that are masked
     span: mean length of a span of noise
@@ -160,6 +154,7 @@ def noise_mask(length, noise_draws, rest_draws, width, density, span):
 
 def _random_parts(draws, items, parts, most):
   """Cuts `items` [B] into `parts` [B] pieces of at least 1: their lengths, <int32>[B, most], 0 behind the last."""
+  draws = tf.where(tf.sequence_mask(items - 1, tf.shape(draws)[1]), draws, 2.0)
   first = draws[:, : most - 1]
   # T5 sorts: the place of a number in the sorted row is how many are smaller, or equal and before it.
   smaller = tf.reduce_sum(tf.cast(draws[:, None, :] < first[:, :, None], tf.int32), axis=2)
