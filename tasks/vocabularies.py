@@ -9,6 +9,7 @@ import os
 import pathlib
 import queue
 import threading
+import types
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ import gin
 import sentencepiece
 import seqio
 import tensorflow as tf
+import tensorflow_text as tf_text
 
 from switch_zoo.errors import UserError
 
@@ -27,6 +29,8 @@ MT5_VARIABLE = 'SWITCH_ZOO_MT5_VOCAB'
 BYTES = 'bytes'
 _BUCKET = 'gs://t5-data/vocabs'
 _PATIENCE = 4  # seconds
+_TOKENIZERS = '_switch_zoo_tokenizers'
+_EAGERLY = types.SimpleNamespace()  # where tokenizers are kept that belong to no graph
 
 
 class LazyVocabulary(seqio.SentencePieceVocabulary):
@@ -56,6 +60,20 @@ class LazyVocabulary(seqio.SentencePieceVocabulary):
       self._sentencepiece_model_file, self._model = path, None
       self._extra_ids = 0 if _has_sentinels(path) else NUM_SENTINELS
     return super()._model_context()
+
+  @property
+  def tf_tokenizer(self) -> tf_text.SentencepieceTokenizer:
+    """The tokenizer of tensors, one in a graph: seqio makes another for every task of a mixture, of 10 MB and more."""
+    model = self.sp_model
+    with tf.init_scope():
+      # Kept by the graph, they go when it goes.
+      place = _EAGERLY if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+      if not hasattr(place, _TOKENIZERS):
+        setattr(place, _TOKENIZERS, {})
+      made = getattr(place, _TOKENIZERS)
+      if model not in made:
+        made[model] = tf_text.SentencepieceTokenizer(model=model)
+      return made[model]
 
   def __eq__(self, other):
     return isinstance(other, LazyVocabulary) and self._find_file == other._find_file

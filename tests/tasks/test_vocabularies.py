@@ -1,12 +1,15 @@
 """Vocabularies: T5's ids, found when they are needed."""
 import copy
+import gc
 import os
 import pathlib
 import pickle
 import threading
+import weakref
 
 import gin
 import pytest
+import tensorflow as tf
 
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import vocabularies
@@ -38,6 +41,29 @@ def test_special_ids(vocabulary):
 def test_text_comes_back(vocabulary):
   ids = vocabulary.encode('the cat on that log')
   assert vocabulary.decode(ids) == 'the cat on that log'
+
+
+def test_a_graph_has_one_tokenizer(vocabulary):
+  """However many data sets use it, in functions of their own."""
+  with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
+    datasets = [tf.data.Dataset.from_tensors(text).map(vocabulary.encode_tf) for text in ('the cat', 'a log', 'that')]
+    found = []
+    for dataset in datasets:
+      iterator = tf.compat.v1.data.make_initializable_iterator(dataset)
+      session.run(iterator.initializer)
+      found.append(session.run(iterator.get_next()).tolist())
+    assert found == [vocabulary.encode(text) for text in ('the cat', 'a log', 'that')]
+    assert [operation.type for operation in graph.get_operations()].count('SentencepieceOp') == 1
+
+
+def test_a_tokenizer_goes_with_its_graph(vocabulary):
+  with tf.Graph().as_default() as graph:
+    tokenizer = vocabulary.tf_tokenizer
+    assert vocabulary.tf_tokenizer is tokenizer
+  gone = weakref.ref(graph)
+  del graph, tokenizer
+  gc.collect()
+  assert gone() is None
 
 
 def test_training_twice_gives_the_same_bytes(file, tmp_path):
