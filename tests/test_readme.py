@@ -1,9 +1,11 @@
 """What the README says of files and of Python. CI runs its commands; its table of models is compared elsewhere."""
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
-import tensorflow as tf
 
 from switch_zoo import gin_files
 
@@ -11,13 +13,14 @@ CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 README = (CHECKOUT / 'README.md').read_text()
 
 
-def test_its_python_runs(tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
+def test_its_python_runs(tmp_path):
   blocks = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
   assert blocks
-  with tf.init_scope():  # as a user has it: without the graph around every test
-    for block in blocks:
-      exec(block, {})
+  environment = {**os.environ, 'PYTHONPATH': str(CHECKOUT)}
+  done = subprocess.run(
+      [sys.executable, '-c', '\n'.join(blocks)], cwd=tmp_path, env=environment, capture_output=True, text=True,
+      check=False)
+  assert done.returncode == 0, done.stderr
 
 
 def test_its_table_of_runs_is_complete():
@@ -32,3 +35,27 @@ def test_its_links_lead_somewhere(link):
 
 def test_the_commands_ci_runs_are_there():
   assert '<!-- run by CI -->\n```bash\n' in README
+
+
+@pytest.fixture
+def calls_on_your_own_data(tmp_path, monkeypatch):
+  """Runs the block with a stand-in for the command that only notes its arguments, one a line."""
+  (block,) = re.findall(r'<!-- your own data -->\n```bash\n(.*?)```', README, re.DOTALL)
+  noted = 't5_mesh_transformer() { printf "%s\\n" "$@" --end >> calls; }\n'
+  subprocess.run(['bash', '-euo', 'pipefail', '-c', noted + block], cwd=tmp_path, check=True)
+  monkeypatch.chdir(tmp_path)
+  calls = (tmp_path / 'calls').read_text().split('--end\n')[:-1]
+  return [call.splitlines() for call in calls]
+
+
+def test_its_data_of_your_own_is_read_as_written(calls_on_your_own_data, monkeypatch):
+  monkeypatch.setenv('SWITCH_ZOO_VOCAB', 'bytes')
+  train, evaluate = (flags.parse(['t5_mesh_transformer', *call]) for call in calls_on_your_own_data)
+  for values, split in ((train, 'train'), (evaluate, 'validation')):
+    run.configure(values.gin_file, values.gin_param)
+    preflight.data_can_be_read('zoo_file', split)
+    task = seqio.get_mixture_or_task('zoo_file')
+    rows = tfds.as_numpy(task.get_dataset({'inputs': 64, 'targets': 16}, split, shuffle=False))
+    texts = [(row['inputs_pretokenized'].decode(), row['targets_pretokenized'].decode()) for row in rows]
+    assert texts == [('animal: what does the cat say', 'meow'), ('animal: what does the dog say', 'woof')]
+    assert len(task.metric_fns) == 2
