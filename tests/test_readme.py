@@ -6,8 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import seqio
+import tensorflow_datasets as tfds
 
 from switch_zoo import gin_files
+from switch_zoo.launcher import flags, preflight, run
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 README = (CHECKOUT / 'README.md').read_text()
