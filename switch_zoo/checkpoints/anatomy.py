@@ -37,12 +37,11 @@ def of(kind: str, infos: Mapping[str, Info]) -> Anatomy:
   blocks, layers = {}, {}
   for stack in ('encoder', 'decoder'):
     blocks[stack], layers[stack] = found.stack(stack)
-  gated = found.shape(DENSE, 'wi_0/kernel') or found.shape(EXPERTS, 'wi_0/kernel')
-  settings = _sizes(found) | {f'num_{stack}_layers': number for stack, number in layers.items()}
-  sparse = any(EXPERTS in block for block in blocks.values())
   router = next((name for kernel, name in KERNELS.items() if found.shape(EXPERTS, kernel)), '')
-  if sparse and not router:
+  if any(EXPERTS in block for block in blocks.values()) and not router:
     raise UserError('The checkpoint has layers with experts and no router switch_zoo knows. Give the --model it is of.')
+  settings = _sizes(found) | {f'num_{stack}_layers': number for stack, number in layers.items()}
+  gated = found.shape(DENSE, 'wi_0/kernel') or found.shape(EXPERTS, 'wi_0/kernel')
   return Anatomy(blocks, settings, bool(gated), router)
 
 
@@ -65,9 +64,10 @@ class _Found:
 
   def required(self, sublayer, last, what):
     shape = self.shape(sublayer, last)
-    if not shape or len(shape) < 2:
+    if shape is None or len(shape) != 2:
       raise UserError(
-          f'The checkpoint has no {what}: it is not complete, or of no encoder-decoder T5 or Switch Transformer.'
+          f'The checkpoint has no {what} of two axes: it is not complete, or of no encoder-decoder T5 or Switch '
+          'Transformer.'
       )
     return shape
 
@@ -79,9 +79,9 @@ class _Found:
     if self.kind in (names.MESH, names.KERAS):
       block = {p.sublayer: p.row.sublayer for p in places if p.block == 0}
       sublayers = tuple(block[number] for number in sorted(block))
-      return sublayers, sublayers.count('SelfAttention') * (1 + max(p.block for p in places))
+      return sublayers, sublayers.count('SelfAttention') * _count(stack, 'block', {p.block for p in places})
     numbered = [p for p in places if p.layer is not None]
-    layers = 1 + max((p.layer for p in numbered), default=-1)
+    layers = _count(stack, 'layer', {p.layer for p in numbered})
     sparse = {p.layer for p in numbered if p.row.sublayer == EXPERTS}
     attention = ('SelfAttention',) if stack == 'encoder' else ('SelfAttention', 'EncDecAttention')
     pattern = _period([EXPERTS if layer in sparse else DENSE for layer in range(layers)])
@@ -89,7 +89,8 @@ class _Found:
 
 
 def _sizes(found):
-  vocab, d_model = found.shape('', 'shared/embedding') or found.required('', 'encoder/embedding', 'embedding')
+  own = found.shape('', 'encoder/embedding')
+  vocab, d_model = found.required('', 'encoder/embedding' if own else 'shared/embedding', 'embedding')
   target = found.shape('', 'decoder/embedding')
   heads, buckets = found.required('SelfAttention', 'relative_attention_bias', 'table of relative positions')
   _, inner = found.required('SelfAttention', 'q', 'self-attention')
@@ -108,9 +109,17 @@ def _sizes(found):
   settings['d_ff'] = widths[0] or widths[1]
   if widths[1]:
     settings['expert_d_ff'] = widths[1]
-    kernel = next((found.shape(EXPERTS, kernel) for kernel in KERNELS if found.shape(EXPERTS, kernel)), None)
-    settings['num_experts'] = (kernel or (0, 0))[1]
+    kernel = next((kernel for kernel in KERNELS if found.shape(EXPERTS, kernel)), 'switch_gating/kernel')
+    _, settings['num_experts'] = found.required(EXPERTS, kernel, 'router')
   return settings
+
+
+def _count(stack, what, numbers):
+  """How many blocks or layers there are; a number that is lacking is no model's."""
+  lacking = next((number for number in range(len(numbers)) if number not in numbers), None)
+  if lacking is not None or not numbers:
+    raise UserError(f'The checkpoint has no {what} {lacking or 0} in the {stack}, and others: it is not complete.')
+  return len(numbers)
 
 
 def last(row):

@@ -131,8 +131,10 @@ class Names:
       self.locate(variable, 0)
 
   def locate(self, variable: str, expert: int | None = None) -> Location:
-    """The place of a variable, or of one expert's part of it (without an expert, in a format with a tensor each: of the
-    first)."""
+    """The place of a variable, or of one expert's part of it.
+
+    Without an expert it is that of all of them, or of the first in a format with a tensor for each.
+    """
     stacked = 'experts' in self.config.variables[variable]
     index = expert if stacked else None
     if self.kind == MESH:
@@ -203,7 +205,7 @@ def parse(kind: str, name: str) -> Place | None:
 
 @functools.cache
 def _patterns(kind):
-  """(row, pattern) of every row a format has. The last row of those with the same name is the one found."""
+  """(row, pattern) of every row a format has; of rows with the same name there (norms) the first is found."""
   column = {MESH: 'mesh', HUGGING_FACE: 'hugging_face', T5X: 't5x'}[kind]
   patterns = []
   for row in TABLE:

@@ -66,6 +66,7 @@ Q = 'encoder.block.0.layer.0.SelfAttention.q.weight'
 POSITIONS = [
     f'{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight' for stack in ('encoder', 'decoder')
 ]
+SPARSE = ['encoder.block.1.layer.1', 'decoder.block.1.layer.2']
 EXPERT = 'decoder.block.1.layer.2.mlp.experts.expert_2.wo.weight'
 ROW = collections.namedtuple('ROW', 'kind spoil words')  # noqa: N818
 
@@ -183,6 +184,17 @@ CASES = {
         'hf',
         lambda case: [replace(name, np.zeros((32, 5), 'f'))(case) for name in POSITIONS],
         'which the 5 heads of its relative positions do not divide',
+    ),
+    'no router': ROW(
+        'hf',
+        drop(*(f'{layer}.mlp.router.classifier.weight' for layer in SPARSE)),
+        'no router switch_zoo knows',
+    ),
+    'an embedding of one axis': ROW('hf', replace('shared.weight', np.zeros(5, 'f')), 'has no embedding of two axes'),
+    'a layer far away': ROW(
+        'hf',
+        add(encoder__block__999999999__layer__0__SelfAttention__q__weight=np.zeros(1, 'f')),
+        'no layer 2 in the encoder',
     ),
     'no relative positions': ROW('hf', drop(*POSITIONS), 'no table of relative positions'),
     'an encoder alone': ROW(
