@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from switch_zoo import tf_compat
 from switch_zoo.serving import rest_json
 from switch_zoo.serving.batching import Batcher, FullError
 from switch_zoo.serving.rest_json import RequestError
@@ -55,7 +56,7 @@ class Limits(NamedTuple):
 
 
 class Service:
-  """A model and who asks it; `stopping` is set when no new request is to be taken."""
+  """A model and who asks it. `stopping`: no new request is to be taken; `taken`: requests that have to be answered."""
 
   def __init__(self, model: Any, limits: Limits):
     """Args:
@@ -63,6 +64,7 @@ class Service:
       limits: Limits
     """
     self.model, self.limits, self.stopping = model, limits, False
+    self.taken = 0
     self.batcher = Batcher(model.run, limits.batch_size, limits.batch_seconds, limits.queue)
 
   def app(self) -> Starlette:
@@ -107,7 +109,15 @@ class Service:
   async def predict(self, request: Request) -> Response:
     """Asks the model."""
     if self.stopping:
+      await self._body(request)  # closing on a client that still sends would take the answer from it
       raise RequestError(503, 'The server is stopping.')
+    self.taken += 1
+    try:
+      return await self._predict(request)
+    finally:
+      self.taken -= 1
+
+  async def _predict(self, request):
     self._check_model(request, 'Servable not found for request: Latest({name})')
     asked = rest_json.parse(await self._body(request), self.model.signatures)
     most = self.limits.queue
@@ -141,7 +151,7 @@ class Service:
     except RequestError:
       raise
     except Exception as error:
-      LOGGER.exception('%s failed', asked.signature)
+      LOGGER.error('%s failed: %s: %s', asked.signature, type(error).__name__, error, exc_info=tf_compat.debugging())
       raise RequestError(500, f'The model failed: {type(error).__name__}: {error}') from error
     finally:
       answer.cancel()  # what has not begun is taken out of the queue

@@ -1,11 +1,12 @@
 """Runs the app on a socket with uvicorn, until SIGTERM or Ctrl-C, and then stops without losing a request.
 
-Stopping: the health check says so and new requests are refused with 503, while those that were taken are answered; then
-the socket is closed. A second signal ends it at once.
+Stopping: the health check says so and new requests are refused with 503, while those that were taken are answered; a
+moment later the socket is closed. A second signal ends it at once.
 """
 import asyncio
 import errno
 import os
+import select
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from switch_zoo.serving import rest_json
 from switch_zoo.serving.app import Limits, Service
 
 BACKLOG = 2048
+LAST_TICKS = 3  # tenths of a second after the last answer in which requests on their way are still refused politely
 FORCED = 130  # the exit code of a program that Ctrl-C ended
 
 
@@ -113,9 +115,11 @@ class _Server(uvicorn.Server):
   def __init__(self, config, service, started):
     super().__init__(config)
     self._service, self._tell_started = service, started
+    self._refused_ticks = 0
 
   async def startup(self, sockets=None):
     await super().startup(sockets)
+    (self._bound,) = sockets
     self._tell_started()
 
   def handle_exit(self, sig, frame):
@@ -123,8 +127,23 @@ class _Server(uvicorn.Server):
     self._service.stopping = True
 
   async def on_tick(self, counter):
-    done = await super().on_tick(counter)
-    return done or (self._service.stopping and not self.server_state.tasks)
+    if await super().on_tick(counter):
+      return True
+    if self._service.stopping and not self._service.taken:
+      self._refused_ticks += 1
+    if self._refused_ticks == LAST_TICKS:
+      await self._stop_listening()
+    return self._refused_ticks > LAST_TICKS
+
+  async def _stop_listening(self):
+    """Closes the socket when nobody waits at it: the system resets connections that it made and we did not take."""
+    self._bound.listen(0)  # from here on the system makes hardly any
+    for _ in range(BACKLOG):
+      if not select.select([self._bound], [], [], 0)[0]:
+        break
+      await asyncio.sleep(0)  # the event loop takes them
+    for server in self.servers:
+      server.close()
 
 
 def _cannot_listen(host, port, error):

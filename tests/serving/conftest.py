@@ -3,6 +3,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -19,7 +20,8 @@ class Process:
   """A server in a process of its own. `url`: where it is; `stop`: a signal, then its exit code and what it printed."""
 
   def __init__(self, command):
-    self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    self.errors = tempfile.TemporaryFile('w+')  # noqa: SIM115 - closed below; a pipe would be full some day
+    self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
     self.first_line = self.popen.stdout.readline().strip()
     self.url = self.first_line
 
@@ -27,8 +29,9 @@ class Process:
     """Sends the signals, and waits: exit code, stdout, stderr."""
     for number in signals:
       self.popen.send_signal(number)
-    out, err = self.popen.communicate(timeout=30)
-    return self.popen.returncode, out, err
+    out, _ = self.popen.communicate(timeout=30)
+    self.errors.seek(0)
+    return self.popen.returncode, out, self.errors.read()
 
 
 @contextlib.contextmanager
@@ -40,6 +43,7 @@ def running(command):
   finally:
     process.popen.kill()
     process.popen.communicate()
+    process.errors.close()
 
 
 @pytest.fixture
