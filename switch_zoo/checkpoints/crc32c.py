@@ -22,11 +22,12 @@ def of(data: bytes | np.ndarray) -> int:
   '0xe3069283'
   """
   octets = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data.reshape(-1).view(np.uint8)
-  # Zeros in front do not change a polynomial.
-  words = np.zeros(-(-octets.size // 4), '<u4')
-  words.view(np.uint8)[words.size * 4 - octets.size :] = octets
-  message = _product(_fold(words), _power(32))
-  return message ^ _product(ALL, _power(8 * octets.size)) ^ ALL
+  size = octets.size
+  if size % 4:
+    # Zeros in front do not change a polynomial.
+    octets = np.concatenate([np.zeros(-size % 4, np.uint8), octets])
+  message = _product(_fold(octets.view('<u4')), _power(32))
+  return message ^ _product(ALL, _power(8 * size)) ^ ALL
 
 
 def combine(first: int, second: int, second_size: int) -> int:
