@@ -31,7 +31,7 @@ def task_data(folder: str = '', skip_malformed: bool = False, use_tfds: bool = F
 
 
 def find(folder: str, pattern: str) -> list[str]:
-  """The files of a pattern, in sorted order: those it matches, else those it matches with '.gz' added.
+  """The files of a pattern, in sorted order, those with '.gz' added included; of a file that is there twice, the plain.
 
   Args:
     folder: '' for none, as before a path that is whole
@@ -40,7 +40,8 @@ def find(folder: str, pattern: str) -> list[str]:
     the paths; none is there: an empty list
   """
   path = os.path.join(os.path.expanduser(folder), os.path.expanduser(pattern))
-  return _matches(path) or _matches(f'{path}.gz')
+  plain = _matches(path)
+  return sorted([*plain, *(packed for packed in _matches(f'{path}.gz') if packed.removesuffix('.gz') not in plain)])
 
 
 def required(task: str, where: str) -> str:
