@@ -37,10 +37,10 @@ def command(
   limits = app.Limits(
       max_batch_size, batch_timeout_ms / 1000, max_request_bytes, read_timeout, timeout, max_queue
   )  # fmt: skip
-  bound = server.open_socket(host, port)  # before the weights are read, which takes longer
-  signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # until the server has its own
-  model = saved_model.load(found)
-  code = server.run(model, bound, limits, lambda: print(_line(model, server.url(bound)), flush=True))
+  with server.open_socket(host, port) as bound:  # before the weights are read, which takes longer
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # until the server has its own
+    model = saved_model.load(found)
+    code = server.run(model, bound, limits, lambda: print(_line(model, server.url(bound)), flush=True))
   raise typer.Exit(code)
 
 

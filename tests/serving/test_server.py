@@ -5,6 +5,7 @@ import http.client
 import json
 import signal
 import socket
+import sys
 import time
 from urllib.parse import urlsplit
 
@@ -58,7 +59,7 @@ def server():
   """One that many tests share: it lives through all of it."""
   from conftest import FAKE, running
 
-  with running(['python', FAKE, '{"read_seconds": 0.5, "request_bytes": 100000}']) as process:
+  with running([sys.executable, FAKE, '{"read_seconds": 0.5, "request_bytes": 100000}']) as process:
     yield process
 
 
