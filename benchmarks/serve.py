@@ -2,8 +2,8 @@
 
   python benchmarks/serve.py --export mine --out serve.json
 
-Each client sends its next request, of one text, when it has the answer to the one before. Without --export a tiny one is
-made, whose time hardly depends on the batch: then the server itself is measured.
+Each client sends its next request, of one text, when it has the answer to the one before. Without --export a tiny one
+is made, which answers in a few milliseconds: then the server itself is measured.
 """
 import argparse
 import http.client

@@ -9,7 +9,7 @@ after the other, as decoding does: nearly the same time for one text as for 32. 
 import sys
 
 DECODING = 32 * 12  # matrix products: 32 tokens of 12 layers
-SLOW = 10_000
+SLOW = 80_000
 WIDTH = 256
 
 

@@ -207,7 +207,7 @@ def test_an_address_that_cannot_be_had(mistake, export):
 def test_it_ends_with_0_after_the_last_answer_and_has_imported_nothing_that_trains(server, ask):
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     client = pool.submit(ask, instances=['slow'])
-    time.sleep(0.3)
+    time.sleep(0.2)
     assert not client.done()
     code, out, err = server.end(signal.SIGTERM)
     assert client.result() == (200, {'predictions': [{'outputs': 'SLOW', 'scores': -4.0}]})
