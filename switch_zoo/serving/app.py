@@ -5,12 +5,15 @@ client was too slow, 413 too much, 415 compressed, 500 the model failed, 503 (wi
 server stops, 504 no answer in time.
 """
 import asyncio
+import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -78,7 +81,8 @@ class Service:
       routes.append(Route(f'{prefix}:{{verb}}', self.other_verb, methods=['POST']))
       routes.append(Route(prefix, self.status))
     handlers = {RequestError: _refusal, HTTPException: self._http_error, ClientDisconnect: _gone}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    middleware = [Middleware(ReadToTheEnd, seconds=self.limits.read_seconds)]
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=middleware)
 
   async def live(self, request: Request) -> Response:
     """200 as long as the process answers."""
@@ -109,7 +113,6 @@ class Service:
   async def predict(self, request: Request) -> Response:
     """Asks the model."""
     if self.stopping:
-      await self._body(request)  # closing on a client that still sends would take the answer from it
       raise RequestError(503, 'The server is stopping.')
     self.taken += 1
     try:
@@ -182,8 +185,40 @@ class Service:
     return _json({'error': message}, error.status_code, error.headers)
 
 
+class ReadToTheEnd:
+  """Answers no sooner than the request has arrived, or its time is over.
+
+  Where a connection is closed on a client that still sends, the system takes the answer from it.
+  """
+
+  def __init__(self, app: Callable, seconds: float):
+    self._app, self._seconds = app, seconds
+
+  async def __call__(self, scope, receive, send):
+    deadline = asyncio.get_running_loop().time() + self._seconds
+    at_end = (b'expect', b'100-continue') in scope['headers']  # it sends nothing before it is asked to
+
+    async def noted():
+      nonlocal at_end
+      message = await receive()
+      at_end = not message.get('more_body', False)
+      return message
+
+    async def to_the_end():
+      while not at_end:
+        await noted()
+
+    async def answer(message):
+      left = deadline - asyncio.get_running_loop().time()
+      if not at_end and left > 0:
+        with contextlib.suppress(asyncio.TimeoutError):
+          await asyncio.wait_for(to_the_end(), left)
+      await send(message)
+
+    await self._app(scope, noted, answer)
+
+
 async def _read(request, most):
-  """The body. What is too much is read no further: the protocol throws the rest away as it comes."""
   too_much = RequestError(413, f'The request is larger than {most} bytes (--max-request-bytes): cut it into several.')
   length = request.headers.get('content-length', '')
   if length.isdecimal() and int(length) > most:

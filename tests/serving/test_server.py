@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 import time
+import urllib.error
+import urllib.request
 from urllib.parse import urlsplit
 
 import httpx
@@ -84,6 +86,14 @@ def test_an_oversized_body_is_answered_though_the_client_sends_all_of_it(server)
     assert client.post(PREDICT, content=body).status_code == 413
     assert client.post(PREDICT, content=iter([body[:1000].encode(), body[1000:].encode()])).status_code == 413
     assert client.post(PREDICT, json={'instances': ['a']}).status_code == 200
+
+
+@pytest.mark.parametrize('path', [PREDICT, '/v1/models/other:predict', '/nothing'])
+def test_who_closes_after_a_body_that_is_not_wanted_still_gets_the_answer(server, path):
+  request = urllib.request.Request(server.url + path, b'x' * 3_000_000)  # sends Connection: close
+  with pytest.raises(urllib.error.HTTPError) as error:
+    urllib.request.urlopen(request, timeout=10)
+  assert error.value.code == (413 if path == PREDICT else 404) and json.load(error.value)['error']
 
 
 def test_an_oversized_body_is_refused_before_it_is_sent(server):
