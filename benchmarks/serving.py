@@ -1,0 +1,126 @@
+"""Answers per second of an exported Switch-Base, side by side with Hugging Face on the same shape and dtype.
+
+  python benchmarks/serving.py --experts 8 64 --batch 1 8 32 --out serving.json
+
+Random weights, 128 input tokens, 32 new ones (the first answers warm up). The export is made once for each number of
+experts and loaded in a process that has only tensorflow and tensorflow_text; Hugging Face is measured by the script
+that SWITCH_ZOO_SHARED/peers holds. Both run one after the other for each cell, with two threads, each in a process of
+its own. `score` is the forward pass over 128 input and 64 target tokens.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+SHARED = pathlib.Path(os.environ.get('SWITCH_ZOO_SHARED', pathlib.Path(__file__).parents[2] / 'shared'))
+INPUTS, TARGETS, NEW_TOKENS = 128, 64, 32
+HUGGING_FACE_DTYPE = {'bfloat16': 'bf16', 'float32': 'fp32'}
+# What a server runs: loads the export and asks it. Prints seconds of a load, of each answer, and the peak memory.
+PROGRAM = """
+import json, re, sys, time
+import tensorflow as tf
+import tensorflow_text
+folder, work, batch, inputs, targets, runs = sys.argv[1:3] + [int(x) for x in sys.argv[3:]]
+tf.config.threading.set_intra_op_parallelism_threads(2)
+start = time.perf_counter()
+model = tf.saved_model.load(folder)
+loaded = time.perf_counter() - start
+texts = tf.constant([chr(97 + i % 26) * (inputs - 1) for i in range(batch)])  # bytes, and the end
+answers = tf.constant(['z' * (targets - 1)] * batch)
+call = {
+    'generate': lambda: model.signatures['serving_default'](inputs=texts)['scores'].numpy(),
+    'score': lambda: model.signatures['score'](inputs=texts, targets=answers)['scores'].numpy(),
+}[work]
+seconds = []
+for _ in range(runs + 2):
+  start = time.perf_counter()
+  call()
+  seconds.append(time.perf_counter() - start)
+peak = int(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]) * 1024
+print(json.dumps({'load': loaded, 'seconds': seconds[2:], 'peak_bytes': peak}))
+"""
+
+
+def make_export(experts, dtype, folder):
+  """A Switch-Base with random weights; returns the bytes of its weights."""
+  import numpy as np
+
+  from switch_zoo import load_config
+  from switch_zoo.keras import export, text
+  from switch_zoo.keras.inference import Inference
+  config = load_config(f'switch_base_{experts}')
+  generator = np.random.default_rng(0)
+
+  def read(name):
+    shape = tuple(config.variables[name].values())
+    if name.endswith('scale'):
+      return np.ones(shape, np.float32)
+    deviation = 1.0 if name.endswith('embedding') else shape[-2] ** -0.5
+    return generator.standard_normal(shape, np.float32) * np.float32(deviation)
+
+  model = Inference(config, read, dtype)
+  settings = export.Settings(dtype, max_new_tokens=NEW_TOKENS, max_input_tokens=INPUTS)
+  export.export(export.TextModel(model, text.Bytes(), settings), folder)
+  return sum(variable.dtype.size * variable.shape.num_elements() for variable in model.variables)
+
+
+def ours(folder, work, batch, runs):
+  """Median seconds of our export, seconds of its load, peak memory."""
+  command = [sys.executable, '-I', '-c', PROGRAM, f'{folder}/1', work, batch, INPUTS, TARGETS, runs]
+  measured = _json(command)
+  return {**measured, 'seconds': statistics.median(measured['seconds'])}
+
+
+def hugging_face(experts, work, batch, dtype, runs):
+  """Median seconds of Hugging Face."""
+  kind = {'generate': 'generate', 'score': 'forward'}[work]
+  command = [sys.executable, SHARED / 'peers/hf_switch_peer.py', kind, '--experts', experts, '--batch', batch,
+             '--dtype', HUGGING_FACE_DTYPE[dtype], '--inputs', INPUTS, '--targets', TARGETS, '--new-tokens', NEW_TOKENS,
+             '--runs', runs]
+  return _json(command)['seconds']
+
+
+def _json(command):
+  done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+  if done.returncode:
+    raise RuntimeError(done.stderr[-2000:])
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--experts', type=int, nargs='+', default=[8, 64])
+  parser.add_argument('--batch', type=int, nargs='+', default=[1, 8, 32])
+  parser.add_argument('--work', nargs='+', default=['generate', 'score'], choices=['generate', 'score'])
+  parser.add_argument('--dtype', default='bfloat16', choices=HUGGING_FACE_DTYPE)
+  parser.add_argument('--runs', type=int, default=5)
+  parser.add_argument('--work-dir', default=None, help='keeps the exports here')
+  parser.add_argument('--out', help='a JSON file for the results')
+  arguments = parser.parse_args()
+  rows = []
+  print('work      experts batch   ours s   Hugging Face s   ratio   load s   peak GB   weights GB')
+  with tempfile.TemporaryDirectory() as temporary:
+    for experts in arguments.experts:
+      folder = pathlib.Path(arguments.work_dir or temporary) / f'base_{experts}_{arguments.dtype}'
+      sizes = folder.with_suffix('.json')
+      if not folder.exists():
+        sizes.write_text(json.dumps(make_export(experts, arguments.dtype, str(folder))))
+      weights = json.loads(sizes.read_text())
+      for work in arguments.work:
+        for batch in arguments.batch:
+          mine = ours(folder, work, batch, arguments.runs)
+          peer = hugging_face(experts, work, batch, arguments.dtype, arguments.runs)
+          rows.append({'experts': experts, 'work': work, 'batch': batch, **mine, 'hugging_face': peer,
+                       'weight_bytes': weights})
+          print(f'{work:9} {experts:7d} {batch:5d} {mine["seconds"]:8.3f} {peer:16.3f} {peer / mine["seconds"]:7.2f} '
+                f'{mine["load"]:8.2f} {mine["peak_bytes"] / 1e9:9.2f} {weights / 1e9:12.2f}', flush=True)
+  if arguments.out:
+    pathlib.Path(arguments.out).write_text(json.dumps({'settings': vars(arguments), 'rows': rows}, indent=2))
+
+
+if __name__ == '__main__':
+  main()
