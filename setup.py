@@ -18,6 +18,8 @@ REQUIREMENTS = [
     'seqio-nightly>=0.0.18.dev20250227',
     'numpy>=1.26,<2',
     'ml_dtypes>=0.3',  # bfloat16 for NumPy
+    'babel>=2.9',  # names of languages
+    'scikit-learn>=1.0',  # F1 and its relatives
     'h5py>=3.8',  # Keras' files of weights
     'tensorstore',  # T5X checkpoints
     'typer>=0.12',
