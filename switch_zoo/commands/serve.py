@@ -1,8 +1,8 @@
 """`switch_zoo serve EXPORT_DIR`: an export behind TensorFlow Serving's REST form."""
 import json
+import os
 import shlex
 import signal
-import sys
 from urllib.parse import quote
 
 import typer
@@ -38,7 +38,8 @@ def command(
       max_batch_size, batch_timeout_ms / 1000, max_request_bytes, read_timeout, timeout, max_queue
   )  # fmt: skip
   with server.open_socket(host, port) as bound:  # before the weights are read, which takes longer
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # until the server has its own
+    # Until the server has its own. No exception: raised while TensorFlow is imported, it may get lost.
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     model = saved_model.load(found)
     code = server.run(model, bound, limits, lambda: print(_line(model, server.url(bound)), flush=True))
   raise typer.Exit(code)
