@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from switch_zoo.errors import UserError
 from switch_zoo.keras.attention import Memory
+from switch_zoo.keras.inference import read_once
 
 PADDING, END = 0, 1
 _NEVER = -1e9
@@ -80,12 +81,12 @@ def answer(model, inputs, max_new_tokens, beam=None, sampling=None, seed=0) -> A
     raise UserError('Give a beam or a sampling: a beam search draws nothing.')
   if isinstance(max_new_tokens, int) and max_new_tokens < 1:
     raise UserError(f'max_new_tokens={max_new_tokens} must be at least 1.')
-  if beam:
-    beam.check()
-    return beam_search(model, inputs, max_new_tokens, beam)
   sampling = sampling or Sampling()
-  sampling.check()
-  return sample(model, inputs, max_new_tokens, sampling, seed)
+  (beam or sampling).check()
+  with read_once(model):
+    if beam:
+      return beam_search(model, inputs, max_new_tokens, beam)
+    return sample(model, inputs, max_new_tokens, sampling, seed)
 
 
 def sample(model, inputs, max_new_tokens, sampling, seed=0) -> Answers:
@@ -108,7 +109,7 @@ def sample(model, inputs, max_new_tokens, sampling, seed=0) -> Answers:
     logits, caches = model.step(ids, encoded, caches)
     ids = sampling.draw(logits, tf.stack([seed, place]))
     # Under the model itself, whatever the sampling made of its logits.
-    chance = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=ids, logits=logits)
+    chance = tf.gather(logits, ids, batch_dims=1) - tf.reduce_logsumexp(logits, -1)
     ids = tf.where(alive, ids, PADDING)
     scores += tf.where(alive, chance, 0.0)
     return place + 1, ids, alive & tf.not_equal(ids, END), scores, tf.concat([answers, ids[:, None]], 1), caches

@@ -5,6 +5,7 @@ processor's kernels read faster; values are those of the Keras model. Nothing he
 
 B batch  S input tokens  t targets so far  N heads  D d_kv  M d_model  V vocabulary  R rows (B, or B x S)
 """
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,6 +44,29 @@ class Matrix(tf.Module):
     """<float>[R, M] -> <float>[R, outputs], with an expert's matrix where there are several."""
     weight = self.weight if expert is None else tf.convert_to_tensor(self.weight)[expert]
     return tf.matmul(x, weight, transpose_b=self.transposed)
+
+
+@contextlib.contextmanager
+def read_once(module):
+  """Inside, the variables of a module are tensors, read now: a loop would read them anew in each of its steps."""
+  parts = [module, *module.submodules]
+  held = [(part, name, value) for part in parts for name, value in vars(part).items() if isinstance(value, tf.Variable)]
+  for part, name, variable in held:
+    setattr(part, name, tf.convert_to_tensor(variable))
+  try:
+    yield
+  finally:
+    for part, name, variable in held:
+      setattr(part, name, variable)
+
+
+def softmax(x):
+  """tf.nn.softmax in parts: for the few numbers of one step that operation takes several times as long.
+
+  <float32>[..., n] -> same shape
+  """
+  likely = tf.exp(x - tf.reduce_max(x, -1, keepdims=True))
+  return likely / tf.reduce_sum(likely, -1, keepdims=True)
 
 
 class Weights(NamedTuple):
@@ -108,7 +132,7 @@ class Attention(tf.Module):
   def attend(self, queries, memory, bias):
     """<float>[B, N, T, D], Memory, <float>[B or 1, N or 1, T, S] -> <float>[B * T, M]"""
     scores = tf.matmul(queries, memory.keys, transpose_b=True) + bias
-    weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), queries.dtype)
+    weights = tf.cast(softmax(tf.cast(scores, tf.float32)), queries.dtype)
     seen = tf.transpose(tf.matmul(weights, memory.values), [0, 2, 1, 3])
     return self.o.times(tf.reshape(seen, [-1, self.heads * self.d_kv]))
 
@@ -130,7 +154,7 @@ class FeedForward(tf.Module):
     """<float>[R, M], <bool>[R] -> <float>[R, M]"""
     if self.router is None:
       return self._network(x)
-    probabilities = tf.nn.softmax(tf.matmul(tf.cast(x, tf.float32), self.router))
+    probabilities = softmax(tf.matmul(tf.cast(x, tf.float32), self.router))
     expert, gate = self.choice.best(probabilities, real)
     k = self.choice.k
     y = by_expert(tf.repeat(x, k, axis=0) if k > 1 else x, tf.reshape(expert, [-1]), self._network)
