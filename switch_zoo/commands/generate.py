@@ -46,7 +46,7 @@ def command(
   rows = []
   for batch in batches(lines, batch_size, 'answering'):
     found = answer(tf.constant(batch))
-    outputs = [output.decode() for output in found['outputs'].numpy()]
+    outputs = [output.decode(errors='replace') for output in found['outputs'].numpy()]
     rows += [
         {'input': text, 'output': output, 'score': float(score)}
         for text, output, score in zip(batch, outputs, found['scores'].numpy(), strict=True)]

@@ -4,8 +4,8 @@
     EXPORT_DIR/README.md   its signatures, and how to ask it
 """
 import os
-import shutil
-from typing import Any, NamedTuple
+import tempfile
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -110,41 +110,31 @@ def export(model: TextModel, folder: str) -> None:
   """Writes the SavedModel, whole or not at all.
 
   Raises:
-    UserError: the folder is there and not empty
+    UserError: the folder is there and not empty, or cannot be written
   """
   check_destination(folder)
-  partial = f'{folder.rstrip("/")}.partial'
-  shutil.rmtree(partial, ignore_errors=True)
   texts = tf.TensorSpec([None], tf.string, 'inputs')
   targets = tf.TensorSpec([None], tf.string, 'targets')
   signatures = {
       'serving_default': tf.function(model.answer).get_concrete_function(texts),
       'score': tf.function(model.score).get_concrete_function(texts, targets),
   }
-  tf.saved_model.save(model, os.path.join(partial, '1'), signatures)
-  name = os.path.basename(os.path.abspath(folder))
-  with open(os.path.join(partial, 'README.md'), 'w', encoding='utf-8') as file:
-    file.write(export_readme.text(name, model.model.config, model.settings, model.model.dtype.name))
-  if os.path.isdir(folder):
-    os.rmdir(folder)
-  os.replace(partial, folder)
+  path = os.path.abspath(folder)
+  readme = export_readme.text(os.path.basename(path), model.model.config, model.settings, model.model.dtype.name)
+  try:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    # Beside its place, so that one rename puts it there; gone again if anything fails before.
+    with tempfile.TemporaryDirectory(prefix='.export', dir=os.path.dirname(path)) as partial:
+      made = os.path.join(partial, 'made')
+      tf.saved_model.save(model, os.path.join(made, '1'), signatures)
+      with open(os.path.join(made, 'README.md'), 'w', encoding='utf-8') as file:
+        file.write(readme)
+      os.replace(made, path)
+  except OSError as error:
+    raise UserError(f'{folder} cannot be written: {error.strerror or error}. Choose a folder of your own.') from error
 
 
 def check_destination(folder: str) -> None:
   """Raises UserError if a folder is there and not empty, or is a file."""
   if os.path.isfile(folder) or (os.path.isdir(folder) and os.listdir(folder)):
     raise UserError(f'{folder} is there already. Give a folder that is new or empty.')
-
-
-def ask(folder: str) -> Any:
-  """The signatures of an export, as TensorFlow loads them: `ask(folder)['serving_default']`.
-
-  Raises:
-    UserError: the folder holds no export
-  """
-  import tensorflow_text  # noqa: F401 - the operations of the vocabulary
-
-  path = os.path.join(folder, '1')
-  if not tf.saved_model.contains_saved_model(path):
-    raise UserError(f'{folder} holds no export: there is no {path}/saved_model.pb. `switch_zoo export` makes one.')
-  return tf.saved_model.load(path).signatures

@@ -121,6 +121,22 @@ def test_nothing_is_overwritten(opened, exported):
   assert sorted(exported.rglob('*')) == before
 
 
+def test_a_folder_that_cannot_be_made(opened, tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(UserError, match='cannot be written: (Not a directory|File exists)'):
+    export.export(opened, str(tmp_path / 'file' / 'new'))
+
+
+def test_an_export_that_fails_leaves_nothing(opened, tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(tf.saved_model, 'save', full)
+  with pytest.raises(UserError, match='No space left on device'):
+    export.export(opened, str(tmp_path / 'new'))
+  assert list(tmp_path.iterdir()) == []
+
+
 def test_pieces_have_the_ids_of_seqio(vocabulary):
   ours, theirs = text.Pieces(str(vocabulary)), seqio.SentencePieceVocabulary(str(vocabulary), extra_ids=100)
   for line in ('Sets a breakpoint at the given line.', 'a <extra_id_0> b <extra_id_99>', '  two  spaces ', ''):
