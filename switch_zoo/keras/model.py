@@ -40,26 +40,29 @@ class SwitchTransformer(keras.Model):
   0 is padding. `decoder_input_tokens` are the targets moved by one place, with 0 before the first.
   """
 
-  def __init__(self, config, **kwargs):
+  def __init__(self, config, capacity_factor=None, **kwargs):
     """Args:
       config: ModelConfig, or the fields of one as `get_config` gives them
+      capacity_factor: of experts outside training, to see what Mesh-TensorFlow's evaluation does; None: every token
+        has room. Generation never drops a token
       **kwargs: of keras.Model: name, dtype ('float32', 'bfloat16', 'mixed_bfloat16')
     Raises:
       UserError: it has a router that runs in Mesh-TensorFlow only
     """
     config = config if isinstance(config, ModelConfig) else ModelConfig(**_with_tuples(config))
     super().__init__(**{'name': config.name, **kwargs})
-    self.config = config
+    self.config, self.capacity_factor = config, capacity_factor
     with _policy(kwargs.get('dtype')):
       if config.shared_embedding:
         self.shared = Embedding(config.vocab_size, config.d_model, name='shared')
-      self.encoder = Stack(config, 'encoder')
-      self.decoder = Stack(config, 'decoder')
+      self.encoder = Stack(config, 'encoder', capacity_factor)
+      self.decoder = Stack(config, 'decoder', capacity_factor)
     self.build()
 
   def get_config(self):
     fields = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)}
-    return {'config': {**fields, 'places': dict(self.config.places)}, 'name': self.name}
+    config = {**fields, 'places': dict(self.config.places)}
+    return {'config': config, 'capacity_factor': self.capacity_factor, 'name': self.name}
 
   def build(self, input_shape=None):
     """Nothing is left to make: all weights are there from the start."""

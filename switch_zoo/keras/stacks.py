@@ -81,13 +81,14 @@ class Block(Layer):
 class Stack(Layer):
   """An encoder or a decoder, as attributes block_000, block_001, ... and the last norm."""
 
-  def __init__(self, config, stack, **kwargs):
+  def __init__(self, config, stack, capacity_factor=None, **kwargs):
     """Args:
       config: ModelConfig
       stack: 'encoder' or 'decoder'
+      capacity_factor: of experts outside training; None: room for all
     """
     super().__init__(**{'name': stack, **kwargs})
-    self.config, self.stack = config, stack
+    self.config, self.capacity_factor = config, capacity_factor
     self.is_decoder = stack == 'decoder'
     if not config.shared_embedding:
       self.embedding = self.normal('embedding', [self._vocab_size, config.d_model], 1.0)
@@ -145,11 +146,11 @@ class Stack(Layer):
       return SelfAttention(**sizes, buckets=holds_positions * config.relative_attention_num_buckets, name=scope)
     if scope == config_lib.DENSE:
       return DenseReluDense(config.d_model, config.d_ff, config.ff_activation, config.dropout_rate, name=scope)
-    return experts_of(config)
+    return experts_of(config, self.capacity_factor)
 
 
-def experts_of(config) -> SwitchFeedForward:
-  """The layer with experts of a ModelConfig."""
+def experts_of(config, capacity_factor=None) -> SwitchFeedForward:
+  """The layer with experts of a ModelConfig; capacity_factor: see `Stack`."""
   return SwitchFeedForward(
       d_model=config.d_model,
       d_ff=config.expert_d_ff,
@@ -161,6 +162,7 @@ def experts_of(config) -> SwitchFeedForward:
       balance_loss_coef=config.balance_loss_coef,
       expert_dropout_rate=config.expert_dropout_rate,
       capacity_factor_train=config.capacity_factor_train,
+      capacity_factor=capacity_factor,
       min_expert_capacity=config.min_expert_capacity,
       group_size=config.group_size,
       name=config_lib.EXPERTS,

@@ -30,6 +30,23 @@ def test_logits_are_those_of_mesh_tensorflow(name):
   assert model.count_params() == config.num_parameters
 
 
+@pytest.mark.parametrize('name', ['tiny_switch_8', 'moe_base_128'])
+def test_a_capacity_factor_drops_the_tokens_that_mesh_tensorflow_drops(name):
+  # Half the room of perfectly balanced experts: about half of the tokens pass by.
+  parameters = [keras_harness.FLOAT32, 'capacity_factor_eval = 0.5', 'min_expert_capacity = 1']
+  config = zoo_harness.configure(name, parameters)
+  model = SwitchTransformer(config, capacity_factor=0.5)
+  batch = zoo_harness.example(config)
+  # Every target real, so that both sides route the same tokens.
+  batch['targets'][:, -3:] = 5
+  inputs = keras_harness.as_inputs(batch)
+  expected = keras_harness.mesh_logits(config, keras_harness.weights(model), batch)
+  np.testing.assert_allclose(model(inputs), expected, rtol=0, atol=2e-5)
+  roomy = SwitchTransformer.from_config({**model.get_config(), 'capacity_factor': None})
+  roomy.set_weights(model.get_weights())
+  assert np.abs(roomy(inputs) - expected).max() > 1e-2
+
+
 def small_model(name='tiny_switch_8', parameters=(), **kwargs):
   return SwitchTransformer(load_config(name, [*SMALL, *parameters]), **kwargs)
 
