@@ -1,4 +1,4 @@
-"""`switch_zoo generate SRC`: answers to texts, from weights of any format or from an export."""
+"""`switch_zoo generate SRC`: answers to texts, from weights of any format."""
 import json
 import sys
 from collections.abc import Iterator
