@@ -89,7 +89,8 @@ def pretraining(work, model):
   files = SHARED / 'data/corpus/british_fiction/*.txt.gz'
   return command(
       work / model / 'pretrained', model, 'runs/pretrain.gin', "MIXTURE_NAME = 'zoo_text_span'",
-      f"text_corpus.files = '{files}'", 'documents.remove_duplicates = False', f'TRAIN_STEPS = {p["steps"]}', f'BATCH_SIZE = {p["batch"]}',
+      f"text_corpus.files = '{files}'", 'documents.remove_duplicates = False',
+      f'TRAIN_STEPS = {p["steps"]}', f'BATCH_SIZE = {p["batch"]}',
       f'INPUTS_LENGTH = {p["inputs"]}', f'TARGETS_LENGTH = {p["targets"]}', 'SAVE_STEPS = 500', 'SEED = 0',
       f'learning_rate_schedule_noam.warmup_steps = {p["warmup"]}',
       f'learning_rate_schedule_noam.multiplier = {p["learning_rate"] * p["warmup"] ** 0.5}',
