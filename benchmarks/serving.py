@@ -2,10 +2,10 @@
 
   python benchmarks/serving.py --experts 8 64 --batch 1 8 32 --out serving.json
 
-Random weights, 128 input tokens, 32 new ones (the first answers warm up). The export is made once for each number of
-experts and loaded in a process that has only tensorflow and tensorflow_text; Hugging Face is measured by the script
-that SWITCH_ZOO_SHARED/peers holds. Both run one after the other for each cell, with two threads, each in a process of
-its own. `score` is the forward pass over 128 input and 64 target tokens.
+Random weights, random texts of 128 input tokens, 32 new ones (the first two answers warm up). The export is made once
+for each number of experts and loaded in a process that has only tensorflow and tensorflow_text; Hugging Face is
+measured by the script that SWITCH_ZOO_SHARED/peers holds. Both run one after the other for each cell, with two threads,
+each in a process of its own. `score` is the forward pass over 128 input and 64 target tokens.
 """
 import argparse
 import json
@@ -21,7 +21,7 @@ INPUTS, TARGETS, NEW_TOKENS = 128, 64, 32
 HUGGING_FACE_DTYPE = {'bfloat16': 'bf16', 'float32': 'fp32'}
 # What a server runs: loads the export and asks it. Prints seconds of a load, of each answer, and the peak memory.
 PROGRAM = """
-import json, re, sys, time
+import json, random, re, string, sys, time
 import tensorflow as tf
 import tensorflow_text
 folder, work, batch, inputs, targets, runs = sys.argv[1:3] + [int(x) for x in sys.argv[3:]]
@@ -29,8 +29,10 @@ tf.config.threading.set_intra_op_parallelism_threads(2)
 start = time.perf_counter()
 model = tf.saved_model.load(folder)
 loaded = time.perf_counter() - start
-texts = tf.constant([chr(97 + i % 26) * (inputs - 1) for i in range(batch)])  # bytes, and the end
-answers = tf.constant(['z' * (targets - 1)] * batch)
+random.seed(0)  # as different as a peer's random tokens: alike ones would all go to one expert
+text = lambda tokens: ''.join(random.choices(string.printable, k=tokens - 1))  # bytes, and the end
+texts = tf.constant([text(inputs) for _ in range(batch)])
+answers = tf.constant([text(targets) for _ in range(batch)])
 call = {
     'generate': lambda: model.signatures['serving_default'](inputs=texts)['scores'].numpy(),
     'score': lambda: model.signatures['score'](inputs=texts, targets=answers)['scores'].numpy(),

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from switch_zoo.errors import UserError
 from switch_zoo.keras.attention import Memory
-from switch_zoo.keras.inference import read_once
+from switch_zoo.keras.inference import more_room, read_once
 
 PADDING, END = 0, 1
 _NEVER = -1e9
@@ -106,18 +106,17 @@ def sample(model, inputs, max_new_tokens, sampling, seed=0) -> Answers:
     return (place < max_new_tokens) & tf.reduce_any(alive)
 
   def step(place, ids, alive, scores, answers, caches):
-    logits, caches = model.step(ids, encoded, caches)
+    logits, caches = model.step(ids, place, encoded, caches)
     ids = sampling.draw(logits, tf.stack([seed, place]))
     # Under the model itself, whatever the sampling made of its logits.
-    chance = tf.gather(logits, ids, batch_dims=1) - tf.reduce_logsumexp(logits, -1)
+    scores += tf.where(alive, _log_probability(logits, ids), 0.0)
     ids = tf.where(alive, ids, PADDING)
-    scores += tf.where(alive, chance, 0.0)
     return place + 1, ids, alive & tf.not_equal(ids, END), scores, tf.concat([answers, ids[:, None]], 1), caches
 
   start = (
       tf.constant(0), tf.zeros([batch], tf.int32), tf.ones([batch], tf.bool), tf.zeros([batch]),
-      tf.zeros([batch, 0], tf.int32), model.no_targets(batch))
-  *_, scores, answers, _ = tf.while_loop(going_on, step, start, shape_invariants=_growing(start))
+      tf.zeros([batch, 0], tf.int32), model.caches(batch))
+  *_, scores, answers, _ = _loop(going_on, step, start)
   return Answers(answers, scores)
 
 
@@ -140,9 +139,9 @@ def beam_search(model, inputs, max_new_tokens, beam) -> Answers:
 
   def step(place, live, live_scores, done, done_scores, caches):
     last = tf.cond(place > 0, lambda: tf.reshape(live, [batch * k, -1])[:, -1], lambda: tf.zeros([batch * k], tf.int32))
-    logits, caches = model.step(last, encoded, caches)
-    chances = tf.reshape(tf.nn.log_softmax(logits), [batch, k, vocab]) + live_scores[:, :, None]
-    scores, where = tf.math.top_k(tf.reshape(chances, [batch, k * vocab]), 2 * k)
+    logits, caches = model.step(last, place, encoded, caches)
+    extensions = tf.reshape(tf.nn.log_softmax(logits), [batch, k, vocab]) + live_scores[:, :, None]
+    scores, where = tf.math.top_k(tf.reshape(extensions, [batch, k * vocab]), 2 * k)
     parent, ids = where // vocab, where % vocab
     extended = tf.concat([tf.gather(live, parent, batch_dims=1), ids[:, :, None]], 2)
     ended = tf.equal(ids, END)
@@ -158,9 +157,8 @@ def beam_search(model, inputs, max_new_tokens, beam) -> Answers:
 
   start = (
       tf.constant(0), tf.zeros([batch, k, 0], tf.int32), tf.tile([[0.0] + [_NEVER] * (k - 1)], [batch, 1]),
-      tf.zeros([batch, k, 0], tf.int32), tf.fill([batch, k], _NEVER), model.no_targets(batch * k))
-  place, live, live_scores, done, done_scores, _ = tf.while_loop(
-      going_on, step, start, shape_invariants=_growing(start))
+      tf.zeros([batch, k, 0], tf.int32), tf.fill([batch, k], _NEVER), model.caches(batch * k))
+  place, live, live_scores, done, done_scores, _ = _loop(going_on, step, start)
   return _best(beam, place, live, live_scores, done, done_scores)
 
 
@@ -176,10 +174,18 @@ def score(model, inputs, targets):
   """
   batch = tf.shape(inputs)[0]
   read = tf.pad(targets, [[0, 0], [1, 0]])[:, :-1]
-  hidden, _ = model.read(read, model.encode(inputs), model.no_targets(batch))
+  hidden = model.decode(read, model.encode(inputs))
   logits = tf.reshape(model.to_logits(hidden), [batch, tf.shape(targets)[1], model.config.target_vocab_size])
-  each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
-  return -tf.reduce_sum(tf.where(tf.not_equal(targets, PADDING), each, 0.0), 1)
+  each = _log_probability(logits, targets)
+  return tf.reduce_sum(tf.where(tf.not_equal(targets, PADDING), each, 0.0), 1)
+
+
+def _log_probability(logits, ids):
+  """Log-probability of each token, natural logarithm. <float32>[..., V], <int32>[...] -> <float32>[...]
+
+  In parts, because the operation for this, sparse_softmax_cross_entropy_with_logits, takes more than twice as long.
+  """
+  return tf.gather(logits, ids, batch_dims=logits.shape.rank - 1) - tf.reduce_logsumexp(logits, -1)
 
 
 def _best(beam, length, live, live_scores, done, done_scores):
@@ -195,8 +201,20 @@ def _repeat(encoded, k):
   return tf.nest.map_structure(lambda x: tf.repeat(x, k, axis=0), encoded)
 
 
+def _loop(going_on, step, start):
+  """tf.while_loop for a state that begins with the place and ends with the caches, which get room as they need it."""
+
+  def fill_room(place, *state):
+    state = (place, *state[:-1], more_room(state[-1]))
+    end = tf.shape(state[-1][0].keys)[2]
+    there_is_room = lambda place, *state: (place < end) & going_on(place, *state)
+    return tf.while_loop(there_is_room, step, state, shape_invariants=_growing(state))
+
+  return tf.while_loop(going_on, fill_room, start, shape_invariants=_growing(start))
+
+
 def _growing(state):
-  """Shape invariants of a loop's state: answers and caches grow along the axis that is 0 at first."""
+  """Shape invariants of a loop's state: answers and caches grow."""
   of_cache = lambda cache: Memory(*([[None, cache.keys.shape[1], None, cache.keys.shape[3]]] * 2))
   shapes = [tf.TensorShape([None] * x.shape.rank) if x.shape.rank else x.shape for x in state[:-1]]
   caches = tuple(Memory(*map(tf.TensorShape, of_cache(cache))) for cache in state[-1])

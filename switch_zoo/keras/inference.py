@@ -1,23 +1,22 @@
 """A Keras model's weights, laid out for reading one token after the other: encoder once, then steps of the decoder.
 
-Matrices that read the same input are joined (queries, keys and values), and in bfloat16 all lie transposed, which the
-processor's kernels read faster; values are those of the Keras model. Nothing here trains.
+Values are those of the Keras model. Nothing here trains.
 
-B batch  S input tokens  t targets so far  N heads  D d_kv  M d_model  V vocabulary  R rows (B, or B x S)
+B batch  S input tokens  T targets  C room in a cache  N heads  D d_kv  M d_model  V vocabulary  R rows (B, or B x S)
 """
 import contextlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from switch_zoo.config import ATTENTION, EXPERTS
 from switch_zoo.keras.attention import HIDDEN, Memory, relative_bucket
-from switch_zoo.keras.layers import ACTIVATIONS, EPSILON, checked_activation, inward_names
-from switch_zoo.keras.routing import TopK
-from switch_zoo.keras.sparse import by_expert
+from switch_zoo.keras.inference_layers import Norm, Sublayer, Weights
+from switch_zoo.keras.products import small
 
 PADDING = 0
+# Tokens by which a cache grows. Joining each new token to it (tf.concat along C) takes several times as long as writing
+# it into its place.
+ROOM = 32
 
 
 class Encoded(NamedTuple):
@@ -29,21 +28,6 @@ class Encoded(NamedTuple):
 
   memories: tuple[Memory, ...]
   bias: tf.Tensor
-
-
-class Matrix(tf.Module):
-  """One or several matrices that read the same input, [M, ...] or, of experts, [E, M, ...]."""
-
-  def __init__(self, parts, dtype):
-    super().__init__()
-    joined = tf.cast(tf.concat([tf.convert_to_tensor(part) for part in parts], -1), dtype)
-    self.transposed = dtype == tf.bfloat16
-    self.weight = tf.Variable(tf.linalg.matrix_transpose(joined) if self.transposed else joined, trainable=False)
-
-  def times(self, x, expert=None):
-    """<float>[R, M] -> <float>[R, outputs], with an expert's matrix where there are several."""
-    weight = self.weight if expert is None else tf.convert_to_tensor(self.weight)[expert]
-    return tf.matmul(x, weight, transpose_b=self.transposed)
 
 
 @contextlib.contextmanager
@@ -58,128 +42,6 @@ def read_once(module):
   finally:
     for part, name, variable in held:
       setattr(part, name, variable)
-
-
-def softmax(x):
-  """tf.nn.softmax in parts: for the few numbers of one step that operation takes several times as long.
-
-  <float32>[..., n] -> same shape
-  """
-  likely = tf.exp(x - tf.reduce_max(x, -1, keepdims=True))
-  return likely / tf.reduce_sum(likely, -1, keepdims=True)
-
-
-class Weights(NamedTuple):
-  """The weights below a scope.
-
-  read: Mesh-TensorFlow's name of a variable -> its value
-  dtype: they are wanted in
-  scope: 'encoder/block_000/layer_001'; '' for all
-  """
-
-  read: Callable[[str], Any]
-  dtype: tf.DType
-  scope: str = ''
-
-  def below(self, scope):
-    """The weights of a scope inside this one."""
-    return self._replace(scope=f'{self.scope}/{scope}' if self.scope else scope)
-
-  def matrix(self, *names):
-    """The Matrix of some variables that read the same input."""
-    return Matrix([self.value(name) for name in names], self.dtype)
-
-  def variable(self, name):
-    """A tf.Variable."""
-    return tf.Variable(tf.cast(self.value(name), self.dtype), trainable=False)
-
-  def value(self, name):
-    """A value as it is stored."""
-    return self.read(f'{self.scope}/{name}' if self.scope else name)
-
-
-class Norm(tf.Module):
-  """RMS norm."""
-
-  def __init__(self, weights):
-    super().__init__()
-    self.scale = weights.below('rms_norm').variable('scale')
-
-  def __call__(self, x):
-    wide = tf.cast(x, tf.float32)
-    factor = tf.math.rsqrt(tf.reduce_mean(tf.square(wide), -1, keepdims=True) + EPSILON)
-    return tf.cast(wide * factor, x.dtype) * self.scale
-
-
-class Attention(tf.Module):
-  """Self-attention (`qkv`, `o`), or attention over the encoder (`q`, `kv`, `o`)."""
-
-  def __init__(self, config, weights, over_encoder):
-    super().__init__()
-    self.heads, self.d_kv = config.num_heads, config.d_kv
-    self.o = weights.matrix('o')
-    if over_encoder:
-      self.q, self.kv = weights.matrix('q'), weights.matrix('k', 'v')
-    else:
-      self.qkv = weights.matrix('q', 'k', 'v')
-
-  def split(self, x, parts, batch):
-    """<float>[B * T, parts * N * D] -> parts times <float>[B, N, T, D]"""
-    length = tf.shape(x)[0] // tf.maximum(batch, 1)
-    x = tf.reshape(x, [batch, length, parts, self.heads, self.d_kv])
-    return tf.unstack(tf.transpose(x, [2, 0, 3, 1, 4]), num=parts)
-
-  def attend(self, queries, memory, bias):
-    """<float>[B, N, T, D], Memory, <float>[B or 1, N or 1, T, S] -> <float>[B * T, M]"""
-    scores = tf.matmul(queries, memory.keys, transpose_b=True) + bias
-    weights = tf.cast(softmax(tf.cast(scores, tf.float32)), queries.dtype)
-    seen = tf.transpose(tf.matmul(weights, memory.values), [0, 2, 1, 3])
-    return self.o.times(tf.reshape(seen, [-1, self.heads * self.d_kv]))
-
-
-class FeedForward(tf.Module):
-  """The dense layer, or that with experts."""
-
-  def __init__(self, config, weights, sparse):
-    super().__init__()
-    self.activation = checked_activation(config.ff_activation)
-    self.inward = [weights.matrix(f'{name}/kernel') for name in inward_names(self.activation)]
-    self.wo = weights.matrix('wo/kernel')
-    self.router = None
-    if sparse:
-      self.choice = TopK.of(config.router, config.experts_per_token)
-      self.router = weights._replace(dtype=tf.float32).variable(f'{config.router_kernels[0]}/kernel')
-
-  def __call__(self, x, real):
-    """<float>[R, M], <bool>[R] -> <float>[R, M]"""
-    if self.router is None:
-      return self._network(x)
-    probabilities = softmax(tf.matmul(tf.cast(x, tf.float32), self.router))
-    expert, gate = self.choice.best(probabilities, real)
-    k = self.choice.k
-    y = by_expert(tf.repeat(x, k, axis=0) if k > 1 else x, tf.reshape(expert, [-1]), self._network)
-    y *= tf.cast(tf.reshape(gate, [-1, 1]), y.dtype)
-    return tf.reduce_sum(tf.reshape(y, [-1, k, x.shape[-1]]), 1) if k > 1 else y
-
-  def _network(self, x, expert=None):
-    hidden = None
-    for name, matrix in zip(self.activation, self.inward, strict=True):
-      factor = ACTIVATIONS[name](matrix.times(x, expert))
-      hidden = factor if hidden is None else hidden * factor
-    return self.wo.times(hidden, expert)
-
-
-class Sublayer(tf.Module):
-  """A norm and what follows it."""
-
-  def __init__(self, config, weights, scope):
-    super().__init__()
-    self.scope = scope
-    self.norm = Norm(weights)
-    if scope in ATTENTION:
-      self.layer = Attention(config, weights.below(scope), scope == 'EncDecAttention')
-    else:
-      self.layer = FeedForward(config, weights.below(scope), scope == EXPERTS)
 
 
 class Inference(tf.Module):
@@ -226,55 +88,62 @@ class Inference(tf.Module):
     for sublayer in self.encoder:
       y = sublayer.norm(x)
       if sublayer.scope == 'SelfAttention':
-        queries, *memory = sublayer.layer.split(sublayer.layer.qkv.times(y), 3, batch)
-        x += sublayer.layer.attend(queries, Memory(*memory), around)
+        x += sublayer.layer.attend(y, sublayer.layer.memory(y, batch), around, batch)
       else:
         x += sublayer.layer(y, tf.reshape(real, [-1]))
     x = self.encoder_norm(x)
     layers = [sublayer.layer for sublayer in self.decoder if sublayer.scope == 'EncDecAttention']
-    return Encoded(tuple(Memory(*layer.split(layer.kv.times(x), 2, batch)) for layer in layers), bias)
+    return Encoded(tuple(layer.memory(x, batch) for layer in layers), bias)
 
-  def no_targets(self, batch) -> tuple[Memory, ...]:
-    """The caches before the first step: Memory of [B, N, 0, D] for each self-attention of the decoder."""
-    nothing = tf.zeros([batch, self.config.num_heads, 0, self.config.d_kv], self.dtype)
+  def decode(self, ids, encoded):
+    """Reads all targets at once: <int32>[B, T], Encoded -> <float>[B * T, M], of which `to_logits` makes logits."""
+    batch, places = tf.shape(ids)[0], tf.range(tf.shape(ids)[1])
+    bias = self._bias('decoder', places, places) + self._hide_if(places > places[:, None])
+    real = tf.ones([batch * tf.size(places)], tf.bool)
+    x, memories = tf.gather(self.target_embedding, tf.reshape(ids, [-1])), iter(encoded.memories)
+    for sublayer in self.decoder:
+      y = sublayer.norm(x)
+      if sublayer.scope == 'SelfAttention':
+        x += sublayer.layer.attend(y, sublayer.layer.memory(y, batch), bias, batch)
+      elif sublayer.scope == 'EncDecAttention':
+        x += sublayer.layer.attend(y, next(memories), encoded.bias, batch)
+      else:
+        x += sublayer.layer(y, real)
+    return x
+
+  def caches(self, batch) -> tuple[Memory, ...]:
+    """Empty caches: Memory of <float32>[B, N, 0, D] for each self-attention of the decoder; `more_room` makes room."""
+    nothing = tf.zeros([batch, self.config.num_heads, 0, self.config.d_kv])
     return tuple(Memory(nothing, nothing) for s in self.decoder if s.scope == 'SelfAttention')
 
-  def step(self, ids, encoded, caches):
+  def step(self, ids, place, encoded, caches):
     """Reads one token of each sequence.
 
     Args:
       ids: <int32>[B]
+      place: <int32>[], how many tokens were read before; less than C
       encoded: of `encode`
-      caches: of the step before
+      caches: Memory of <float32>[B, N, C, D], of the step before
     Returns:
       <float32>[B, V], the logits of the next token, and the caches with this one
     """
-    hidden, caches = self.read(ids[:, None], encoded, caches)
-    return self.to_logits(hidden), caches
-
-  def read(self, ids, encoded, caches):
-    """Reads tokens that follow those in the caches: <int32>[B, T] -> <float>[B * T, M], caches."""
-    batch, length = tf.shape(ids)[0], tf.shape(ids)[1]
-    before = tf.shape(caches[0].keys)[2]
-    places = before + tf.range(length)
-    keys = tf.range(before + length)
-    ahead = tf.where(keys > places[:, None], tf.cast(HIDDEN, self.dtype), tf.cast(0.0, self.dtype))
-    bias = self._bias('decoder', places, keys) + ahead
-    real = tf.ones([batch * length], tf.bool)
-    x = tf.gather(self.target_embedding, tf.reshape(ids, [-1]))
-    caches, memories, kept = list(caches), list(encoded.memories), []
+    keys = tf.range(tf.shape(caches[0].keys)[2])
+    bias = self._bias('decoder', place[None], keys) + self._hide_if(keys > place)
+    batch, heads = tf.shape(ids)[0], self.config.num_heads
+    sequence_and_head = tf.meshgrid(tf.range(batch), tf.range(heads), indexing='ij')
+    where = tf.stack([*sequence_and_head, tf.fill([batch, heads], place)], -1)
+    x, kept = tf.gather(self.target_embedding, ids), []
+    caches, memories = iter(caches), iter(encoded.memories)
     for sublayer in self.decoder:
       y = sublayer.norm(x)
       if sublayer.scope == 'SelfAttention':
-        queries, *new = sublayer.layer.split(sublayer.layer.qkv.times(y), 3, batch)
-        kept.append(Memory(*(tf.concat([old, more], 2) for old, more in zip(caches.pop(0), new, strict=True))))
-        x += sublayer.layer.attend(queries, kept[-1], bias)
+        kept.append(sublayer.layer.remember(y, next(caches), where))
+        x += sublayer.layer.attend_once(y, kept[-1], bias, small)
       elif sublayer.scope == 'EncDecAttention':
-        queries, = sublayer.layer.split(sublayer.layer.q.times(y), 1, batch)
-        x += sublayer.layer.attend(queries, memories.pop(0), encoded.bias)
+        x += sublayer.layer.attend_once(y, next(memories), encoded.bias, tf.matmul)
       else:
-        x += sublayer.layer(y, real)
-    return x, tuple(kept)
+        x += sublayer.layer.few(y)
+    return self.to_logits(x), tuple(kept)
 
   def to_logits(self, x):
     """<float>[R, M] -> <float32>[R, V]"""
@@ -294,5 +163,13 @@ class Inference(tf.Module):
 
   def _hide(self, real):
     """<bool>[B, S] -> <float>[B, 1, 1, S]"""
-    hidden = tf.where(real, tf.cast(0.0, self.dtype), tf.cast(HIDDEN, self.dtype))
-    return hidden[:, None, None, :]
+    return self._hide_if(tf.logical_not(real))[:, None, None, :]
+
+  def _hide_if(self, hidden):
+    """<bool>[...] -> <float>[...]"""
+    return tf.where(hidden, tf.cast(HIDDEN, self.dtype), tf.cast(0.0, self.dtype))
+
+
+def more_room(caches):
+  """Caches with room for ROOM more tokens."""
+  return tf.nest.map_structure(lambda cache: tf.pad(cache, [[0, 0], [0, 0], [0, ROOM], [0, 0]]), caches)

@@ -53,14 +53,14 @@ class TopK(NamedTuple):
 
     Args:
       probabilities: <float32>[..., E]
-      real: <bool>[...]
+      real: <bool>[...], or None: all are
     Returns:
       <int32>[..., K], NOBODY for padding, and <float32>[..., K]
     """
     gate, expert = tf.math.top_k(probabilities, self.k)
     if self.k > 1:
       gate /= tf.reduce_sum(gate, -1, keepdims=True) + 1e-9
-    return tf.where(real[..., None], expert, NOBODY), gate
+    return expert if real is None else tf.where(real[..., None], expert, NOBODY), gate
 
   def choose(self, probabilities, real, training) -> Choices:
     """Args:

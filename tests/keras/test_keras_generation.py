@@ -6,8 +6,9 @@ import tensorflow as tf
 
 import switch_zoo
 from switch_zoo.errors import UserError
-from switch_zoo.keras import SwitchTransformer, generation
+from switch_zoo.keras import SwitchTransformer, generation, inference
 from switch_zoo.keras.generation import Beam, Sampling
+from switch_zoo.keras.inference import more_room
 
 INPUTS = np.array([[5, 9, 7, 100, 33, 1], [20, 3, 1, 0, 0, 0], [90, 91, 92, 93, 1, 0]], np.int32)
 LENGTH = 6
@@ -51,7 +52,9 @@ def greedy_without_cache(model, inputs):
   return answers
 
 
-def test_greedy_with_the_cache_is_greedy_without(model):
+@pytest.mark.parametrize('room', [1, 4, 32])
+def test_greedy_with_the_cache_is_greedy_without(model, room, monkeypatch):
+  monkeypatch.setattr(inference, 'ROOM', room)
   np.testing.assert_array_equal(model.generate(INPUTS, LENGTH).ids, greedy_without_cache(model, INPUTS))
 
 
@@ -80,7 +83,8 @@ def plain_beam_search(model, inputs, size, alpha):
   return done[0] if done else live[0]
 
 
-def test_beam_search_is_the_plain_one(model):
+def test_beam_search_is_the_plain_one(model, monkeypatch):
+  monkeypatch.setattr(inference, 'ROOM', 4)
   size, alpha = 3, 0.6
   answers = model.generate(INPUTS, LENGTH, beam=Beam(size, alpha))
   for row, ids, score in zip(INPUTS, answers.ids.numpy(), answers.scores.numpy(), strict=True):
@@ -102,7 +106,7 @@ def test_scores_are_sums_of_log_probabilities(model):
 def test_bfloat16_gives_nearly_the_same_logits(model):
   ids = tf.constant(INPUTS[:, 0])
   half, full = (model.for_inference(dtype) for dtype in ('bfloat16', 'float32'))
-  found = [m.step(ids, m.encode(INPUTS), m.no_targets(3))[0] for m in (half, full)]
+  found = [m.step(ids, tf.constant(0), m.encode(INPUTS), more_room(m.caches(3)))[0] for m in (half, full)]
   # 8 bits of mantissa through four sublayers of weights scaled by 4.
   np.testing.assert_allclose(*found, atol=0.05 * np.abs(found[1]).max())
 

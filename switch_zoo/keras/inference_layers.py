@@ -1,0 +1,170 @@
+"""The layers of a model for inference: T5's, and experts of which only those that were chosen are computed.
+
+Each has two forms: for whole sequences, and for one token of each sequence, where what counts is not the arithmetic but
+how it is handed to the processor (products.py).
+
+B batch  T queries  S keys  C room in a cache  N heads  D d_kv  M d_model  H d_ff  K choices of a token  R rows
+"""
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from switch_zoo.config import ATTENTION, EXPERTS
+from switch_zoo.keras.attention import Memory
+from switch_zoo.keras.layers import EPSILON, activated, checked_activation, inward_names
+from switch_zoo.keras.products import Matrix, softmax_of_few
+from switch_zoo.keras.routing import TopK
+from switch_zoo.keras.sparse import by_expert, by_expert_few
+
+
+class Weights(NamedTuple):
+  """The weights below a scope.
+
+  read: Mesh-TensorFlow's name of a variable -> its value
+  dtype: they are wanted in
+  scope: 'encoder/block_000/layer_001'; '' for all
+  """
+
+  read: Callable[[str], Any]
+  dtype: tf.DType
+  scope: str = ''
+
+  def below(self, scope):
+    """The weights of a scope inside this one."""
+    return self._replace(scope=f'{self.scope}/{scope}' if self.scope else scope)
+
+  def matrix(self, name):
+    """A Matrix."""
+    return Matrix(self.value(name), self.dtype)
+
+  def variable(self, name):
+    """A tf.Variable."""
+    return tf.Variable(tf.cast(self.value(name), self.dtype), trainable=False)
+
+  def value(self, name):
+    """A value as it is stored."""
+    return self.read(f'{self.scope}/{name}' if self.scope else name)
+
+
+class Norm(tf.Module):
+  """RMS norm."""
+
+  def __init__(self, weights):
+    super().__init__()
+    self.scale = weights.below('rms_norm').variable('scale')
+
+  def __call__(self, x):
+    wide = tf.cast(x, tf.float32)
+    factor = tf.math.rsqrt(tf.reduce_mean(tf.square(wide), -1, keepdims=True) + EPSILON)
+    return tf.cast(wide * factor, x.dtype) * self.scale
+
+
+class Attention(tf.Module):
+  """Self-attention, or attention over the encoder."""
+
+  def __init__(self, config, weights):
+    super().__init__()
+    self.heads, self.d_kv = config.num_heads, config.d_kv
+    self.q, self.k, self.v, self.o = (weights.matrix(name) for name in 'qkvo')
+
+  def split(self, x, batch):
+    """<float>[B * T, N * D] -> <float>[B, N, T, D]"""
+    length = tf.shape(x)[0] // tf.maximum(batch, 1)
+    return tf.transpose(tf.reshape(x, [batch, length, self.heads, self.d_kv]), [0, 2, 1, 3])
+
+  def memory(self, x, batch):
+    """<float>[B * S, M] -> Memory of [B, N, S, D]"""
+    return Memory(self.split(self.k.times(x), batch), self.split(self.v.times(x), batch))
+
+  def attend(self, x, memory, bias, batch):
+    """<float>[B * T, M], Memory, <float>[B or 1, N or 1, T, S] -> <float>[B * T, M]"""
+    scores = tf.matmul(self.split(self.q.times(x), batch), memory.keys, transpose_b=True) + bias
+    # In bfloat16 too, this operation computes in float32.
+    seen = tf.transpose(tf.matmul(tf.nn.softmax(scores), memory.values), [0, 2, 1, 3])
+    return self.o.times(tf.reshape(seen, [-1, self.heads * self.d_kv]))
+
+  def attend_once(self, x, memory, bias, matmul):
+    """The same for one query of each sequence: <float>[B, M], Memory, <float>[B or 1, N or 1, 1, S] -> <float>[B, M]"""
+    dtype = memory.keys.dtype
+    queries = tf.cast(self.of_one(self.q.times_few(x)), dtype)
+    scores = matmul(queries, memory.keys, transpose_b=True) + tf.cast(bias, dtype)
+    likely = tf.cast(softmax_of_few(tf.cast(scores, tf.float32)), dtype)
+    seen = tf.cast(matmul(likely, memory.values), x.dtype)
+    return self.o.times_few(tf.reshape(seen, [-1, self.heads * self.d_kv]))
+
+  def of_one(self, x):
+    """<float>[B, N * D] -> <float>[B, N, 1, D]"""
+    return tf.reshape(x, [-1, self.heads, 1, self.d_kv])
+
+  def remember(self, x, cache, where):
+    """A cache with one more token.
+
+    Args:
+      x: <float>[B, M]
+      cache: Memory of <float32>[B, N, C, D]
+      where: <int32>[B, N, 3], the token's place: along B, N and C
+    """
+    written = lambda old, new: tf.tensor_scatter_nd_update(
+        old, where, tf.cast(tf.reshape(new, [-1, self.heads, self.d_kv]), old.dtype))
+    return Memory(written(cache.keys, self.k.times_few(x)), written(cache.values, self.v.times_few(x)))
+
+
+class FeedForward(tf.Module):
+  """The dense layer, or that with experts."""
+
+  def __init__(self, config, weights, sparse):
+    super().__init__()
+    self.activation = checked_activation(config.ff_activation)
+    self.inward = [weights.matrix(f'{name}/kernel') for name in inward_names(self.activation)]
+    self.wo = weights.matrix('wo/kernel')
+    self.router = None
+    if sparse:
+      self.choice = TopK.of(config.router, config.experts_per_token)
+      self.router = weights._replace(dtype=tf.float32).variable(f'{config.router_kernels[0]}/kernel')
+
+  def __call__(self, x, real):
+    """<float>[R, M], <bool>[R] -> <float>[R, M]"""
+    if self.router is None:
+      return self._network(x)
+    expert, gate = self.choice.best(self._probabilities(x), real)
+    return self._combined(by_expert(self._repeated(x), tf.reshape(expert, [-1]), self._network), gate)
+
+  def few(self, x):
+    """The same for few rows, none of which is padding. <float>[R, M] -> <float>[R, M]"""
+    if self.router is None:
+      return self._network(x, times=Matrix.times_few)
+    expert, gate = self.choice.best(self._probabilities(x), None)
+    network = functools.partial(self._network, times=Matrix.times_few)
+    return self._combined(by_expert_few(self._repeated(x), tf.reshape(expert, [-1]), network), gate)
+
+  def _probabilities(self, x):
+    return softmax_of_few(tf.matmul(tf.cast(x, tf.float32), self.router))
+
+  def _repeated(self, x):
+    """A row for each choice of a token. <float>[R, M] -> <float>[R * K, M]"""
+    return x if self.choice.k == 1 else tf.repeat(x, self.choice.k, axis=0)
+
+  def _combined(self, y, gate):
+    """<float>[R * K, M], <float32>[R, K] -> <float>[R, M]"""
+    y *= tf.cast(tf.reshape(gate, [-1, 1]), y.dtype)
+    k = self.choice.k
+    return y if k == 1 else tf.reduce_sum(tf.reshape(y, [-1, k, y.shape[-1]]), 1)
+
+  def _network(self, x, expert=None, times=Matrix.times):
+    factors = [times(matrix, x, expert) for matrix in self.inward]
+    return times(self.wo, activated(factors, self.activation), expert)
+
+
+class Sublayer(tf.Module):
+  """A norm and what follows it."""
+
+  def __init__(self, config, weights, scope):
+    super().__init__()
+    self.scope = scope
+    self.norm = Norm(weights)
+    if scope in ATTENTION:
+      self.layer = Attention(config, weights.below(scope))
+    else:
+      self.layer = FeedForward(config, weights.below(scope), scope == EXPERTS)
