@@ -34,6 +34,12 @@ class Process:
     return self.popen.returncode, out, self.errors.read()
 
 
+def rss(pid):
+  """Resident bytes of a process."""
+  with open(f'/proc/{pid}/smaps_rollup') as file:
+    return next(int(line.split()[1]) * 1024 for line in file if line.startswith('Rss'))
+
+
 @contextlib.contextmanager
 def running(command):
   """A Process, which does not outlive the test."""

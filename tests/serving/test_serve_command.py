@@ -13,7 +13,7 @@ import time
 
 import httpx
 import pytest
-from conftest import running
+from conftest import rss, running
 
 from switch_zoo import cli
 
@@ -152,6 +152,28 @@ def test_metadata_is_what_protobuf_writes(server, export):
       'tensor_shape': {'dim': [{'size': '-1', 'name': ''}], 'unknown_rank': False},
       'name': 'serving_default_inputs:0',
   }
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_2000_requests(server):
+  """Of TensorFlow's part: answers, scores and refusals. The rest of a server: test_server.py."""
+
+  def client(number):
+    documents = [{'instances': ['x' * (37 * i % 2000)] * (1 + i % 3)} for i in range(80)]
+    score = {'signature_name': 'score', 'inputs': {'inputs': ['a'], 'targets': ['b']}}
+    documents += [{'instances': ['refuse']}, score] * 10
+    with httpx.Client(timeout=30) as connection:
+      for document in documents:
+        connection.post(f'{server.url}/v1/models/mine:predict', json=document)
+
+  sizes = []
+  with concurrent.futures.ThreadPoolExecutor(10) as pool:
+    for clients in (20, 20):
+      list(pool.map(client, range(clients)))
+      sizes.append(rss(server.popen.pid))
+  grown = (sizes[1] - sizes[0]) / 2**20
+  # A process of 600 MB: the allocator's own ups and downs are a few.
+  assert grown < 5, f'{grown:.1f} MB more after 2,000 requests'
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from conftest import rss
 
 PREDICT = '/v1/models/upper:predict'
 
@@ -37,12 +38,6 @@ def read(client):
   except http.client.RemoteDisconnected:
     return None
   return response.status, json.loads(response.read())
-
-
-def rss(pid):
-  """Resident bytes of a process."""
-  with open(f'/proc/{pid}/smaps_rollup') as file:
-    return next(int(line.split()[1]) * 1024 for line in file if line.startswith('Rss'))
 
 
 def many(url, texts, clients=200):
