@@ -5,6 +5,7 @@ moment later the socket is closed. A second signal ends it at once.
 """
 import asyncio
 import errno
+import logging
 import os
 import select
 import socket
@@ -124,6 +125,8 @@ class _Server(uvicorn.Server):
 
   def handle_exit(self, sig, frame):
     self.force_exit = self.should_exit = self._service.stopping
+    if self.force_exit:  # what is cut off now is no error to tell of
+      logging.getLogger('uvicorn.error').disabled = True
     self._service.stopping = True
 
   async def on_tick(self, counter):
