@@ -99,7 +99,6 @@ class Inference(tf.Module):
     """Reads all targets at once: <int32>[B, T], Encoded -> <float>[B * T, M], of which `to_logits` makes logits."""
     batch, places = tf.shape(ids)[0], tf.range(tf.shape(ids)[1])
     bias = self._bias('decoder', places, places) + self._hide_if(places > places[:, None])
-    real = tf.ones([batch * tf.size(places)], tf.bool)
     x, memories = tf.gather(self.target_embedding, tf.reshape(ids, [-1])), iter(encoded.memories)
     for sublayer in self.decoder:
       y = sublayer.norm(x)
@@ -108,7 +107,7 @@ class Inference(tf.Module):
       elif sublayer.scope == 'EncDecAttention':
         x += sublayer.layer.attend(y, next(memories), encoded.bias, batch)
       else:
-        x += sublayer.layer(y, real)
+        x += sublayer.layer(y)
     return x
 
   def caches(self, batch) -> tuple[Memory, ...]:

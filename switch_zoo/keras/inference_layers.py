@@ -81,8 +81,9 @@ class Attention(tf.Module):
   def attend(self, x, memory, bias, batch):
     """<float>[B * T, M], Memory, <float>[B or 1, N or 1, T, S] -> <float>[B * T, M]"""
     scores = tf.matmul(self.split(self.q.times(x), batch), memory.keys, transpose_b=True) + bias
-    # In bfloat16 too, this operation computes in float32.
-    seen = tf.transpose(tf.matmul(tf.nn.softmax(scores), memory.values), [0, 2, 1, 3])
+    # In float32, as the released models were trained; the sum of many bfloat16 numbers would be off by percents.
+    likely = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), scores.dtype)
+    seen = tf.transpose(tf.matmul(likely, memory.values), [0, 2, 1, 3])
     return self.o.times(tf.reshape(seen, [-1, self.heads * self.d_kv]))
 
   def attend_once(self, x, memory, bias, matmul):
@@ -124,8 +125,8 @@ class FeedForward(tf.Module):
       self.choice = TopK.of(config.router, config.experts_per_token)
       self.router = weights._replace(dtype=tf.float32).variable(f'{config.router_kernels[0]}/kernel')
 
-  def __call__(self, x, real):
-    """<float>[R, M], <bool>[R] -> <float>[R, M]"""
+  def __call__(self, x, real=None):
+    """<float>[R, M], <bool>[R] or None: no row is padding -> <float>[R, M]"""
     if self.router is None:
       return self._network(x)
     expert, gate = self.choice.best(self._probabilities(x), real)

@@ -2,7 +2,7 @@
 
 Measured by benchmarks/serving.py; all are the same sums as the plain form.
 
-M inputs  H outputs  R rows  E experts  N heads  D d_kv
+M inputs  H outputs  R rows  E experts
 """
 import tensorflow as tf
 

@@ -111,6 +111,13 @@ def test_bfloat16_gives_nearly_the_same_logits(model):
   np.testing.assert_allclose(*found, atol=0.05 * np.abs(found[1]).max())
 
 
+def test_in_bfloat16_too_attention_takes_its_softmax_in_float32():
+  model = made('tiny_dense').for_inference('bfloat16')
+  score = tf.function(lambda ids: generation.score(model, ids, ids)).get_concrete_function(tf.constant(INPUTS))
+  softmax = [op for op in score.graph.get_operations() if op.type == 'Softmax']
+  assert len(softmax) == 6 and {op.inputs[0].dtype for op in softmax} == {tf.float32}
+
+
 def test_sampling_is_repeated_by_its_seed():
   model = made('tiny_dense').for_inference()
   graph = tf.function(lambda seed: generation.sample(model, INPUTS, 4, Sampling(1.0), seed).ids)
