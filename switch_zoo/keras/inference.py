@@ -14,8 +14,7 @@ from switch_zoo.keras.inference_layers import Norm, Sublayer, Weights
 from switch_zoo.keras.products import small
 
 PADDING = 0
-# Tokens by which a cache grows. Joining each new token to it (tf.concat along C) takes several times as long as writing
-# it into its place.
+# Tokens by which a cache grows. Joining each new token to it (tf.concat along C) would copy it for every token.
 ROOM = 32
 
 
@@ -122,21 +121,20 @@ class Inference(tf.Module):
       ids: <int32>[B]
       place: <int32>[], how many tokens were read before; less than C
       encoded: of `encode`
-      caches: Memory of <float32>[B, N, C, D], of the step before
+      caches: Memory of <float32>[B, N, C, D], of the step before; they are written into
     Returns:
       <float32>[B, V], the logits of the next token, and the caches with this one
     """
-    keys = tf.range(tf.shape(caches[0].keys)[2])
+    room = tf.shape(caches[0].keys)[2]
+    keys = tf.range(room)
     bias = self._bias('decoder', place[None], keys) + self._hide_if(keys > place)
-    batch, heads = tf.shape(ids)[0], self.config.num_heads
-    sequence_and_head = tf.meshgrid(tf.range(batch), tf.range(heads), indexing='ij')
-    where = tf.stack([*sequence_and_head, tf.fill([batch, heads], place)], -1)
+    rows = tf.range(tf.shape(ids)[0] * self.config.num_heads) * room + place
     x, kept = tf.gather(self.target_embedding, ids), []
     caches, memories = iter(caches), iter(encoded.memories)
     for sublayer in self.decoder:
       y = sublayer.norm(x)
       if sublayer.scope == 'SelfAttention':
-        kept.append(sublayer.layer.remember(y, next(caches), where))
+        kept.append(sublayer.layer.remember(y, next(caches), rows))
         x += sublayer.layer.attend_once(y, kept[-1], bias, small)
       elif sublayer.scope == 'EncDecAttention':
         x += sublayer.layer.attend_once(y, next(memories), encoded.bias, tf.matmul)
@@ -170,5 +168,5 @@ class Inference(tf.Module):
 
 
 def more_room(caches):
-  """Caches with room for ROOM more tokens."""
+  """Caches with room for ROOM more tokens: always new tensors, which `step` may write into."""
   return tf.nest.map_structure(lambda cache: tf.pad(cache, [[0, 0], [0, 0], [0, ROOM], [0, 0]]), caches)

@@ -99,17 +99,20 @@ class Attention(tf.Module):
     """<float>[B, N * D] -> <float>[B, N, 1, D]"""
     return tf.reshape(x, [-1, self.heads, 1, self.d_kv])
 
-  def remember(self, x, cache, where):
-    """A cache with one more token.
+  def remember(self, x, cache, rows):
+    """Writes one more token into a cache, which must be nobody else's; what is returned takes its place.
 
     Args:
       x: <float>[B, M]
       cache: Memory of <float32>[B, N, C, D]
-      where: <int32>[B, N, 3], the token's place: along B, N and C
+      rows: <int32>[B * N], the token's places in a cache seen as [B * N * C, D]
     """
-    written = lambda old, new: tf.tensor_scatter_nd_update(
-        old, where, tf.cast(tf.reshape(new, [-1, self.heads, self.d_kv]), old.dtype))
-    return Memory(written(cache.keys, self.k.times_few(x)), written(cache.values, self.v.times_few(x)))
+    return Memory(*(self._written(old, matrix.times_few(x), rows) for old, matrix in zip(cache, (self.k, self.v))))
+
+  def _written(self, cache, new, rows):
+    # tf.tensor_scatter_nd_update copies the whole cache for every token, even where nobody else reads it.
+    flat, new = (tf.reshape(part, [-1, self.d_kv]) for part in (cache, tf.cast(new, cache.dtype)))
+    return tf.reshape(tf.raw_ops.InplaceUpdate(x=flat, i=rows, v=new), tf.shape(cache))
 
 
 class FeedForward(tf.Module):

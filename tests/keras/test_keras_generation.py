@@ -1,4 +1,6 @@
 """Generation against Hugging Face's, a plain beam search, and the model's own logits without a cache."""
+from concurrent import futures
+
 import keras_harness
 import numpy as np
 import pytest
@@ -56,6 +58,18 @@ def greedy_without_cache(model, inputs):
 def test_greedy_with_the_cache_is_greedy_without(model, room, monkeypatch):
   monkeypatch.setattr(inference, 'ROOM', room)
   np.testing.assert_array_equal(model.generate(INPUTS, LENGTH).ids, greedy_without_cache(model, INPUTS))
+
+
+@pytest.mark.parametrize('shape', [[3, 6], [None, None]])
+def test_answers_at_the_same_time_do_not_write_into_each_others_caches(shape):
+  """The caches are written in place: two runs of one graph must not hold the same one."""
+  model = made('tiny_dense').for_inference()
+  answer = tf.function(lambda ids: generation.sample(model, ids, 40, Sampling()).scores)
+  graph = answer.get_concrete_function(tf.TensorSpec(shape, tf.int32))
+  batches = [tf.constant(np.roll(INPUTS, turn, 0)) for turn in range(3)] * 8
+  expected = [graph(batch).numpy() for batch in batches]
+  with futures.ThreadPoolExecutor(6) as threads:
+    np.testing.assert_array_equal(list(threads.map(lambda batch: graph(batch).numpy(), batches)), expected)
 
 
 def test_an_answer_does_not_depend_on_its_neighbours(model):
