@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from switch_zoo.errors import UserError
 from switch_zoo.keras.attention import Memory
-from switch_zoo.keras.inference import more_room, read_once
+from switch_zoo.keras.inference import more_room
 
 PADDING, END = 0, 1
 _NEVER = -1e9
@@ -83,10 +83,9 @@ def answer(model, inputs, max_new_tokens, beam=None, sampling=None, seed=0) -> A
     raise UserError(f'max_new_tokens={max_new_tokens} must be at least 1.')
   sampling = sampling or Sampling()
   (beam or sampling).check()
-  with read_once(model):
-    if beam:
-      return beam_search(model, inputs, max_new_tokens, beam)
-    return sample(model, inputs, max_new_tokens, sampling, seed)
+  if beam:
+    return beam_search(model, inputs, max_new_tokens, beam)
+  return sample(model, inputs, max_new_tokens, sampling, seed)
 
 
 def sample(model, inputs, max_new_tokens, sampling, seed=0) -> Answers:
@@ -99,14 +98,16 @@ def sample(model, inputs, max_new_tokens, sampling, seed=0) -> Answers:
     sampling: Sampling
     seed: <int32>[]; the same seed gives the same answers to the same batch
   """
-  encoded = model.encode(inputs)
-  batch = tf.shape(inputs)[0]
+  weights, batch = model.read(), tf.shape(inputs)[0]
+  with model.using(weights):
+    encoded = model.encode(inputs)
 
   def going_on(place, ids, alive, *_):
     return (place < max_new_tokens) & tf.reduce_any(alive)
 
   def step(place, ids, alive, scores, answers, caches):
-    logits, caches = model.step(ids, place, encoded, caches)
+    with model.using(weights):
+      logits, caches = model.step(ids, place, encoded, caches)
     ids = sampling.draw(logits, tf.stack([seed, place]))
     # Under the model itself, whatever the sampling made of its logits.
     scores += tf.where(alive, _log_probability(logits, ids), 0.0)
@@ -127,8 +128,9 @@ def beam_search(model, inputs, max_new_tokens, beam) -> Answers:
   compete with the K best finished so far, and the K best others go on. It stops when no unfinished hypothesis can
   become better than the worst of K finished ones. Arguments as `sample`.
   """
-  k, batch = beam.size, tf.shape(inputs)[0]
-  encoded = _repeat(model.encode(inputs), k)
+  k, batch, weights = beam.size, tf.shape(inputs)[0], model.read()
+  with model.using(weights):
+    encoded = _repeat(model.encode(inputs), k)
   vocab = model.config.target_vocab_size
 
   def going_on(place, live, live_scores, done, done_scores, _):
@@ -139,7 +141,8 @@ def beam_search(model, inputs, max_new_tokens, beam) -> Answers:
 
   def step(place, live, live_scores, done, done_scores, caches):
     last = tf.cond(place > 0, lambda: tf.reshape(live, [batch * k, -1])[:, -1], lambda: tf.zeros([batch * k], tf.int32))
-    logits, caches = model.step(last, place, encoded, caches)
+    with model.using(weights):
+      logits, caches = model.step(last, place, encoded, caches)
     extensions = tf.reshape(tf.nn.log_softmax(logits), [batch, k, vocab]) + live_scores[:, :, None]
     scores, where = tf.math.top_k(tf.reshape(extensions, [batch, k * vocab]), 2 * k)
     parent, ids = where // vocab, where % vocab
@@ -174,8 +177,9 @@ def score(model, inputs, targets):
   """
   batch = tf.shape(inputs)[0]
   read = tf.pad(targets, [[0, 0], [1, 0]])[:, :-1]
-  hidden = model.decode(read, model.encode(inputs))
-  logits = tf.reshape(model.to_logits(hidden), [batch, tf.shape(targets)[1], model.config.target_vocab_size])
+  with model.using(model.read()):
+    logits = model.to_logits(model.decode(read, model.encode(inputs)))
+  logits = tf.reshape(logits, [batch, tf.shape(targets)[1], model.config.target_vocab_size])
   each = _log_probability(logits, targets)
   return tf.reduce_sum(tf.where(tf.not_equal(targets, PADDING), each, 0.0), 1)
 

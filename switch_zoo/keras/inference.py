@@ -4,14 +4,14 @@ Values are those of the Keras model. Nothing here trains.
 
 B batch  S input tokens  T targets  C room in a cache  N heads  D d_kv  M d_model  V vocabulary  R rows (B, or B x S)
 """
-import contextlib
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from switch_zoo.keras.attention import HIDDEN, Memory, relative_bucket
-from switch_zoo.keras.inference_layers import Norm, Sublayer, Weights
-from switch_zoo.keras.products import small
+from switch_zoo.keras.inference_layers import Attention, Norm, Sublayer, Weights
+from switch_zoo.keras.repeated import Repeated
+from switch_zoo.keras.rows import Rows
 
 PADDING = 0
 # Tokens by which a cache grows. Joining each new token to it (tf.concat along C) would copy it for every token.
@@ -27,20 +27,6 @@ class Encoded(NamedTuple):
 
   memories: tuple[Memory, ...]
   bias: tf.Tensor
-
-
-@contextlib.contextmanager
-def read_once(module):
-  """Inside, the variables of a module are tensors, read now: a loop would read them anew in each of its steps."""
-  parts = [module, *module.submodules]
-  held = [(part, name, value) for part in parts for name, value in vars(part).items() if isinstance(value, tf.Variable)]
-  for part, name, variable in held:
-    setattr(part, name, tf.convert_to_tensor(variable))
-  try:
-    yield
-  finally:
-    for part, name, variable in held:
-      setattr(part, name, variable)
 
 
 class Inference(tf.Module):
@@ -60,14 +46,14 @@ class Inference(tf.Module):
     weights = Weights(read, self.dtype)
     self.encoder, self.encoder_norm = self._stack(weights.below('encoder'), config.encoder_block)
     self.decoder, self.decoder_norm = self._stack(weights.below('decoder'), config.decoder_block)
-    self._positions = {}
-    if config.relative_attention_num_buckets:
-      first = 'block_000/layer_000/SelfAttention/relative_attention_bias'
-      self._positions = {stack: weights.below(stack).variable(first) for stack in ('encoder', 'decoder')}
+    self.encoder_positions, self.decoder_positions = (self._positions(weights.below(name)) for name in ('encoder', 'decoder'))
     shared = config.shared_embedding
     self.embedding = weights.variable('shared/embedding' if shared else 'encoder/embedding')
     self.target_embedding = self.embedding if shared else weights.variable('decoder/embedding')
     self.logits = None if config.tied_embeddings else weights.matrix('decoder/logits/kernel')
+    self._rows = Rows(self)
+    self.stacks = self._rows.stacks
+    self._sequences, self._tokens = Repeated(in_place=False), Repeated(in_place=True)
 
   def _stack(self, weights, block):
     """The sublayers of a stack, and its last norm."""
@@ -77,36 +63,48 @@ class Inference(tf.Module):
         for number in range(blocks) for index, scope in enumerate(block)]
     return sublayers, Norm(weights)
 
+  def _positions(self, weights):
+    """Learned bias of a stack's positions, <float>[N, buckets]; None: it has none."""
+    if not self.config.relative_attention_num_buckets:
+      return None
+    return weights.variable('block_000/layer_000/SelfAttention/relative_attention_bias')
+
+  def read(self):
+    """The weights now, for `using`."""
+    return self._rows.read()
+
+  def using(self, weights):
+    """A context in which the methods below compute with these weights; a loop must enter it in its own steps."""
+    return self._rows.using(weights)
+
   def encode(self, ids) -> Encoded:
     """<int32>[B, S], 0 is padding."""
     batch, length = tf.shape(ids)[0], tf.shape(ids)[1]
     real = tf.not_equal(ids, PADDING)
     bias = self._hide(real)
-    around = bias + self._bias('encoder', tf.range(length), tf.range(length))
+    around = bias + self._bias(self.encoder_positions, tf.range(length), tf.range(length), bidirectional=True)
     x = tf.gather(self.embedding, tf.reshape(ids, [-1]))
     for sublayer in self.encoder:
-      y = sublayer.norm(x)
       if sublayer.scope == 'SelfAttention':
-        x += sublayer.layer.attend(y, sublayer.layer.memory(y, batch), around, batch)
+        x = self._sequences(Sublayer.attend_itself, sublayer, x, around, batch)
       else:
-        x += sublayer.layer(y, tf.reshape(real, [-1]))
+        x = self._sequences(Sublayer.compute, sublayer, x, tf.reshape(real, [-1]))
     x = self.encoder_norm(x)
     layers = [sublayer.layer for sublayer in self.decoder if sublayer.scope == 'EncDecAttention']
-    return Encoded(tuple(layer.memory(x, batch) for layer in layers), bias)
+    return Encoded(tuple(self._sequences(Attention.memory, layer, x, batch) for layer in layers), bias)
 
   def decode(self, ids, encoded):
     """Reads all targets at once: <int32>[B, T], Encoded -> <float>[B * T, M], of which `to_logits` makes logits."""
     batch, places = tf.shape(ids)[0], tf.range(tf.shape(ids)[1])
-    bias = self._bias('decoder', places, places) + self._hide_if(places > places[:, None])
+    bias = self._bias(self.decoder_positions, places, places) + self._hide_if(places > places[:, None])
     x, memories = tf.gather(self.target_embedding, tf.reshape(ids, [-1])), iter(encoded.memories)
     for sublayer in self.decoder:
-      y = sublayer.norm(x)
       if sublayer.scope == 'SelfAttention':
-        x += sublayer.layer.attend(y, sublayer.layer.memory(y, batch), bias, batch)
+        x = self._sequences(Sublayer.attend_itself, sublayer, x, bias, batch)
       elif sublayer.scope == 'EncDecAttention':
-        x += sublayer.layer.attend(y, next(memories), encoded.bias, batch)
+        x = self._sequences(Sublayer.attend_inputs, sublayer, x, next(memories), encoded.bias, batch)
       else:
-        x += sublayer.layer(y)
+        x = self._sequences(Sublayer.compute, sublayer, x)
     return x
 
   def caches(self, batch) -> tuple[Memory, ...]:
@@ -127,19 +125,18 @@ class Inference(tf.Module):
     """
     room = tf.shape(caches[0].keys)[2]
     keys = tf.range(room)
-    bias = self._bias('decoder', place[None], keys) + self._hide_if(keys > place)
+    bias = self._bias(self.decoder_positions, place[None], keys) + self._hide_if(keys > place)
     rows = tf.range(tf.shape(ids)[0] * self.config.num_heads) * room + place
     x, kept = tf.gather(self.target_embedding, ids), []
     caches, memories = iter(caches), iter(encoded.memories)
     for sublayer in self.decoder:
-      y = sublayer.norm(x)
       if sublayer.scope == 'SelfAttention':
-        kept.append(sublayer.layer.remember(y, next(caches), rows))
-        x += sublayer.layer.attend_once(y, kept[-1], bias, small)
+        x, cache = self._tokens(Sublayer.attend_itself_once, sublayer, x, next(caches), bias, rows)
+        kept.append(cache)
       elif sublayer.scope == 'EncDecAttention':
-        x += sublayer.layer.attend_once(y, next(memories), encoded.bias, tf.matmul)
+        x = self._tokens(Sublayer.attend_inputs_once, sublayer, x, next(memories), encoded.bias)
       else:
-        x += sublayer.layer.few(y)
+        x = self._tokens(Sublayer.compute_few, sublayer, x)
     return self.to_logits(x), tuple(kept)
 
   def to_logits(self, x):
@@ -150,13 +147,12 @@ class Inference(tf.Module):
     x *= tf.cast(self.config.d_model**-0.5, x.dtype)
     return tf.cast(tf.matmul(x, self.target_embedding, transpose_b=True), tf.float32)
 
-  def _bias(self, stack, queries, keys):
+  def _bias(self, positions, queries, keys, bidirectional=False):
     """Learned bias of positions. <int32>[T], <int32>[S] -> <float>[1, N, T, S], or zeros that broadcast to it."""
-    if stack not in self._positions:
+    if positions is None:
       return tf.zeros([1, 1, 1, 1], self.dtype)
     buckets = self.config.relative_attention_num_buckets
-    bucket = relative_bucket(keys - queries[:, None], buckets, bidirectional=stack == 'encoder')
-    return tf.gather(tf.convert_to_tensor(self._positions[stack]), bucket, axis=1)[None]
+    return tf.gather(positions, relative_bucket(keys - queries[:, None], buckets, bidirectional), axis=1)[None]
 
   def _hide(self, real):
     """<bool>[B, S] -> <float>[B, 1, 1, S]"""

@@ -14,7 +14,7 @@ import tensorflow as tf
 from switch_zoo.config import ATTENTION, EXPERTS
 from switch_zoo.keras.attention import Memory
 from switch_zoo.keras.layers import EPSILON, activated, checked_activation, inward_names
-from switch_zoo.keras.products import Matrix, softmax_of_few
+from switch_zoo.keras.products import Matrix, small, softmax_of_few
 from switch_zoo.keras.routing import TopK
 from switch_zoo.keras.sparse import by_expert, by_expert_few
 
@@ -162,7 +162,7 @@ class FeedForward(tf.Module):
 
 
 class Sublayer(tf.Module):
-  """A norm and what follows it."""
+  """A norm and what follows it, added to what was there."""
 
   def __init__(self, config, weights, scope):
     super().__init__()
@@ -172,3 +172,30 @@ class Sublayer(tf.Module):
       self.layer = Attention(config, weights.below(scope))
     else:
       self.layer = FeedForward(config, weights.below(scope), scope == EXPERTS)
+
+  def attend_itself(self, x, bias, batch):
+    """<float>[B * T, M], bias as `Attention.attend` -> <float>[B * T, M]"""
+    y = self.norm(x)
+    return x + self.layer.attend(y, self.layer.memory(y, batch), bias, batch)
+
+  def attend_inputs(self, x, memory, bias, batch):
+    """<float>[B * T, M], Memory and bias as `Attention.attend` -> <float>[B * T, M]"""
+    return x + self.layer.attend(self.norm(x), memory, bias, batch)
+
+  def compute(self, x, real=None):
+    """As FeedForward."""
+    return x + self.layer(self.norm(x), real)
+
+  def attend_itself_once(self, x, cache, bias, rows):
+    """<float>[B, M], cache and rows as `Attention.remember` -> <float>[B, M] and the cache"""
+    y = self.norm(x)
+    cache = self.layer.remember(y, cache, rows)
+    return x + self.layer.attend_once(y, cache, bias, small), cache
+
+  def attend_inputs_once(self, x, memory, bias):
+    """<float>[B, M], Memory and bias as `Attention.attend_once` -> <float>[B, M]"""
+    return x + self.layer.attend_once(self.norm(x), memory, bias, tf.matmul)
+
+  def compute_few(self, x):
+    """As `FeedForward.few`."""
+    return x + self.layer.few(self.norm(x))

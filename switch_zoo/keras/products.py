@@ -34,7 +34,7 @@ class Matrix(tf.Module):
     return tf.concat([tf.matmul(x, piece, transpose_b=True) for piece in tf.split(weight, pieces)], -1)
 
   def _of(self, expert):
-    return self.weight if expert is None else tf.convert_to_tensor(self.weight)[expert]
+    return self.weight if expert is None else self.weight[expert]
 
 
 def pieces_of(weight):

@@ -119,8 +119,10 @@ def test_scores_are_sums_of_log_probabilities(model):
 
 def test_bfloat16_gives_nearly_the_same_logits(model):
   ids = tf.constant(INPUTS[:, 0])
-  half, full = (model.for_inference(dtype) for dtype in ('bfloat16', 'float32'))
-  found = [m.step(ids, tf.constant(0), m.encode(INPUTS), more_room(m.caches(3)))[0] for m in (half, full)]
+  found = []
+  for m in (model.for_inference(dtype) for dtype in ('bfloat16', 'float32')):
+    with m.using(m.read()):
+      found.append(m.step(ids, tf.constant(0), m.encode(INPUTS), more_room(m.caches(3)))[0])
   # 8 bits of mantissa through four sublayers of weights scaled by 4.
   np.testing.assert_allclose(*found, atol=0.05 * np.abs(found[1]).max())
 
@@ -128,8 +130,10 @@ def test_bfloat16_gives_nearly_the_same_logits(model):
 def test_in_bfloat16_too_attention_takes_its_softmax_in_float32():
   model = made('tiny_dense').for_inference('bfloat16')
   score = tf.function(lambda ids: generation.score(model, ids, ids)).get_concrete_function(tf.constant(INPUTS))
-  softmax = [op for op in score.graph.get_operations() if op.type == 'Softmax']
-  assert len(softmax) == 6 and {op.inputs[0].dtype for op in softmax} == {tf.float32}
+  functions = score.graph.as_graph_def().library.function
+  softmax = [node.attr['T'].type for function in functions for node in function.node_def if node.op == 'Softmax']
+  # In the functions of both self-attentions and of the attention over the encoder.
+  assert softmax == [tf.float32.as_datatype_enum] * 3
 
 
 def test_sampling_is_repeated_by_its_seed():
