@@ -46,7 +46,8 @@ class Inference(tf.Module):
     weights = Weights(read, self.dtype)
     self.encoder, self.encoder_norm = self._stack(weights.below('encoder'), config.encoder_block)
     self.decoder, self.decoder_norm = self._stack(weights.below('decoder'), config.decoder_block)
-    self.encoder_positions, self.decoder_positions = (self._positions(weights.below(name)) for name in ('encoder', 'decoder'))
+    self.encoder_positions = self._positions(weights.below('encoder'))
+    self.decoder_positions = self._positions(weights.below('decoder'))
     shared = config.shared_embedding
     self.embedding = weights.variable('shared/embedding' if shared else 'encoder/embedding')
     self.target_embedding = self.embedding if shared else weights.variable('decoder/embedding')

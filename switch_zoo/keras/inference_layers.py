@@ -86,9 +86,10 @@ class Attention(tf.Module):
     seen = tf.transpose(tf.matmul(likely, memory.values), [0, 2, 1, 3])
     return self.o.times(tf.reshape(seen, [-1, self.heads * self.d_kv]))
 
-  def attend_once(self, x, memory, bias, matmul):
+  def attend_once(self, x, memory, bias):
     """The same for one query of each sequence: <float>[B, M], Memory, <float>[B or 1, N or 1, 1, S] -> <float>[B, M]"""
     dtype = memory.keys.dtype
+    matmul = small if dtype == tf.float32 else tf.matmul
     queries = tf.cast(self.of_one(self.q.times_few(x)), dtype)
     scores = matmul(queries, memory.keys, transpose_b=True) + tf.cast(bias, dtype)
     likely = tf.cast(softmax_of_few(tf.cast(scores, tf.float32)), dtype)
@@ -107,7 +108,8 @@ class Attention(tf.Module):
       cache: Memory of <float32>[B, N, C, D]
       rows: <int32>[B * N], the token's places in a cache seen as [B * N * C, D]
     """
-    return Memory(*(self._written(old, matrix.times_few(x), rows) for old, matrix in zip(cache, (self.k, self.v))))
+    keys, values = self.k.times_few(x), self.v.times_few(x)
+    return Memory(self._written(cache.keys, keys, rows), self._written(cache.values, values, rows))
 
   def _written(self, cache, new, rows):
     # tf.tensor_scatter_nd_update copies the whole cache for every token, even where nobody else reads it.
@@ -190,11 +192,11 @@ class Sublayer(tf.Module):
     """<float>[B, M], cache and rows as `Attention.remember` -> <float>[B, M] and the cache"""
     y = self.norm(x)
     cache = self.layer.remember(y, cache, rows)
-    return x + self.layer.attend_once(y, cache, bias, small), cache
+    return x + self.layer.attend_once(y, cache, bias), cache
 
   def attend_inputs_once(self, x, memory, bias):
     """<float>[B, M], Memory and bias as `Attention.attend_once` -> <float>[B, M]"""
-    return x + self.layer.attend_once(self.norm(x), memory, bias, tf.matmul)
+    return x + self.layer.attend_once(self.norm(x), memory, bias)
 
   def compute_few(self, x):
     """As `FeedForward.few`."""
