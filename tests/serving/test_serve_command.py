@@ -226,6 +226,24 @@ def test_an_address_that_cannot_be_had(mistake, export):
   assert 'Give an address of this machine with --host' in mistake(export, '--host', 'no.such.host.invalid')
 
 
+SAYS_WHEN_IT_IMPORTS = """
+import sys, threading, time
+def watch():
+  while 'tensorflow.python.framework.ops' not in sys.modules:
+    time.sleep(0.001)
+  print('importing', flush=True)
+threading.Thread(target=watch, daemon=True).start()
+from switch_zoo import cli
+sys.exit(cli.run())
+"""
+
+
+def test_it_ends_with_0_while_tensorflow_is_still_imported(export):
+  with running([sys.executable, '-c', SAYS_WHEN_IT_IMPORTS, 'serve', str(export), '--port', '0']) as process:
+    assert process.first_line == 'importing'
+    assert process.end(signal.SIGTERM) == (0, '', '')
+
+
 def test_it_ends_with_0_after_the_last_answer_and_has_imported_nothing_that_trains(server, ask):
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     client = pool.submit(ask, instances=['slow'])
