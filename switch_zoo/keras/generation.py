@@ -100,7 +100,7 @@ def sample(model, inputs, max_new_tokens, sampling, seed=0) -> Answers:
   """
   weights, batch = model.read(), tf.shape(inputs)[0]
   with model.using(weights):
-    encoded = model.encode(inputs)
+    encoded = model.encode(inputs).for_steps()
 
   def going_on(place, ids, alive, *_):
     return (place < max_new_tokens) & tf.reduce_any(alive)
@@ -130,7 +130,7 @@ def beam_search(model, inputs, max_new_tokens, beam) -> Answers:
   """
   k, batch, weights = beam.size, tf.shape(inputs)[0], model.read()
   with model.using(weights):
-    encoded = _repeat(model.encode(inputs), k)
+    encoded = _repeat(model.encode(inputs).for_steps(), k)
   vocab = model.config.target_vocab_size
 
   def going_on(place, live, live_scores, done, done_scores, _):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from switch_zoo.config import ATTENTION, EXPERTS
 from switch_zoo.keras.attention import Memory
 from switch_zoo.keras.layers import EPSILON, activated, checked_activation, inward_names
-from switch_zoo.keras.products import Matrix, small, softmax_of_few
+from switch_zoo.keras.products import Matrix, product_of_few, softmax_of_few
 from switch_zoo.keras.routing import TopK
 from switch_zoo.keras.sparse import by_expert, by_expert_few
 
@@ -88,12 +88,10 @@ class Attention(tf.Module):
 
   def attend_once(self, x, memory, bias):
     """The same for one query of each sequence: <float>[B, M], Memory, <float>[B or 1, N or 1, 1, S] -> <float>[B, M]"""
-    dtype = memory.keys.dtype
-    matmul = small if dtype == tf.float32 else tf.matmul
-    queries = tf.cast(self.of_one(self.q.times_few(x)), dtype)
-    scores = matmul(queries, memory.keys, transpose_b=True) + tf.cast(bias, dtype)
-    likely = tf.cast(softmax_of_few(tf.cast(scores, tf.float32)), dtype)
-    seen = tf.cast(matmul(likely, memory.values), x.dtype)
+    queries = self.of_one(self.q.times_few(x))
+    scores = product_of_few(queries, memory.keys, transpose_b=True)
+    scores += tf.cast(bias, scores.dtype)
+    seen = tf.cast(product_of_few(softmax_of_few(tf.cast(scores, tf.float32)), memory.values), x.dtype)
     return self.o.times_few(tf.reshape(seen, [-1, self.heads * self.d_kv]))
 
   def of_one(self, x):

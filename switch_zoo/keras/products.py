@@ -46,13 +46,16 @@ def pieces_of(weight):
   return 1
 
 
-def small(a, b, transpose_b=False):
-  """tf.matmul of a few numbers: this operation asks no other thread for so little.
+def product_of_few(a, b, transpose_b=False):
+  """tf.matmul of a few numbers, in b's type. In float32 by an operation that asks no other thread for so little.
 
-  Not for bfloat16, which it rounds towards zero.
+  Not in bfloat16, which that operation rounds towards zero.
 
-  <float32>[..., n, m], <float32>[..., m, k] (or [..., k, m]) -> <float32>[..., n, k]
+  <float>[..., n, m], <float>[..., m, k] (or [..., k, m]) -> <float>[..., n, k]
   """
+  a = tf.cast(a, b.dtype)
+  if b.dtype != tf.float32:
+    return tf.matmul(a, b, transpose_b=transpose_b)
   return tf.raw_ops.BatchMatMulV3(x=a, y=b, Tout=tf.float32, adj_y=transpose_b)
 
 

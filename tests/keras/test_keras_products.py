@@ -55,7 +55,7 @@ def test_pieces_of_a_matrix(rows, columns, pieces):
 def test_a_small_product(transpose_b):
   a, b = normal(2, 3, 1, 8), normal(2, 3, *((5, 8) if transpose_b else (8, 5)))
   plain = np.einsum('bnqd,bnkd->bnqk' if transpose_b else 'bnqd,bndk->bnqk', a, b)
-  np.testing.assert_allclose(products.small(a, b, transpose_b=transpose_b), plain, rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(products.product_of_few(a, b, transpose_b=transpose_b), plain, rtol=1e-5, atol=1e-5)
 
 
 def test_softmax_of_few():
