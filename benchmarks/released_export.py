@@ -19,8 +19,6 @@ T5's MtfModel.export call; of ours it needs only the repairs of `tf_compat`. Wha
 import argparse
 import json
 import pathlib
-import statistics
-import subprocess
 import sys
 import tempfile
 
@@ -85,19 +83,9 @@ def configure(settings):
 def released(dtype, batch, runs):
   """As `serving.ours`, of the released export, which is made and removed again."""
   with tempfile.TemporaryDirectory() as folder:
-    in_own_process(__file__, '--export', folder, '--dtype', dtype, '--batch', batch)
+    serving.printed([sys.executable, __file__, '--export', folder, '--dtype', dtype, '--batch', batch])
     export, = pathlib.Path(folder, 'export').iterdir()
-    done = in_own_process('-I', '-c', PROGRAM, export, 'generate', batch, serving.INPUTS, serving.TARGETS, runs)
-  measured = json.loads(done.splitlines()[-1])
-  return {**measured, 'seconds': statistics.median(measured['seconds'])}
-
-
-def in_own_process(*words):
-  """What Python prints with these words of a command line."""
-  done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False)
-  if done.returncode:
-    raise RuntimeError(done.stderr[-2000:])
-  return done.stdout
+    return serving.answers(PROGRAM, export, 'generate', batch, runs)
 
 
 def main():

@@ -71,9 +71,13 @@ def make_export(experts, dtype, folder):
 
 
 def ours(folder, work, batch, runs):
-  """Median seconds of our export, seconds of its load, peak memory."""
-  command = [sys.executable, '-I', '-c', PROGRAM, f'{folder}/1', work, batch, INPUTS, TARGETS, runs]
-  measured = _json(command)
+  """As `answers`, of what `make_export` wrote."""
+  return answers(PROGRAM, f'{folder}/1', work, batch, runs)
+
+
+def answers(program, export, work, batch, runs):
+  """Median seconds of an export's answers, seconds of its load, peak memory."""
+  measured = _json([sys.executable, '-I', '-c', program, export, work, batch, INPUTS, TARGETS, runs])
   return {**measured, 'seconds': statistics.median(measured['seconds'])}
 
 
@@ -87,10 +91,15 @@ def hugging_face(experts, work, batch, dtype, runs):
 
 
 def _json(command):
+  return json.loads(printed(command).splitlines()[-1])
+
+
+def printed(command):
+  """What a command prints."""
   done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
   if done.returncode:
     raise RuntimeError(done.stderr[-2000:])
-  return json.loads(done.stdout.splitlines()[-1])
+  return done.stdout
 
 
 def main():

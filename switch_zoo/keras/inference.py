@@ -132,6 +132,7 @@ class Inference(tf.Module):
     room = tf.shape(caches[0].keys)[2]
     keys = tf.range(room)
     bias = self._bias(self.decoder_positions, place[None], keys) + self._hide_if(keys > place)
+    bias = tf.cast(bias, caches[0].keys.dtype)
     rows = tf.range(tf.shape(ids)[0] * self.config.num_heads) * room + place
     x, kept = tf.gather(self.target_embedding, ids), []
     caches, memories = iter(caches), iter(encoded.memories)

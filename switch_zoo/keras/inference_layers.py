@@ -87,10 +87,17 @@ class Attention(tf.Module):
     return self.o.times(tf.reshape(seen, [-1, self.heads * self.d_kv]))
 
   def attend_once(self, x, memory, bias):
-    """The same for one query of each sequence: <float>[B, M], Memory, <float>[B or 1, N or 1, 1, S] -> <float>[B, M]"""
+    """The same for one query of each sequence.
+
+    Args:
+      x: <float>[B, M]
+      memory: Memory; keys and values may be of different types
+      bias: of the keys' type, [B or 1, N or 1, 1, S]
+    Returns:
+      <float>[B, M]
+    """
     queries = self.of_one(self.q.times_few(x))
-    scores = product_of_few(queries, memory.keys, transpose_b=True)
-    scores += tf.cast(bias, scores.dtype)
+    scores = product_of_few(queries, memory.keys, transpose_b=True) + bias
     seen = tf.cast(product_of_few(softmax_of_few(tf.cast(scores, tf.float32)), memory.values), x.dtype)
     return self.o.times_few(tf.reshape(seen, [-1, self.heads * self.d_kv]))
 

@@ -46,4 +46,3 @@ class Repeated:
 
 def _tensors(part):
   return [name for name, value in vars(part).items() if isinstance(value, tf.Tensor)]
-

@@ -122,7 +122,7 @@ def test_bfloat16_gives_nearly_the_same_logits(model):
   found = []
   for m in (model.for_inference(dtype) for dtype in ('bfloat16', 'float32')):
     with m.using(m.read()):
-      found.append(m.step(ids, tf.constant(0), m.encode(INPUTS), more_room(m.caches(3)))[0])
+      found.append(m.step(ids, tf.constant(0), m.encode(INPUTS).for_steps(), more_room(m.caches(3)))[0])
   # 8 bits of mantissa through four sublayers of weights scaled by 4.
   np.testing.assert_allclose(*found, atol=0.05 * np.abs(found[1]).max())
 

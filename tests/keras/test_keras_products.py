@@ -58,6 +58,12 @@ def test_a_small_product(transpose_b):
   np.testing.assert_allclose(products.product_of_few(a, b, transpose_b=transpose_b), plain, rtol=1e-5, atol=1e-5)
 
 
+def test_a_small_product_in_bfloat16_is_rounded_to_the_nearest():
+  a, b = tf.constant([[[1.0, 1.5 / 256]]], tf.bfloat16), tf.ones([1, 2, 1], tf.bfloat16)
+  # 1.0059: between 1 and 1 + 1 / 128, nearer to the second.
+  assert float(products.product_of_few(a, b)) == 1 + 1 / 128
+
+
 def test_softmax_of_few():
   x = np.array([[0.0, 1.0, -2.0], [-1e9, 1000.0, 1000.0]], np.float32)
   np.testing.assert_allclose(products.softmax_of_few(x), tf.nn.softmax(x), rtol=1e-6)
