@@ -12,6 +12,8 @@ from switch_zoo.keras.inference import more_room
 
 PADDING, END = 0, 1
 _NEVER = -1e9
+# Tokens whose logits are in memory at a time: a token has as many as the vocabulary, 130 kB in float32.
+_SCORED_TOGETHER = 512
 
 
 class Answers(NamedTuple):
@@ -175,13 +177,23 @@ def score(model, inputs, targets):
   Returns:
     <float32>[B]
   """
-  batch = tf.shape(inputs)[0]
-  read = tf.pad(targets, [[0, 0], [1, 0]])[:, :-1]
-  with model.using(model.read()):
-    logits = model.to_logits(model.decode(read, model.encode(inputs)))
-  logits = tf.reshape(logits, [batch, tf.shape(targets)[1], model.config.target_vocab_size])
-  each = _log_probability(logits, targets)
-  return tf.reduce_sum(tf.where(tf.not_equal(targets, PADDING), each, 0.0), 1)
+  weights, batch, length = model.read(), tf.shape(inputs)[0], tf.shape(targets)[1]
+  wanted = tf.reshape(tf.not_equal(targets, PADDING), [-1])
+  with model.using(weights):
+    x = model.decode(tf.pad(targets, [[0, 0], [1, 0]])[:, :-1], model.encode(inputs), wanted)
+  places = tf.where(wanted)[:, 0]
+  x, ids = tf.gather(x, places), tf.gather(tf.reshape(targets, [-1]), places)
+
+  def some(start, scores):
+    rows = slice(start, start + _SCORED_TOGETHER)
+    with model.using(weights):
+      logits = model.to_logits(x[rows])
+    return start + _SCORED_TOGETHER, tf.concat([scores, _log_probability(logits, ids[rows])], 0)
+
+  _, scores = tf.while_loop(
+      lambda start, _: start < tf.size(ids), some, [0, tf.zeros([0])], [tf.TensorShape([]), tf.TensorShape([None])],
+      parallel_iterations=1)
+  return tf.math.unsorted_segment_sum(scores, tf.cast(places, tf.int32) // length, batch)
 
 
 def _log_probability(logits, ids):

@@ -99,8 +99,16 @@ class Inference(tf.Module):
     layers = [sublayer.layer for sublayer in self.decoder if sublayer.scope == 'EncDecAttention']
     return Encoded(tuple(self._sequences(Attention.memory, layer, x, batch) for layer in layers), bias)
 
-  def decode(self, ids, encoded):
-    """Reads all targets at once: <int32>[B, T], Encoded -> <float>[B * T, M], of which `to_logits` makes logits."""
+  def decode(self, ids, encoded, wanted=None):
+    """Reads all targets at once.
+
+    Args:
+      ids: <int32>[B, T]
+      encoded: of `encode`
+      wanted: <bool>[B * T], False for places behind all that are wanted, whose experts are not computed; None: all are
+    Returns:
+      <float>[B * T, M], of which `to_logits` makes logits
+    """
     batch, places = tf.shape(ids)[0], tf.range(tf.shape(ids)[1])
     bias = self._bias(self.decoder_positions, places, places) + self._hide_if(places > places[:, None])
     x, memories = tf.gather(self.target_embedding, tf.reshape(ids, [-1])), iter(encoded.memories)
@@ -110,7 +118,7 @@ class Inference(tf.Module):
       elif sublayer.scope == 'EncDecAttention':
         x = self._sequences(Sublayer.attend_inputs, sublayer, x, next(memories), encoded.bias, batch)
       else:
-        x = self._sequences(Sublayer.compute, sublayer, x)
+        x = self._sequences(Sublayer.compute, sublayer, x, wanted)
     return x
 
   def caches(self, batch) -> tuple[Memory, ...]:

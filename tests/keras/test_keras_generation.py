@@ -117,6 +117,25 @@ def test_scores_are_sums_of_log_probabilities(model):
   np.testing.assert_allclose(model.score(INPUTS, answers.ids), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize('together', [1, 4, 5])
+def test_a_score_does_not_depend_on_how_many_tokens_have_logits_at_a_time(model, together, monkeypatch):
+  targets = np.array([[8, 9, 1, 0], [0, 0, 0, 0], [7, 7, 7, 1]], np.int32)
+  expected = model.score(INPUTS, targets)
+  monkeypatch.setattr(generation, '_SCORED_TOGETHER', together)
+  np.testing.assert_allclose(model.score(INPUTS, targets), expected, rtol=1e-5)
+  assert expected[1] == 0
+
+
+def test_a_score_does_not_depend_on_padding(model):
+  targets = np.array([[8, 9, 1], [7, 6, 5], [7, 1, 0]], np.int32)
+  padded = np.pad(targets, [(0, 0), (0, 4)])
+  np.testing.assert_allclose(model.score(INPUTS, padded), model.score(INPUTS, targets), rtol=1e-5)
+
+
+def test_no_targets_score_nothing(model):
+  np.testing.assert_array_equal(model.score(INPUTS, np.zeros([3, 0], np.int32)), [0, 0, 0])
+
+
 def test_bfloat16_gives_nearly_the_same_logits(model):
   ids = tf.constant(INPUTS[:, 0])
   found = []
