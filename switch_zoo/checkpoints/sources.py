@@ -1,5 +1,6 @@
 """A checkpoint of any kind as what it means: a model, and its variables in the axes of Mesh-TensorFlow."""
 import dataclasses
+import glob
 import os
 
 import numpy as np
@@ -130,11 +131,20 @@ def detect(path: str) -> str:
         f'{path} holds several checkpoints: {" and ".join(names.TITLES[k] for k in found)}. Give each a folder.'
     )
   if not found:
-    raise UserError(
-        f'{path} holds no checkpoint: no Mesh-TensorFlow files (*.index), no {keras_files.WEIGHTS}, no Hugging Face '
-        f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*). It has: {_listing(path)}.'
-    )
+    raise UserError(_no_checkpoint(path))
   return found[0]
+
+
+def _no_checkpoint(path):
+  if any(glob.glob(f'{glob.escape(path)}/{place}') for place in ('saved_model.pb', '*/saved_model.pb')):
+    return (
+        f'{path} is an export, which answers and cannot be taken apart: `switch_zoo serve {path}` serves it. Give the '
+        'folder of the checkpoint it was made of.'
+    )
+  return (
+      f'{path} holds no checkpoint: no Mesh-TensorFlow files (*.index), no {keras_files.WEIGHTS}, no Hugging Face '
+      f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*). It has {_listing(path)}.'
+  )
 
 
 def _open(kind, path):
@@ -251,4 +261,5 @@ def _padded(table, rows):
 
 def _listing(path):
   entries = sorted(os.listdir(path))
-  return ', '.join(entries[:5]) + (', ...' if len(entries) > 5 else '') if entries else 'nothing'
+  more = f' and {len(entries) - 5} more' if len(entries) > 5 else ''
+  return ', '.join(entries[:5]) + more if entries else 'nothing'

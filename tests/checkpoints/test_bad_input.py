@@ -139,6 +139,12 @@ def empty(case):
   case.source.mkdir()
 
 
+def an_export(case):
+  empty(case)
+  (case.source / '1').mkdir()
+  (case.source / '1' / 'saved_model.pb').touch()
+
+
 def flipped_checksum(case):
   path = next(case.source.glob('*.index'))
   data = bytearray(path.read_bytes())
@@ -240,6 +246,7 @@ CASES = {
     'an unknown type': ROW('hf', asking(dtype='int8'), '--dtype=int8: weights are written as float32 or bfloat16'),
     'no such source': ROW('hf', lambda case: shutil.rmtree(case.source), 'There is no folder'),
     'a source without a checkpoint': ROW('hf', empty, 'holds no checkpoint'),
+    'an export as a source': ROW('hf', an_export, 'Give the folder of the checkpoint it was made of'),
     'two checkpoints in one folder': ROW('hf', second_checkpoint, 'holds several checkpoints: Keras and Hugging Face'),
     'a destination that is not empty': ROW('hf', full_destination, 'new is not empty'),
     'a destination that is a file': ROW('hf', file_as_destination, 'new is a file'),
