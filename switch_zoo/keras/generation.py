@@ -9,6 +9,7 @@ import tensorflow as tf
 from switch_zoo.errors import UserError
 from switch_zoo.keras.attention import Memory
 from switch_zoo.keras.inference import more_room
+from switch_zoo.keras.packing import Packing
 
 PADDING, END = 0, 1
 _NEVER = -1e9
@@ -177,12 +178,11 @@ def score(model, inputs, targets):
   Returns:
     <float32>[B]
   """
-  weights, batch, length = model.read(), tf.shape(inputs)[0], tf.shape(targets)[1]
-  wanted = tf.reshape(tf.not_equal(targets, PADDING), [-1])
+  weights, batch, length = model.read(), tf.shape(inputs)[0], tf.shape(targets, tf.int64)[1]
+  packing = Packing.of(tf.cumsum(tf.cast(tf.not_equal(targets, PADDING), tf.int32), 1, reverse=True) > 0)
   with model.using(weights):
-    x = model.decode(tf.pad(targets, [[0, 0], [1, 0]])[:, :-1], model.encode(inputs), wanted)
-  places = tf.where(wanted)[:, 0]
-  x, ids = tf.gather(x, places), tf.gather(tf.reshape(targets, [-1]), places)
+    x = model.decode(tf.pad(targets, [[0, 0], [1, 0]])[:, :-1], model.encode(inputs), packing)
+  ids = packing.pack(tf.reshape(targets, [-1]))
 
   def some(start, scores):
     rows = slice(start, start + _SCORED_TOGETHER)
@@ -193,7 +193,8 @@ def score(model, inputs, targets):
   _, scores = tf.while_loop(
       lambda start, _: start < tf.size(ids), some, [0, tf.zeros([0])], [tf.TensorShape([]), tf.TensorShape([None])],
       parallel_iterations=1)
-  return tf.math.unsorted_segment_sum(scores, tf.cast(places, tf.int32) // length, batch)
+  scores = tf.where(tf.not_equal(ids, PADDING), scores, 0.0)
+  return tf.math.unsorted_segment_sum(scores, packing.kept // length, batch)
 
 
 def _log_probability(logits, ids):

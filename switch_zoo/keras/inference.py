@@ -2,7 +2,8 @@
 
 Values are those of the Keras model. Nothing here trains.
 
-B batch  S input tokens  T targets  C room in a cache  N heads  D d_kv  M d_model  V vocabulary  R rows (B, or B x S)
+B batch  S input tokens  T targets  C room in a cache  N heads  D d_kv  M d_model  V vocabulary  R rows
+P tokens that are no padding (packing.py)
 """
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from switch_zoo.keras.attention import HIDDEN, Memory, relative_bucket
 from switch_zoo.keras.inference_layers import Attention, Norm, Sublayer, Weights
+from switch_zoo.keras.packing import Packing
 from switch_zoo.keras.repeated import Repeated
 from switch_zoo.keras.rows import Rows
 
@@ -85,40 +87,39 @@ class Inference(tf.Module):
 
   def encode(self, ids) -> Encoded:
     """<int32>[B, S], 0 is padding."""
-    batch, length = tf.shape(ids)[0], tf.shape(ids)[1]
-    real = tf.not_equal(ids, PADDING)
-    bias = self._hide(real)
-    around = bias + self._bias(self.encoder_positions, tf.range(length), tf.range(length), bidirectional=True)
-    x = tf.gather(self.embedding, tf.reshape(ids, [-1]))
+    real, places = tf.not_equal(ids, PADDING), tf.range(tf.shape(ids)[1])
+    packing, bias = Packing.of(real), self._hide(real)
+    around = bias + self._bias(self.encoder_positions, places, places, bidirectional=True)
+    x = tf.gather(self.embedding, packing.pack(tf.reshape(ids, [-1])))
     for sublayer in self.encoder:
       if sublayer.scope == 'SelfAttention':
-        x = self._sequences(Sublayer.attend_itself, sublayer, x, around, batch)
+        x = self._sequences(Sublayer.attend_itself, sublayer, x, around, packing)
       else:
-        x = self._sequences(Sublayer.compute, sublayer, x, tf.reshape(real, [-1]))
+        x = self._sequences(Sublayer.compute, sublayer, x)
     x = self.encoder_norm(x)
     layers = [sublayer.layer for sublayer in self.decoder if sublayer.scope == 'EncDecAttention']
-    return Encoded(tuple(self._sequences(Attention.memory, layer, x, batch) for layer in layers), bias)
+    return Encoded(tuple(self._sequences(Attention.memory, layer, x, packing) for layer in layers), bias)
 
-  def decode(self, ids, encoded, wanted=None):
+  def decode(self, ids, encoded, packing):
     """Reads all targets at once.
 
     Args:
       ids: <int32>[B, T]
       encoded: of `encode`
-      wanted: <bool>[B * T], False for places behind all that are wanted, whose experts are not computed; None: all are
+      packing: Packing; keeps all that is before what it keeps
     Returns:
-      <float>[B * T, M], of which `to_logits` makes logits
+      <float>[P, M], of which `to_logits` makes logits
     """
-    batch, places = tf.shape(ids)[0], tf.range(tf.shape(ids)[1])
+    places = tf.range(tf.shape(ids)[1])
     bias = self._bias(self.decoder_positions, places, places) + self._hide_if(places > places[:, None])
-    x, memories = tf.gather(self.target_embedding, tf.reshape(ids, [-1])), iter(encoded.memories)
+    x, memories = tf.gather(self.target_embedding, packing.pack(tf.reshape(ids, [-1]))), iter(encoded.memories)
     for sublayer in self.decoder:
       if sublayer.scope == 'SelfAttention':
-        x = self._sequences(Sublayer.attend_itself, sublayer, x, bias, batch)
+        x = self._sequences(Sublayer.attend_itself, sublayer, x, bias, packing)
       elif sublayer.scope == 'EncDecAttention':
-        x = self._sequences(Sublayer.attend_inputs, sublayer, x, next(memories), encoded.bias, batch)
+        x = self._sequences(Sublayer.attend_inputs, sublayer, x, next(memories), encoded.bias, packing)
       else:
-        x = self._sequences(Sublayer.compute, sublayer, x, wanted)
+        x = self._sequences(Sublayer.compute, sublayer, x)
     return x
 
   def caches(self, batch) -> tuple[Memory, ...]:

@@ -4,6 +4,7 @@ Each has two forms: for whole sequences, and for one token of each sequence, whe
 how it is handed to the processor (products.py).
 
 B batch  T queries  S keys  C room in a cache  N heads  D d_kv  M d_model  H d_ff  K choices of a token  R rows
+P tokens that are no padding (packing.py)
 """
 import functools
 from collections.abc import Callable
@@ -69,22 +70,22 @@ class Attention(tf.Module):
     self.heads, self.d_kv = config.num_heads, config.d_kv
     self.q, self.k, self.v, self.o = (weights.matrix(name) for name in 'qkvo')
 
-  def split(self, x, batch):
-    """<float>[B * T, N * D] -> <float>[B, N, T, D]"""
-    length = tf.shape(x)[0] // tf.maximum(batch, 1)
-    return tf.transpose(tf.reshape(x, [batch, length, self.heads, self.d_kv]), [0, 2, 1, 3])
+  def split(self, x, packing):
+    """<float>[P, N * D] -> <float>[B, N, T, D]"""
+    shape = [*tf.unstack(tf.shape(packing.place)), self.heads, self.d_kv]
+    return tf.transpose(tf.reshape(packing.unpack(x), shape), [0, 2, 1, 3])
 
-  def memory(self, x, batch):
-    """<float>[B * S, M] -> Memory of [B, N, S, D]"""
-    return Memory(self.split(self.k.times(x), batch), self.split(self.v.times(x), batch))
+  def memory(self, x, packing):
+    """<float>[P, M] -> Memory of [B, N, S, D]"""
+    return Memory(self.split(self.k.times(x), packing), self.split(self.v.times(x), packing))
 
-  def attend(self, x, memory, bias, batch):
-    """<float>[B * T, M], Memory, <float>[B or 1, N or 1, T, S] -> <float>[B * T, M]"""
-    scores = tf.matmul(self.split(self.q.times(x), batch), memory.keys, transpose_b=True) + bias
+  def attend(self, x, memory, bias, packing):
+    """<float>[P, M], Memory, <float>[B or 1, N or 1, T, S], Packing of B x T -> <float>[P, M]"""
+    scores = tf.matmul(self.split(self.q.times(x), packing), memory.keys, transpose_b=True) + bias
     # In float32, as the released models were trained; the sum of many bfloat16 numbers would be off by percents.
     likely = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), scores.dtype)
     seen = tf.transpose(tf.matmul(likely, memory.values), [0, 2, 1, 3])
-    return self.o.times(tf.reshape(seen, [-1, self.heads * self.d_kv]))
+    return self.o.times(packing.pack(tf.reshape(seen, [-1, self.heads * self.d_kv])))
 
   def attend_once(self, x, memory, bias):
     """The same for one query of each sequence.
@@ -135,35 +136,25 @@ class FeedForward(tf.Module):
       self.choice = TopK.of(config.router, config.experts_per_token)
       self.router = weights._replace(dtype=tf.float32).variable(f'{config.router_kernels[0]}/kernel')
 
-  def __call__(self, x, real=None):
-    """<float>[R, M], <bool>[R] or None: no row is padding -> <float>[R, M]"""
-    if self.router is None:
-      return self._network(x)
-    expert, gate = self.choice.best(self._probabilities(x), real)
-    return self._combined(by_expert(self._repeated(x), tf.reshape(expert, [-1]), self._network), gate)
+  def __call__(self, x):
+    """<float>[R, M] -> <float>[R, M]"""
+    return self._through(by_expert, x, Matrix.times)
 
   def few(self, x):
-    """The same for few rows, none of which is padding. <float>[R, M] -> <float>[R, M]"""
+    """The same for few rows."""
+    return self._through(by_expert_few, x, Matrix.times_few)
+
+  def _through(self, each_by_its_expert, x, times):
+    network = functools.partial(self._network, times=times)
     if self.router is None:
-      return self._network(x, times=Matrix.times_few)
-    expert, gate = self.choice.best(self._probabilities(x), None)
-    network = functools.partial(self._network, times=Matrix.times_few)
-    return self._combined(by_expert_few(self._repeated(x), tf.reshape(expert, [-1]), network), gate)
-
-  def _probabilities(self, x):
-    return softmax_of_few(tf.matmul(tf.cast(x, tf.float32), self.router))
-
-  def _repeated(self, x):
-    """A row for each choice of a token. <float>[R, M] -> <float>[R * K, M]"""
-    return x if self.choice.k == 1 else tf.repeat(x, self.choice.k, axis=0)
-
-  def _combined(self, y, gate):
-    """<float>[R * K, M], <float32>[R, K] -> <float>[R, M]"""
-    y *= tf.cast(tf.reshape(gate, [-1, 1]), y.dtype)
+      return network(x)
+    expert, gate = self.choice.best(softmax_of_few(tf.matmul(tf.cast(x, tf.float32), self.router)))
     k = self.choice.k
+    rows = x if k == 1 else tf.repeat(x, k, axis=0)  # a row for each choice of a token
+    y = each_by_its_expert(rows, tf.reshape(expert, [-1]), network) * tf.cast(tf.reshape(gate, [-1, 1]), x.dtype)
     return y if k == 1 else tf.reduce_sum(tf.reshape(y, [-1, k, y.shape[-1]]), 1)
 
-  def _network(self, x, expert=None, times=Matrix.times):
+  def _network(self, x, expert=None, *, times):
     factors = [times(matrix, x, expert) for matrix in self.inward]
     return times(self.wo, activated(factors, self.activation), expert)
 
@@ -180,18 +171,18 @@ class Sublayer(tf.Module):
     else:
       self.layer = FeedForward(config, weights.below(scope), scope == EXPERTS)
 
-  def attend_itself(self, x, bias, batch):
-    """<float>[B * T, M], bias as `Attention.attend` -> <float>[B * T, M]"""
+  def attend_itself(self, x, bias, packing):
+    """<float>[P, M], bias as `Attention.attend`, Packing -> <float>[P, M]"""
     y = self.norm(x)
-    return x + self.layer.attend(y, self.layer.memory(y, batch), bias, batch)
+    return x + self.layer.attend(y, self.layer.memory(y, packing), bias, packing)
 
-  def attend_inputs(self, x, memory, bias, batch):
-    """<float>[B * T, M], Memory and bias as `Attention.attend` -> <float>[B * T, M]"""
-    return x + self.layer.attend(self.norm(x), memory, bias, batch)
+  def attend_inputs(self, x, memory, bias, packing):
+    """<float>[P, M], Memory and bias as `Attention.attend`, Packing of x -> <float>[P, M]"""
+    return x + self.layer.attend(self.norm(x), memory, bias, packing)
 
-  def compute(self, x, real=None):
-    """As FeedForward."""
-    return x + self.layer(self.norm(x), real)
+  def compute(self, x):
+    """<float>[R, M] -> <float>[R, M]"""
+    return x + self.layer(self.norm(x))
 
   def attend_itself_once(self, x, cache, bias, rows):
     """<float>[B, M], cache and rows as `Attention.remember` -> <float>[B, M] and the cache"""

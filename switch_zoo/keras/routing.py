@@ -48,19 +48,12 @@ class TopK(NamedTuple):
       raise UserError(f'The Keras model has no router "{router}"; it runs in Mesh-TensorFlow only.{hint}')
     return cls(k, BY_CHANCE[router])
 
-  def best(self, probabilities, real):
-    """The experts of each token and their gates.
-
-    Args:
-      probabilities: <float32>[..., E]
-      real: <bool>[...], or None: all are
-    Returns:
-      <int32>[..., K], NOBODY for padding, and <float32>[..., K]
-    """
+  def best(self, probabilities):
+    """The experts of each token and their gates. <float32>[..., E] -> <int32>[..., K] and <float32>[..., K]"""
     gate, expert = tf.math.top_k(probabilities, self.k)
     if self.k > 1:
       gate /= tf.reduce_sum(gate, -1, keepdims=True) + 1e-9
-    return expert if real is None else tf.where(real[..., None], expert, NOBODY), gate
+    return expert, gate
 
   def choose(self, probabilities, real, training) -> Choices:
     """Args:
@@ -68,7 +61,8 @@ class TopK(NamedTuple):
       real: <bool>[G, S], False for padding
       training: bool
     """
-    expert, gate = self.best(probabilities, real)
+    expert, gate = self.best(probabilities)
+    expert = tf.where(real[..., None], expert, NOBODY)
     place, first_count = queue(expert, probabilities.shape[-1])
     if training and self.by_chance:
       used = tf.random.uniform(tf.shape(gate)) * 0.5 < gate

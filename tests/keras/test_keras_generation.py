@@ -108,13 +108,23 @@ def test_beam_search_is_the_plain_one(model, monkeypatch):
     np.testing.assert_allclose(score, chance, rtol=1e-4)
 
 
+def plain_scores(model, targets):
+  """Sums of log-probabilities of all that is no padding, by the model itself. -> <float>[B]"""
+  logs = tf.nn.log_softmax(model(keras_harness.as_inputs({'inputs': INPUTS, 'targets': targets}))).numpy()
+  return [sum(logs[b, t, i] for t, i in enumerate(row) if i) for b, row in enumerate(targets)]
+
+
 def test_scores_are_sums_of_log_probabilities(model):
   answers = model.generate(INPUTS, LENGTH)
-  logits = model(keras_harness.as_inputs({'inputs': INPUTS, 'targets': answers.ids.numpy()}))
-  logs = tf.nn.log_softmax(logits).numpy()
-  expected = [sum(logs[b, t, i] for t, i in enumerate(row) if i) for b, row in enumerate(answers.ids.numpy())]
+  expected = plain_scores(model, answers.ids.numpy())
   np.testing.assert_allclose(answers.scores, expected, rtol=1e-4)
   np.testing.assert_allclose(model.score(INPUTS, answers.ids), expected, rtol=1e-4)
+
+
+def test_padding_inside_a_target_is_read_and_not_scored():
+  model = made('tiny_dense')
+  targets = np.array([[8, 0, 0, 9, 1], [0, 7, 1, 0, 0], [7, 7, 7, 7, 1]], np.int32)
+  np.testing.assert_allclose(model.score(INPUTS, targets), plain_scores(model, targets), rtol=1e-4)
 
 
 @pytest.mark.parametrize('together', [1, 4, 5])
