@@ -13,7 +13,7 @@ class Packing(NamedTuple):
   """Which tokens are kept, and where they are.
 
   kept: <int64>[P], their places among all, ascending
-  place: <int32>[B, S], the place of each among those kept; 0, that of another token, for what is not
+  place: <int32>[B, S], the place of each among those kept; that of its text's first token for what is not
   """
 
   kept: tf.Tensor
@@ -21,15 +21,15 @@ class Packing(NamedTuple):
 
   @classmethod
   def of(cls, real):
-    """Keeps what is real, and the first token of each text, so that there always is another. <bool>[B, S]"""
+    """Keeps what is real, and the first token of each text: something must stand for the others. <bool>[B, S]"""
     kept = tf.concat([tf.ones_like(real[:, :1]), real[:, 1:]], 1)
     order = tf.reshape(tf.cumsum(tf.cast(tf.reshape(kept, [-1]), tf.int32)) - 1, tf.shape(real))
-    return cls(tf.where(tf.reshape(kept, [-1]))[:, 0], tf.where(kept, order, 0))
+    return cls(tf.where(tf.reshape(kept, [-1]))[:, 0], tf.where(kept, order, order[:, :1]))
 
   def pack(self, x):
     """[B * S, ...] -> [P, ...]"""
     return tf.gather(x, self.kept)
 
   def unpack(self, x):
-    """[P, ...] -> [B, S, ...]; what was not kept is another token, which attention must not see."""
+    """[P, ...] -> [B, S, ...]; what was not kept is its text's first token, which attention must not see there."""
     return tf.gather(x, self.place)

@@ -78,6 +78,12 @@ def test_an_answer_does_not_depend_on_its_neighbours(model):
   np.testing.assert_array_equal(alone, together[1, : len(alone)])
 
 
+def test_nor_does_that_to_a_text_that_is_all_padding(model):
+  together = np.where([[1], [0], [1]], INPUTS, 0)
+  alone = model.generate(together[1:2], LENGTH).scores
+  np.testing.assert_allclose(model.generate(together, LENGTH).scores[1:2], alone, rtol=1e-5)
+
+
 def plain_beam_search(model, inputs, size, alpha):
   """Of one sequence, with Python lists: the best finished (ids, log-probability), or else the best unfinished one."""
   penalty = lambda length: ((5 + length) / 6) ** alpha

@@ -22,6 +22,11 @@ def test_real_tokens_come_back_to_their_places():
   np.testing.assert_array_equal(tf.boolean_mask(back, REAL), [[10], [11], [20]])
 
 
+def test_for_padding_stands_the_first_token_of_its_own_text():
+  packing = Packing.of(tf.constant(REAL))
+  np.testing.assert_array_equal(packing.place, [[0, 1, 0], [2, 2, 2]])
+
+
 def test_a_text_of_padding_keeps_one_token():
   packing = Packing.of(tf.constant([[False, False], [True, True]]))
   np.testing.assert_array_equal(packing.kept, [0, 2, 3])
