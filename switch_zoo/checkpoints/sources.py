@@ -1,6 +1,5 @@
 """A checkpoint of any kind as what it means: a model, and its variables in the axes of Mesh-TensorFlow."""
 import dataclasses
-import glob
 import os
 
 import numpy as np
@@ -23,6 +22,7 @@ from switch_zoo.checkpoints.huggingface import HEAD, SHARED
 from switch_zoo.checkpoints.weights import Weights
 from switch_zoo.config import VOCAB_DIVISOR, ModelConfig, load_config
 from switch_zoo.errors import UserError
+from switch_zoo.serving import saved_model
 
 OPERATIVE = 'operative_config.gin'
 GLOBAL_STEP = 'global_step'
@@ -136,10 +136,10 @@ def detect(path: str) -> str:
 
 
 def _no_checkpoint(path):
-  if any(glob.glob(f'{glob.escape(path)}/{place}') for place in ('saved_model.pb', '*/saved_model.pb')):
+  if saved_model.is_export(path):
     return (
-        f'{path} is an export, which answers and cannot be taken apart: `switch_zoo serve {path}` serves it. Give the '
-        'folder of the checkpoint it was made of.'
+        f'{path} is an export: `switch_zoo serve` answers with it, and no weights can be read from it. Give the folder '
+        'of the checkpoint it was made of.'
     )
   return (
       f'{path} holds no checkpoint: no Mesh-TensorFlow files (*.index), no {keras_files.WEIGHTS}, no Hugging Face '

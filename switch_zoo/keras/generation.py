@@ -182,7 +182,13 @@ def score(model, inputs, targets):
   packing = Packing.of(tf.cumsum(tf.cast(tf.not_equal(targets, PADDING), tf.int32), 1, reverse=True) > 0)
   with model.using(weights):
     x = model.decode(tf.pad(targets, [[0, 0], [1, 0]])[:, :-1], model.encode(inputs), packing)
-  ids = packing.pack(tf.reshape(targets, [-1]))
+  ids = packing.pack(targets)
+  scores = tf.where(tf.not_equal(ids, PADDING), _log_probabilities(model, weights, x, ids), 0.0)
+  return tf.math.unsorted_segment_sum(scores, packing.kept // length, batch)
+
+
+def _log_probabilities(model, weights, x, ids):
+  """Log-probability of each token, some at a time. <float>[P, M] of `Inference.decode`, <int32>[P] -> <float32>[P]"""
 
   def some(start, scores):
     rows = slice(start, start + _SCORED_TOGETHER)
@@ -190,11 +196,9 @@ def score(model, inputs, targets):
       logits = model.to_logits(x[rows])
     return start + _SCORED_TOGETHER, tf.concat([scores, _log_probability(logits, ids[rows])], 0)
 
-  _, scores = tf.while_loop(
-      lambda start, _: start < tf.size(ids), some, [0, tf.zeros([0])], [tf.TensorShape([]), tf.TensorShape([None])],
-      parallel_iterations=1)
-  scores = tf.where(tf.not_equal(ids, PADDING), scores, 0.0)
-  return tf.math.unsorted_segment_sum(scores, packing.kept // length, batch)
+  there_are_more = lambda start, _: start < tf.size(ids)
+  shapes = [tf.TensorShape([]), tf.TensorShape([None])]
+  return tf.while_loop(there_are_more, some, [0, tf.zeros([0])], shapes, parallel_iterations=1)[1]
 
 
 def _log_probability(logits, ids):

@@ -60,7 +60,7 @@ class Inference(tf.Module):
     self.target_embedding = self.embedding if shared else weights.variable('decoder/embedding')
     self.logits = None if config.tied_embeddings else weights.matrix('decoder/logits/kernel')
     self._rows = Rows(self)
-    self.stacks = self._rows.stacks
+    self.stacks = self._rows.stacks  # where tf.Module finds them: the layers hold none
     self._sequences, self._tokens = Repeated(in_place=False), Repeated(in_place=True)
 
   def _stack(self, weights, block):
@@ -90,7 +90,7 @@ class Inference(tf.Module):
     real, places = tf.not_equal(ids, PADDING), tf.range(tf.shape(ids)[1])
     packing, bias = Packing.of(real), self._hide(real)
     around = bias + self._bias(self.encoder_positions, places, places, bidirectional=True)
-    x = tf.gather(self.embedding, packing.pack(tf.reshape(ids, [-1])))
+    x = tf.gather(self.embedding, packing.pack(ids))
     for sublayer in self.encoder:
       if sublayer.scope == 'SelfAttention':
         x = self._sequences(Sublayer.attend_itself, sublayer, x, around, packing)
@@ -112,7 +112,7 @@ class Inference(tf.Module):
     """
     places = tf.range(tf.shape(ids)[1])
     bias = self._bias(self.decoder_positions, places, places) + self._hide_if(places > places[:, None])
-    x, memories = tf.gather(self.target_embedding, packing.pack(tf.reshape(ids, [-1]))), iter(encoded.memories)
+    x, memories = tf.gather(self.target_embedding, packing.pack(ids)), iter(encoded.memories)
     for sublayer in self.decoder:
       if sublayer.scope == 'SelfAttention':
         x = self._sequences(Sublayer.attend_itself, sublayer, x, bias, packing)
@@ -133,7 +133,7 @@ class Inference(tf.Module):
     Args:
       ids: <int32>[B]
       place: <int32>[], how many tokens were read before; less than C
-      encoded: of `encode`
+      encoded: of `Encoded.for_steps`
       caches: Memory of <float32>[B, N, C, D], of the step before; they are written into
     Returns:
       <float32>[B, V], the logits of the next token, and the caches with this one

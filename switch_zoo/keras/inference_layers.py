@@ -72,8 +72,7 @@ class Attention(tf.Module):
 
   def split(self, x, packing):
     """<float>[P, N * D] -> <float>[B, N, T, D]"""
-    shape = [*tf.unstack(tf.shape(packing.place)), self.heads, self.d_kv]
-    return tf.transpose(tf.reshape(packing.unpack(x), shape), [0, 2, 1, 3])
+    return tf.transpose(packing.unpack(tf.reshape(x, [-1, self.heads, self.d_kv])), [0, 2, 1, 3])
 
   def memory(self, x, packing):
     """<float>[P, M] -> Memory of [B, N, S, D]"""
@@ -85,7 +84,7 @@ class Attention(tf.Module):
     # In float32, as the released models were trained; the sum of many bfloat16 numbers would be off by percents.
     likely = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), scores.dtype)
     seen = tf.transpose(tf.matmul(likely, memory.values), [0, 2, 1, 3])
-    return self.o.times(packing.pack(tf.reshape(seen, [-1, self.heads * self.d_kv])))
+    return self.o.times(tf.reshape(packing.pack(seen), [-1, self.heads * self.d_kv]))
 
   def attend_once(self, x, memory, bias):
     """The same for one query of each sequence.

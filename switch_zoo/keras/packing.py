@@ -27,8 +27,8 @@ class Packing(NamedTuple):
     return cls(tf.where(tf.reshape(kept, [-1]))[:, 0], tf.where(kept, order, order[:, :1]))
 
   def pack(self, x):
-    """[B * S, ...] -> [P, ...]"""
-    return tf.gather(x, self.kept)
+    """[B, S, ...] -> [P, ...]"""
+    return tf.gather(tf.reshape(x, [-1, *x.shape[2:]]), self.kept)
 
   def unpack(self, x):
     """[P, ...] -> [B, S, ...]; what was not kept is its text's first token, which attention must not see there."""

@@ -27,6 +27,12 @@ class Found(NamedTuple):
   folder: str
 
 
+def is_export(folder: str) -> bool:
+  """Whether a folder is an export, or one version of an export."""
+  places = ['', *filter(str.isdecimal, os.listdir(folder))]
+  return any(os.path.exists(os.path.join(folder, place, FILE)) for place in places)
+
+
 def find(export_dir: str, name: str | None = None) -> Found:
   """The newest version of an export. Imports nothing and reads no weights.
 

@@ -139,10 +139,15 @@ def empty(case):
   case.source.mkdir()
 
 
-def an_export(case):
-  empty(case)
-  (case.source / '1').mkdir()
-  (case.source / '1' / 'saved_model.pb').touch()
+def export_at(place):
+  """An export instead of the checkpoint, its file at this place."""
+
+  def change(case):
+    empty(case)
+    (case.source / place).parent.mkdir(exist_ok=True)
+    (case.source / place).touch()
+
+  return change
 
 
 def flipped_checksum(case):
@@ -246,7 +251,9 @@ CASES = {
     'an unknown type': ROW('hf', asking(dtype='int8'), '--dtype=int8: weights are written as float32 or bfloat16'),
     'no such source': ROW('hf', lambda case: shutil.rmtree(case.source), 'There is no folder'),
     'a source without a checkpoint': ROW('hf', empty, 'holds no checkpoint'),
-    'an export as a source': ROW('hf', an_export, 'Give the folder of the checkpoint it was made of'),
+    'an export as a source': ROW('hf', export_at('1/saved_model.pb'), 'Give the folder of the checkpoint it was made'),
+    'a version of an export': ROW('hf', export_at('saved_model.pb'), 'is an export'),
+    'a folder of anything with an export inside': ROW('hf', export_at('old/saved_model.pb'), 'holds no checkpoint'),
     'two checkpoints in one folder': ROW('hf', second_checkpoint, 'holds several checkpoints: Keras and Hugging Face'),
     'a destination that is not empty': ROW('hf', full_destination, 'new is not empty'),
     'a destination that is a file': ROW('hf', file_as_destination, 'new is a file'),

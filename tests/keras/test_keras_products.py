@@ -61,7 +61,7 @@ def test_a_small_product(transpose_b):
 def test_a_small_product_in_bfloat16_is_rounded_to_the_nearest():
   a, b = tf.constant([[[1.0, 1.5 / 256]]], tf.bfloat16), tf.ones([1, 2, 1], tf.bfloat16)
   # 1.0059: between 1 and 1 + 1 / 128, nearer to the second.
-  assert float(products.product_of_few(a, b)) == 1 + 1 / 128
+  np.testing.assert_array_equal(tf.cast(products.product_of_few(a, b), tf.float32), [[[1 + 1 / 128]]])
 
 
 def test_softmax_of_few():
