@@ -48,7 +48,8 @@ def run() -> int:
   """The command line's exit code: 0 done, 1 our failure, 2 the user's mistake, 130 interrupted."""
   interrupts.install()
   try:
-    return app(standalone_mode=False) or 0
+    with interrupts.outrank_errors():
+      return app(standalone_mode=False) or 0
   except UserError as error:
     return _fail(paragraph(error), 2)
   except typer.Abort:

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     if values.debug:
       os.environ[tf_compat.DEBUG_VARIABLE] = '1'
     tf_compat.quiet()
-    _run(values)
+    with interrupts.outrank_errors():
+      _run(values)
     return 0
   except UserError as error:
     return _fail(paragraph(error), 2)

@@ -4,6 +4,7 @@ import pathlib
 import typer
 from rich.console import Console
 
+from switch_zoo import interrupts
 from switch_zoo.demo import budget, folder
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
@@ -27,7 +28,8 @@ def command(
     with console.status('Loading TensorFlow'):
       from switch_zoo.demo import session
 
-    session.run(pathlib.Path(out), seed, spent, console)
+    with interrupts.outrank_errors():
+      session.run(pathlib.Path(out), seed, spent, console)
   except KeyboardInterrupt:
     console.print(f'Interrupted. The same command goes on from the last checkpoint in {out}.', soft_wrap=True)
     raise typer.Exit(INTERRUPTED) from None

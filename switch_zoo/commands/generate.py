@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from switch_zoo import interrupts
 from switch_zoo.commands import answering
 from switch_zoo.errors import UserError
 
@@ -90,6 +91,7 @@ def batches(lines: list, size: int, what: str) -> Iterator[list]:
     task = bar.add_task(what, total=len(lines))
     left = iter(lines)
     while batch := list(islice(left, size)):
+      interrupts.check()
       yield batch
       bar.advance(task, len(batch))
 
