@@ -7,8 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from switch_zoo.errors import UserError
-from switch_zoo.keras.attention import Memory
-from switch_zoo.keras.inference import more_room
+from switch_zoo.keras.inference import more_room, room_of
 from switch_zoo.keras.packing import Packing
 
 PADDING, END = 0, 1
@@ -227,7 +226,7 @@ def _loop(going_on, step, start):
 
   def fill_room(place, *state):
     state = (place, *state[:-1], more_room(state[-1]))
-    end = tf.shape(state[-1][0].keys)[2]
+    end = room_of(state[-1])
     there_is_room = lambda place, *state: (place < end) & going_on(place, *state)
     return tf.while_loop(there_is_room, step, state, shape_invariants=_growing(state))
 
@@ -236,10 +235,9 @@ def _loop(going_on, step, start):
 
 def _growing(state):
   """Shape invariants of a loop's state: answers and caches grow."""
-  of_cache = lambda cache: Memory(*([[None, cache.keys.shape[1], None, cache.keys.shape[3]]] * 2))
   shapes = [tf.TensorShape([None] * x.shape.rank) if x.shape.rank else x.shape for x in state[:-1]]
-  caches = tuple(Memory(*map(tf.TensorShape, of_cache(cache))) for cache in state[-1])
-  return (*shapes, caches)
+  of_cache = lambda cache: tf.TensorShape([None, cache.shape[1], None, cache.shape[3]])
+  return (*shapes, tf.nest.map_structure(of_cache, state[-1]))
 
 
 def _likeliest(logits, k):

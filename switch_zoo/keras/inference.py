@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from switch_zoo.keras.attention import HIDDEN, Memory, relative_bucket
-from switch_zoo.keras.inference_layers import Attention, Norm, Sublayer, Weights
+from switch_zoo.keras.inference_layers import Block, Norm, Weights
 from switch_zoo.keras.packing import Packing
 from switch_zoo.keras.repeated import Repeated
 from switch_zoo.keras.rows import Rows
@@ -23,17 +23,17 @@ ROOM = 32
 class Encoded(NamedTuple):
   """What the decoder reads of the inputs.
 
-  memories: of each layer of the decoder, Memory of [B, N, S, D]
+  memories: of each block of the decoder, Memory of [B, N, S, D] of each attention over the encoder
   bias: <float>[B, 1, 1, S], HIDDEN for padding
   """
 
-  memories: tuple[Memory, ...]
+  memories: tuple[tuple[Memory, ...], ...]
   bias: tf.Tensor
 
   def for_steps(self):
     """The same for many steps of one token: values in float32, whose products with few numbers are faster."""
-    wide = (Memory(memory.keys, tf.cast(memory.values, tf.float32)) for memory in self.memories)
-    return self._replace(memories=tuple(wide))
+    wide = lambda memory: Memory(memory.keys, tf.cast(memory.values, tf.float32))
+    return self._replace(memories=tuple(tuple(map(wide, of_block)) for of_block in self.memories))
 
 
 class Inference(tf.Module):
@@ -61,15 +61,12 @@ class Inference(tf.Module):
     self.logits = None if config.tied_embeddings else weights.matrix('decoder/logits/kernel')
     self._rows = Rows(self)
     self.stacks = self._rows.stacks  # where tf.Module finds them: the layers hold none
-    self._sequences, self._tokens = Repeated(in_place=False), Repeated(in_place=True)
+    self._call = Repeated()
 
-  def _stack(self, weights, block):
-    """The sublayers of a stack, and its last norm."""
+  def _stack(self, weights, scopes):
+    """The blocks of a stack, and its last norm."""
     blocks = self.config.num_encoder_blocks if weights.scope == 'encoder' else self.config.num_decoder_blocks
-    sublayers = [
-        Sublayer(self.config, weights.below(f'block_{number:03d}/layer_{index:03d}'), scope)
-        for number in range(blocks) for index, scope in enumerate(block)]
-    return sublayers, Norm(weights)
+    return [Block(self.config, weights.below(f'block_{n:03d}'), scopes) for n in range(blocks)], Norm(weights)
 
   def _positions(self, weights):
     """Learned bias of a stack's positions, <float>[N, buckets]; None: it has none."""
@@ -91,14 +88,10 @@ class Inference(tf.Module):
     packing, bias = Packing.of(real), self._hide(real)
     around = bias + self._bias(self.encoder_positions, places, places, bidirectional=True)
     x = tf.gather(self.embedding, packing.pack(ids))
-    for sublayer in self.encoder:
-      if sublayer.scope == 'SelfAttention':
-        x = self._sequences(Sublayer.attend_itself, sublayer, x, around, packing)
-      else:
-        x = self._sequences(Sublayer.compute, sublayer, x)
+    for block in self.encoder:
+      x = self._call(Block.read, block, x, around, packing)
     x = self.encoder_norm(x)
-    layers = [sublayer.layer for sublayer in self.decoder if sublayer.scope == 'EncDecAttention']
-    return Encoded(tuple(self._sequences(Attention.memory, layer, x, packing) for layer in layers), bias)
+    return Encoded(tuple(self._call(Block.memories, block, x, packing) for block in self.decoder), bias)
 
   def decode(self, ids, encoded, packing):
     """Reads all targets at once.
@@ -112,20 +105,19 @@ class Inference(tf.Module):
     """
     places = tf.range(tf.shape(ids)[1])
     bias = self._bias(self.decoder_positions, places, places) + self._hide_if(places > places[:, None])
-    x, memories = tf.gather(self.target_embedding, packing.pack(ids)), iter(encoded.memories)
-    for sublayer in self.decoder:
-      if sublayer.scope == 'SelfAttention':
-        x = self._sequences(Sublayer.attend_itself, sublayer, x, bias, packing)
-      elif sublayer.scope == 'EncDecAttention':
-        x = self._sequences(Sublayer.attend_inputs, sublayer, x, next(memories), encoded.bias, packing)
-      else:
-        x = self._sequences(Sublayer.compute, sublayer, x)
+    x = tf.gather(self.target_embedding, packing.pack(ids))
+    for block, memories in zip(self.decoder, encoded.memories, strict=True):
+      x = self._call(Block.read, block, x, bias, packing, memories, encoded.bias)
     return x
 
-  def caches(self, batch) -> tuple[Memory, ...]:
-    """Empty caches: Memory of <float32>[B, N, 0, D] for each self-attention of the decoder; `more_room` makes room."""
+  def caches(self, batch) -> tuple[tuple[Memory, ...], ...]:
+    """Empty caches: Memory of <float32>[B, N, 0, D] for each self-attention of each block of the decoder.
+
+    `more_room` makes room in them.
+    """
     nothing = tf.zeros([batch, self.config.num_heads, 0, self.config.d_kv])
-    return tuple(Memory(nothing, nothing) for s in self.decoder if s.scope == 'SelfAttention')
+    of_block = (Memory(nothing, nothing),) * self.config.decoder_block.count('SelfAttention')
+    return (of_block,) * self.config.num_decoder_blocks
 
   def step(self, ids, place, encoded, caches):
     """Reads one token of each sequence.
@@ -138,21 +130,15 @@ class Inference(tf.Module):
     Returns:
       <float32>[B, V], the logits of the next token, and the caches with this one
     """
-    room = tf.shape(caches[0].keys)[2]
+    room = room_of(caches)
     keys = tf.range(room)
     bias = self._bias(self.decoder_positions, place[None], keys) + self._hide_if(keys > place)
-    bias = tf.cast(bias, caches[0].keys.dtype)
+    bias = tf.cast(bias, tf.float32)
     rows = tf.range(tf.shape(ids)[0] * self.config.num_heads) * room + place
     x, kept = tf.gather(self.target_embedding, ids), []
-    caches, memories = iter(caches), iter(encoded.memories)
-    for sublayer in self.decoder:
-      if sublayer.scope == 'SelfAttention':
-        x, cache = self._tokens(Sublayer.attend_itself_once, sublayer, x, next(caches), bias, rows)
-        kept.append(cache)
-      elif sublayer.scope == 'EncDecAttention':
-        x = self._tokens(Sublayer.attend_inputs_once, sublayer, x, next(memories), encoded.bias)
-      else:
-        x = self._tokens(Sublayer.compute_few, sublayer, x)
+    for block, mine, memories in zip(self.decoder, caches, encoded.memories, strict=True):
+      x, mine = self._call(Block.read_one, block, x, mine, bias, rows, memories, encoded.bias)
+      kept.append(mine)
     return self.to_logits(x), tuple(kept)
 
   def to_logits(self, x):
@@ -177,6 +163,11 @@ class Inference(tf.Module):
   def _hide_if(self, hidden):
     """<bool>[...] -> <float>[...]"""
     return tf.where(hidden, tf.cast(HIDDEN, self.dtype), tf.cast(0.0, self.dtype))
+
+
+def room_of(caches):
+  """Tokens that there is room for in caches, <int32>[]."""
+  return tf.shape(caches[0][0].keys)[2]
 
 
 def more_room(caches):

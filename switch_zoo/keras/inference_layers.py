@@ -180,7 +180,7 @@ class Sublayer(tf.Module):
     return x + self.layer.attend(self.norm(x), memory, bias, packing)
 
   def compute(self, x):
-    """<float>[R, M] -> <float>[R, M]"""
+    """<float>[P, M] -> <float>[P, M]"""
     return x + self.layer(self.norm(x))
 
   def attend_itself_once(self, x, cache, bias, rows):
@@ -194,5 +194,61 @@ class Sublayer(tf.Module):
     return x + self.layer.attend_once(self.norm(x), memory, bias)
 
   def compute_few(self, x):
-    """As `FeedForward.few`."""
+    """<float>[B, M] -> <float>[B, M]"""
     return x + self.layer.few(self.norm(x))
+
+
+class Block(tf.Module):
+  """The sublayers that a stack repeats."""
+
+  def __init__(self, config, weights, scopes):
+    super().__init__()
+    self.sublayers = [
+        Sublayer(config, weights.below(f'layer_{index:03d}'), scope) for index, scope in enumerate(scopes)]
+
+  def memories(self, encoded, packing):
+    """What its attentions over the encoder read of it. <float>[P, M], Packing -> Memory of [B, N, S, D] of each"""
+    return tuple(s.layer.memory(encoded, packing) for s in self.sublayers if s.scope == 'EncDecAttention')
+
+  def read(self, x, bias, packing, memories=(), hidden=None):
+    """Whole sequences.
+
+    Args:
+      x: <float>[P, M]
+      bias: of the self-attentions, as `Attention.attend`
+      packing: Packing of x
+      memories: of `memories`
+      hidden: bias of the attentions over the encoder
+    Returns:
+      <float>[P, M]
+    """
+    memories = iter(memories)
+    for sublayer in self.sublayers:
+      if sublayer.scope == 'SelfAttention':
+        x = sublayer.attend_itself(x, bias, packing)
+      elif sublayer.scope == 'EncDecAttention':
+        x = sublayer.attend_inputs(x, next(memories), hidden, packing)
+      else:
+        x = sublayer.compute(x)
+    return x
+
+  def read_one(self, x, caches, bias, rows, memories, hidden):
+    """One token of each sequence.
+
+    Args:
+      x: <float>[B, M]
+      caches, bias, rows: of the self-attentions, as `Attention.remember`
+      memories, hidden: as `read`
+    Returns:
+      <float>[B, M], and the caches with this token
+    """
+    caches, memories, kept = iter(caches), iter(memories), []
+    for sublayer in self.sublayers:
+      if sublayer.scope == 'SelfAttention':
+        x, cache = sublayer.attend_itself_once(x, next(caches), bias, rows)
+        kept.append(cache)
+      elif sublayer.scope == 'EncDecAttention':
+        x = sublayer.attend_inputs_once(x, next(memories), hidden)
+      else:
+        x = sublayer.compute_few(x)
+    return x, tuple(kept)

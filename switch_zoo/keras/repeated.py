@@ -10,12 +10,7 @@ from switch_zoo.keras.rows import replaced
 class Repeated:
   """Calls methods of layers through one function for all layers that are alike."""
 
-  def __init__(self, in_place):
-    """Args:
-      in_place: TensorFlow puts the operations in the place of each call when it prepares a graph to run. That makes the
-        graph large again, but where a call would last microseconds it costs a tenth of them.
-    """
-    self._in_place = in_place
+  def __init__(self):
     self._functions = {}
 
   def __call__(self, method, layer, *arguments):
@@ -30,18 +25,19 @@ class Repeated:
     weights = [getattr(*place) for place in places]
     alike = tuple((name, weight.dtype, *weight.shape) for (_, name), weight in zip(places, weights, strict=True))
     if (method, alike) not in self._functions:
-      self._functions[method, alike] = self._function(method, layer, places)
+      self._functions[method, alike] = _function(method, layer, places)
     return self._functions[method, alike](weights, arguments)
 
-  def _function(self, method, layer, places):
-    """A function of weights and arguments; one layer stands for all that are alike."""
 
-    def call(weights, arguments):
-      with replaced(places, weights):
-        return method(layer, *arguments)
+def _function(method, layer, places):
+  """A function of weights and arguments; one layer stands for all that are alike."""
 
-    attributes = None if self._in_place else {'_noinline': True}
-    return tf.function(call, autograph=False, experimental_attributes=attributes)
+  def call(weights, arguments):
+    with replaced(places, weights):
+      return method(layer, *arguments)
+
+  # Or TensorFlow puts the operations in the place of each call before it runs them, and the graph is large again.
+  return tf.function(call, autograph=False, experimental_attributes={'_noinline': True})
 
 
 def _tensors(part):

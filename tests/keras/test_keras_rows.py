@@ -87,7 +87,7 @@ def test_a_model_holds_each_weight_once(name):
 
 def test_layers_that_are_alike_share_a_function():
   layers = Layers()
-  weights, calls = Rows(layers), Repeated(in_place=True)
+  weights, calls = Rows(layers), Repeated()
 
   @tf.function
   def both(x, read):
