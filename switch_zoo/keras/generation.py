@@ -178,7 +178,8 @@ def score(model, inputs, targets):
     <float32>[B]
   """
   weights, batch, length = model.read(), tf.shape(inputs)[0], tf.shape(targets, tf.int64)[1]
-  packing = Packing.of(tf.cumsum(tf.cast(tf.not_equal(targets, PADDING), tf.int32), 1, reverse=True) > 0)
+  real = tf.cumsum(tf.cast(tf.not_equal(targets, PADDING), tf.int32), 1, reverse=True) > 0
+  packing = Packing.of(real, model.config.num_heads)
   with model.using(weights):
     x = model.decode(tf.pad(targets, [[0, 0], [1, 0]])[:, :-1], model.encode(inputs), packing)
   ids = packing.pack(targets)

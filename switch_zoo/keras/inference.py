@@ -85,7 +85,7 @@ class Inference(tf.Module):
   def encode(self, ids) -> Encoded:
     """<int32>[B, S], 0 is padding."""
     real, places = tf.not_equal(ids, PADDING), tf.range(tf.shape(ids)[1])
-    packing, bias = Packing.of(real), self._hide(real)
+    packing, bias = Packing.of(real, self.config.num_heads), self._hide(real)
     around = bias + self._bias(self.encoder_positions, places, places, bidirectional=True)
     x = tf.gather(self.embedding, packing.pack(ids))
     for block in self.encoder:

@@ -70,21 +70,16 @@ class Attention(tf.Module):
     self.heads, self.d_kv = config.num_heads, config.d_kv
     self.q, self.k, self.v, self.o = (weights.matrix(name) for name in 'qkvo')
 
-  def split(self, x, packing):
-    """<float>[P, N * D] -> <float>[B, N, T, D]"""
-    return tf.transpose(packing.unpack(tf.reshape(x, [-1, self.heads, self.d_kv])), [0, 2, 1, 3])
-
   def memory(self, x, packing):
     """<float>[P, M] -> Memory of [B, N, S, D]"""
-    return Memory(self.split(self.k.times(x), packing), self.split(self.v.times(x), packing))
+    return Memory(packing.split(self.k.times(x), self.d_kv), packing.split(self.v.times(x), self.d_kv))
 
   def attend(self, x, memory, bias, packing):
     """<float>[P, M], Memory, <float>[B or 1, N or 1, T, S], Packing of B x T -> <float>[P, M]"""
-    scores = tf.matmul(self.split(self.q.times(x), packing), memory.keys, transpose_b=True) + bias
+    scores = tf.matmul(packing.split(self.q.times(x), self.d_kv), memory.keys, transpose_b=True) + bias
     # In float32, as the released models were trained; the sum of many bfloat16 numbers would be off by percents.
     likely = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), scores.dtype)
-    seen = tf.transpose(tf.matmul(likely, memory.values), [0, 2, 1, 3])
-    return self.o.times(tf.reshape(packing.pack(seen), [-1, self.heads * self.d_kv]))
+    return self.o.times(packing.join(tf.matmul(likely, memory.values)))
 
   def attend_once(self, x, memory, bias):
     """The same for one query of each sequence.

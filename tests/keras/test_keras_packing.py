@@ -11,45 +11,68 @@ from switch_zoo.keras import SwitchTransformer, generation
 from switch_zoo.keras.inference_layers import FeedForward
 from switch_zoo.keras.packing import Packing
 
-REAL = [[True, True, False], [True, False, False]]
-TOKENS = tf.constant([[[10], [11], [12]], [[20], [21], [22]]])
+REAL = tf.constant([[True, True, False], [True, False, False]])
+# Two heads of one number: token 10 has the heads 100 and 101.
+TOKENS = tf.constant([[10, 11, 12], [20, 21, 22]])
+HEADS, WIDTH = 2, 1
+
+
+def heads_of(tokens):
+  """[...] -> [..., HEADS * WIDTH]"""
+  return tf.stack([10 * tokens, 10 * tokens + 1], -1)
 
 
 def test_padding_is_left_out():
-  np.testing.assert_array_equal(Packing.of(tf.constant(REAL)).pack(TOKENS), [[10], [11], [20]])
+  np.testing.assert_array_equal(Packing.of(REAL, HEADS).pack(TOKENS), [10, 11, 20])
 
 
-def test_real_tokens_come_back_to_their_places():
-  packing = Packing.of(tf.constant(REAL))
-  back = packing.unpack(packing.pack(TOKENS))
-  assert back.shape == [2, 3, 1]
-  np.testing.assert_array_equal(tf.boolean_mask(back, REAL), [[10], [11], [20]])
+def test_heads_are_split_and_for_padding_stands_the_first_token_of_its_own_text():
+  packing = Packing.of(REAL, HEADS)
+  apart = packing.split(heads_of(packing.pack(TOKENS)), WIDTH)
+  assert apart.shape == [2, HEADS, 3, WIDTH]
+  np.testing.assert_array_equal(
+      apart[..., 0], [[[100, 110, 100], [101, 111, 101]], [[200, 200, 200], [201, 201, 201]]])
 
 
-def test_for_padding_stands_the_first_token_of_its_own_text():
-  packing = Packing.of(tf.constant(REAL))
-  np.testing.assert_array_equal(packing.place, [[0, 1, 0], [2, 2, 2]])
+def test_heads_are_joined_without_the_padding():
+  packing = Packing.of(REAL, HEADS)
+  apart = tf.constant([[[100, 110, -1], [101, 111, -1]], [[200, -1, -1], [201, -1, -1]]])[..., None]
+  np.testing.assert_array_equal(packing.join(apart), [[100, 101], [110, 111], [200, 201]])
+
+
+def test_a_head_may_have_many_numbers():
+  packing = Packing.of(REAL, HEADS)
+  apart = packing.split(tf.reshape(tf.range(18), [3, HEADS * 3]), 3)
+  np.testing.assert_array_equal(apart[0, 1, :2], [[3, 4, 5], [9, 10, 11]])  # the second head of the first two tokens
+  np.testing.assert_array_equal(packing.join(apart), np.arange(18).reshape(3, 6))
 
 
 def test_a_text_of_padding_keeps_one_token():
-  packing = Packing.of(tf.constant([[False, False], [True, True]]))
+  packing = Packing.of(tf.constant([[False, False], [True, True]]), 1)
   np.testing.assert_array_equal(packing.kept, [0, 2, 3])
-  np.testing.assert_array_equal(packing.place, [[0, 0], [1, 2]])
+  np.testing.assert_array_equal(packing.apart[:, 0], [[0, 0], [1, 2]])
 
 
 def test_there_may_be_no_text_and_no_token():
-  for shape in ((0, 3), (2, 0), (0, 0)):
-    packing = Packing.of(tf.zeros(shape, tf.bool))
-    assert packing.unpack(packing.pack(tf.zeros([*shape, 5]))).shape == [*shape, 5]
+  for batch, length in ((0, 3), (2, 0), (0, 0)):
+    packing = Packing.of(tf.zeros([batch, length], tf.bool), HEADS)
+    apart = packing.split(heads_of(packing.pack(tf.zeros([batch, length], tf.int32))), WIDTH)
+    assert apart.shape == [batch, HEADS, length, WIDTH]
+    assert packing.join(apart).shape == [0, HEADS * WIDTH]
 
 
 @hypothesis.given(arrays.arrays(bool, st.tuples(st.integers(0, 4), st.integers(0, 5))))
 @hypothesis.settings(deadline=None)
 def test_what_is_real_survives(real):
-  packing = Packing.of(tf.constant(real))
+  packing = Packing.of(tf.constant(real), HEADS)
   tokens = np.arange(real.size).reshape(real.shape)
-  back = packing.unpack(packing.pack(tf.constant(tokens))).numpy()
-  np.testing.assert_array_equal(back[real], tokens[real])
+  packed = heads_of(packing.pack(tf.constant(tokens)))
+  apart = packing.split(packed, WIDTH)
+  # The plain way: a transpose, and a mask of what is real.
+  plain = heads_of(tf.constant(tokens)).numpy().transpose(0, 2, 1)
+  for head in range(HEADS):
+    np.testing.assert_array_equal(apart.numpy()[:, head, :, 0][real], plain[:, head][real])
+  np.testing.assert_array_equal(packing.join(apart), packed)
 
 
 @pytest.fixture
