@@ -5,7 +5,8 @@
 Random weights, random texts of 128 input tokens, 32 new ones (the first two answers warm up). The export is made once
 for each number of experts and loaded in a process that has only tensorflow and tensorflow_text; Hugging Face is
 measured by the script that SWITCH_ZOO_SHARED/peers holds. Both run one after the other for each cell, with two threads,
-each in a process of its own. `score` is the forward pass over 128 input and 64 target tokens.
+each in a process of its own. `score` is the forward pass over 128 input and 64 target tokens. `encode`, which has to be
+asked for, is that over 128 and one: what an answer takes before its second token, and where all experts are touched.
 """
 import argparse
 import json
@@ -17,7 +18,8 @@ import sys
 import tempfile
 
 SHARED = pathlib.Path(os.environ.get('SWITCH_ZOO_SHARED', pathlib.Path(__file__).parents[2] / 'shared'))
-INPUTS, TARGETS, NEW_TOKENS = 128, 64, 32
+INPUTS, NEW_TOKENS = 128, 32
+TARGETS = {'generate': 64, 'score': 64, 'encode': 1}
 HUGGING_FACE_DTYPE = {'bfloat16': 'bf16', 'float32': 'fp32'}
 # What a server runs: loads the export and asks it. Prints seconds of a load, of each answer, and the peak memory.
 PROGRAM = """
@@ -33,10 +35,9 @@ random.seed(0)  # as different as a peer's random tokens: alike ones would all g
 text = lambda tokens: ''.join(random.choices(string.printable, k=tokens - 1))  # bytes, and the end
 texts = tf.constant([text(inputs) for _ in range(batch)])
 answers = tf.constant([text(targets) for _ in range(batch)])
-call = {
-    'generate': lambda: model.signatures['serving_default'](inputs=texts)['scores'].numpy(),
-    'score': lambda: model.signatures['score'](inputs=texts, targets=answers)['scores'].numpy(),
-}[work]
+generate = lambda: model.signatures['serving_default'](inputs=texts)['scores'].numpy()
+score = lambda: model.signatures['score'](inputs=texts, targets=answers)['scores'].numpy()
+call = generate if work == 'generate' else score
 seconds = []
 for _ in range(runs + 2):
   start = time.perf_counter()
@@ -77,16 +78,16 @@ def ours(folder, work, batch, runs):
 
 def answers(program, export, work, batch, runs):
   """Median seconds of an export's answers, seconds of its load, peak memory."""
-  measured = _json([sys.executable, '-I', '-c', program, export, work, batch, INPUTS, TARGETS, runs])
+  measured = _json([sys.executable, '-I', '-c', program, export, work, batch, INPUTS, TARGETS[work], runs])
   return {**measured, 'seconds': statistics.median(measured['seconds'])}
 
 
 def hugging_face(experts, work, batch, dtype, runs):
   """Median seconds of Hugging Face."""
-  kind = {'generate': 'generate', 'score': 'forward'}[work]
+  kind = 'generate' if work == 'generate' else 'forward'
   command = [sys.executable, SHARED / 'peers/hf_switch_peer.py', kind, '--experts', experts, '--batch', batch,
-             '--dtype', HUGGING_FACE_DTYPE[dtype], '--inputs', INPUTS, '--targets', TARGETS, '--new-tokens', NEW_TOKENS,
-             '--runs', runs]
+             '--dtype', HUGGING_FACE_DTYPE[dtype], '--inputs', INPUTS, '--targets', TARGETS[work],
+             '--new-tokens', NEW_TOKENS, '--runs', runs]
   return _json(command)['seconds']
 
 
@@ -106,7 +107,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--experts', type=int, nargs='+', default=[8, 64])
   parser.add_argument('--batch', type=int, nargs='+', default=[1, 8, 32])
-  parser.add_argument('--work', nargs='+', default=['generate', 'score'], choices=['generate', 'score'])
+  parser.add_argument('--work', nargs='+', default=['generate', 'score'], choices=TARGETS)
   parser.add_argument('--dtype', default='bfloat16', choices=HUGGING_FACE_DTYPE)
   parser.add_argument('--runs', type=int, default=5)
   parser.add_argument('--work-dir', default=None, help='keeps the exports here')
