@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
-from switch_zoo import interrupts
-from switch_zoo.commands import generate
+from switch_zoo import cli, interrupts, t5_mesh_transformer
+from switch_zoo.commands import demo, generate
+from switch_zoo.demo import session
 
 
 @pytest.fixture(autouse=True)
@@ -77,12 +79,36 @@ def test_other_errors_that_got_lost_are_still_printed():
   assert 'Exception ignored' in done.stderr and 'ZeroDivisionError' in done.stderr
 
 
+def fail_after_ctrl_c(*_, **__):
+  """As C++ code does that calls Python."""
+  with contextlib.suppress(KeyboardInterrupt):
+    press_ctrl_c()
+  raise RuntimeError('a callback failed')
+
+
 def test_an_error_after_it_counts_as_it():
   with pytest.raises(KeyboardInterrupt), interrupts.outrank_errors():
-    try:
-      press_ctrl_c()
-    except KeyboardInterrupt:  # as C++ code does that calls Python
-      raise RuntimeError('a callback failed') from None
+    fail_after_ctrl_c()
+
+
+def test_so_it_does_for_the_command_line(monkeypatch, capsys):
+  monkeypatch.setattr(cli, 'app', fail_after_ctrl_c)
+  assert cli.run() == 130
+  assert capsys.readouterr() == ('', '')
+
+
+def test_so_it_does_for_the_demo(monkeypatch, capsys, tmp_path):
+  monkeypatch.setattr(session, 'run', fail_after_ctrl_c)
+  with pytest.raises(typer.Exit) as ended:
+    demo.command(str(tmp_path / 'out'), 0)
+  assert ended.value.exit_code == 130
+  assert 'Interrupted. The same command goes on' in capsys.readouterr().out
+
+
+def test_so_it_does_for_the_trainer(monkeypatch, capsys):
+  monkeypatch.setattr(t5_mesh_transformer, '_run', fail_after_ctrl_c)
+  assert t5_mesh_transformer.main(['t5_mesh_transformer']) == 130
+  assert 'interrupted; the checkpoints so far are kept' in capsys.readouterr().err
 
 
 def test_an_error_without_it_stays_that_error():

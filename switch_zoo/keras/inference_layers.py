@@ -72,11 +72,11 @@ class Attention(tf.Module):
 
   def memory(self, x, packing):
     """<float>[P, M] -> Memory of [B, N, S, D]"""
-    return Memory(packing.split(self.k.times(x), self.d_kv), packing.split(self.v.times(x), self.d_kv))
+    return Memory(packing.split(self.k.times(x)), packing.split(self.v.times(x)))
 
   def attend(self, x, memory, bias, packing):
     """<float>[P, M], Memory, <float>[B or 1, N or 1, T, S], Packing of B x T -> <float>[P, M]"""
-    scores = tf.matmul(packing.split(self.q.times(x), self.d_kv), memory.keys, transpose_b=True) + bias
+    scores = tf.matmul(packing.split(self.q.times(x)), memory.keys, transpose_b=True) + bias
     # In float32, as the released models were trained; the sum of many bfloat16 numbers would be off by percents.
     likely = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), scores.dtype)
     return self.o.times(packing.join(tf.matmul(likely, memory.values)))

@@ -37,9 +37,9 @@ class Packing(NamedTuple):
     """[B, S] -> [P]"""
     return tf.gather(tf.reshape(x, [-1]), self.kept)
 
-  def split(self, x, width):
-    """[P, N * D], D -> [B, N, S, D]; what was not kept is its text's first token: attention must not see it there."""
-    return tf.gather(tf.reshape(x, [-1, width]), self.apart)
+  def split(self, x):
+    """[P, N * D] -> [B, N, S, D]; what was not kept is its text's first token, which attention must not see there."""
+    return tf.gather(tf.reshape(x, [-1, x.shape[1] // self.apart.shape[1]]), self.apart)
 
   def join(self, x):
     """[B, N, S, D] -> [P, N * D]"""

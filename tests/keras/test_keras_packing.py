@@ -14,11 +14,11 @@ from switch_zoo.keras.packing import Packing
 REAL = tf.constant([[True, True, False], [True, False, False]])
 # Two heads of one number: token 10 has the heads 100 and 101.
 TOKENS = tf.constant([[10, 11, 12], [20, 21, 22]])
-HEADS, WIDTH = 2, 1
+HEADS = 2
 
 
 def heads_of(tokens):
-  """[...] -> [..., HEADS * WIDTH]"""
+  """[...] -> [..., HEADS]"""
   return tf.stack([10 * tokens, 10 * tokens + 1], -1)
 
 
@@ -28,8 +28,8 @@ def test_padding_is_left_out():
 
 def test_heads_are_split_and_for_padding_stands_the_first_token_of_its_own_text():
   packing = Packing.of(REAL, HEADS)
-  apart = packing.split(heads_of(packing.pack(TOKENS)), WIDTH)
-  assert apart.shape == [2, HEADS, 3, WIDTH]
+  apart = packing.split(heads_of(packing.pack(TOKENS)))
+  assert apart.shape == [2, HEADS, 3, 1]
   np.testing.assert_array_equal(
       apart[..., 0], [[[100, 110, 100], [101, 111, 101]], [[200, 200, 200], [201, 201, 201]]])
 
@@ -42,7 +42,7 @@ def test_heads_are_joined_without_the_padding():
 
 def test_a_head_may_have_many_numbers():
   packing = Packing.of(REAL, HEADS)
-  apart = packing.split(tf.reshape(tf.range(18), [3, HEADS * 3]), 3)
+  apart = packing.split(tf.reshape(tf.range(18), [3, HEADS * 3]))
   np.testing.assert_array_equal(apart[0, 1, :2], [[3, 4, 5], [9, 10, 11]])  # the second head of the first two tokens
   np.testing.assert_array_equal(packing.join(apart), np.arange(18).reshape(3, 6))
 
@@ -56,9 +56,9 @@ def test_a_text_of_padding_keeps_one_token():
 def test_there_may_be_no_text_and_no_token():
   for batch, length in ((0, 3), (2, 0), (0, 0)):
     packing = Packing.of(tf.zeros([batch, length], tf.bool), HEADS)
-    apart = packing.split(heads_of(packing.pack(tf.zeros([batch, length], tf.int32))), WIDTH)
-    assert apart.shape == [batch, HEADS, length, WIDTH]
-    assert packing.join(apart).shape == [0, HEADS * WIDTH]
+    apart = packing.split(heads_of(packing.pack(tf.zeros([batch, length], tf.int32))))
+    assert apart.shape == [batch, HEADS, length, 1]
+    assert packing.join(apart).shape == [0, HEADS]
 
 
 @hypothesis.given(arrays.arrays(bool, st.tuples(st.integers(0, 4), st.integers(0, 5))))
@@ -67,7 +67,7 @@ def test_what_is_real_survives(real):
   packing = Packing.of(tf.constant(real), HEADS)
   tokens = np.arange(real.size).reshape(real.shape)
   packed = heads_of(packing.pack(tf.constant(tokens)))
-  apart = packing.split(packed, WIDTH)
+  apart = packing.split(packed)
   # The plain way: a transpose, and a mask of what is real.
   plain = heads_of(tf.constant(tokens)).numpy().transpose(0, 2, 1)
   for head in range(HEADS):
