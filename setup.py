@@ -49,9 +49,8 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10,<3.12',
-    packages=setuptools.find_packages(include=['switch_zoo', 'switch_zoo.*'])
-    + ['switch_zoo.configs', 'switch_zoo.tasks'],
-    package_dir={'switch_zoo.configs': 'gin', 'switch_zoo.tasks': 'tasks'},
+    # switch_zoo/tasks and switch_zoo/configs are links to tasks/ and gin/; gin/ has no __init__.py to be found by.
+    packages=[*setuptools.find_packages(include=['switch_zoo', 'switch_zoo.*']), 'switch_zoo.configs'],
     package_data={'switch_zoo.configs': ['**/*.gin']},
     install_requires=REQUIREMENTS,
     extras_require={'test': TEST_REQUIREMENTS},

@@ -21,8 +21,8 @@ def build_layer(method, sizes):
   """The layer under test, with the same settings for all three."""
   from mesh_tensorflow.transformer import moe
 
-  from switch_zoo import dispatch, experts
-  from switch_zoo.routing import routers
+  from switch_zoo.mesh import dispatch, experts
+  from switch_zoo.mesh.routing import routers
   shared = {'num_experts': sizes.experts, 'hidden_size': sizes.d_ff, 'group_size': sizes.group_size}
   if method == 'stock':
     return moe.MoE1D(moe_gating='switch', switch_policy_train='argmax', **shared)

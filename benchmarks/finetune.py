@@ -54,8 +54,9 @@ def prepare(work):
       link.symlink_to((SHARED / 'data' / task).resolve())
   split_boolq(data / 'superglue' / 'BoolQ')
   if not vocabulary.exists():
+    from switch_zoo.spec import token_ids
     from switch_zoo.tasks import vocabularies
-    vocabularies.train(novels(), vocabulary, VOCAB_SIZE - vocabularies.NUM_SENTINELS)
+    vocabularies.train(novels(), vocabulary, VOCAB_SIZE - token_ids.NUM_SENTINELS)
   return {**os.environ, 'SWITCH_ZOO_DATA_DIR': str(data), 'SWITCH_ZOO_VOCAB': str(vocabulary)}
 
 

@@ -37,9 +37,10 @@ def build(parameters):
   """The mtf.Graph of a training step without an optimizer, with the gradients of all variables."""
   from mesh_tensorflow.transformer import moe  # noqa: F401 - gives gin the released layer
 
-  from switch_zoo import dispatch, load_config, mesh_graph  # noqa: F401 - gives gin the ways of dispatch
-  from switch_zoo.config import model_file
-  from switch_zoo.launcher import gin_setup
+  from switch_zoo import load_config  # noqa: F401 - gives gin the ways of dispatch
+  from switch_zoo.mesh import dispatch, gin_setup  # noqa: F401 - gives gin the ways of dispatch
+  from switch_zoo.mesh import graph as mesh_graph
+  from switch_zoo.spec.zoo import model_file
   gin_setup.configure([model_file(MODEL)], parameters)
   model = mesh_graph.build_model(load_config(MODEL), MESH_SHAPE, LAYOUT)
   batch = mesh_graph.Batch(2048, {'inputs': LENGTH, 'targets': LENGTH})

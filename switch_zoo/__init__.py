@@ -1,6 +1,7 @@
 """Every Switch Transformer, and its dense T5, top-2 and GShard relatives, as gin-configured T5 models."""
-from switch_zoo import checkout, tf_compat
-from switch_zoo.config import ModelConfig, list_models, load_config
+from switch_zoo import tf_compat
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.zoo import list_models, load_config
 
 __all__ = ['ModelConfig', 'list_models', 'load', 'load_config']
 
@@ -13,4 +14,3 @@ def load(model: str, weights: str | None = None, dtype: str | None = None):
 
 
 tf_compat.install()
-checkout.install()

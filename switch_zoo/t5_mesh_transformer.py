@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from switch_zoo import gin_files, interrupts, tf_compat
+from switch_zoo import interrupts, tf_compat
 from switch_zoo.errors import UserError, paragraph
 from switch_zoo.launcher import failures, flags
+from switch_zoo.spec import gin_files
 
 
 def console_entry_point() -> None:

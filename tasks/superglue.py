@@ -4,7 +4,7 @@ Tasks `zoo_superglue_boolq`, `_cb`, `_copa`, `_multirc`, `_record`, `_rte`, `_wi
 `zoo_superglue`, each task at a rate of the rows it trains on. Metrics are the benchmark's; its score is in
 `benchmark_means`.
 """
-from switch_zoo.tasks import metrics, multirc, record, registration, winograd
+from switch_zoo.tasks import metrics, multirc, record_cloze, registration, winograd
 from switch_zoo.tasks.classification import Classification
 from switch_zoo.tasks.readers import JsonLines
 from switch_zoo.tasks.sources import Files, FileSource, Tfds
@@ -84,9 +84,11 @@ _add(
 )
 _add(
     'record',
-    source('ReCoRD', record.train_rows, record.rows, record.test_rows, record.tfds_record, fields=record.FIELDS),
+    source(
+        'ReCoRD', record_cloze.train_rows, record_cloze.rows, record_cloze.test_rows, record_cloze.tfds_record,
+        fields=record_cloze.FIELDS),
     (metrics.record,),
-    record.postprocess,
+    record_cloze.postprocess,
 )
 _add(
     'wsc',

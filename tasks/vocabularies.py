@@ -21,8 +21,8 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from switch_zoo.errors import UserError
+from switch_zoo.spec.token_ids import NUM_SENTINELS
 
-NUM_SENTINELS = 100
 DEMO_VARIABLE = 'SWITCH_ZOO_DEMO_VOCAB'
 VARIABLE = 'SWITCH_ZOO_VOCAB'
 MT5_VARIABLE = 'SWITCH_ZOO_MT5_VOCAB'

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 import zoo_harness
 from mesh_tensorflow.transformer import utils
 
-from switch_zoo import mesh_graph
+from switch_zoo.mesh import graph as mesh_graph
 
 FLOAT32 = "activation_dtype = 'float32'"
 NOBODY_DROPPED = 'capacity_factor_eval = 1000.0'

@@ -9,8 +9,8 @@ import tensorflow.compat.v1 as tf
 from mesh_tensorflow import placement_mesh_impl
 from mesh_tensorflow.transformer import transformer
 
-from switch_zoo import observe
-from switch_zoo.routing import record
+from switch_zoo.mesh import observe
+from switch_zoo.mesh.routing import record
 
 TRAIN, EVAL = tf.estimator.ModeKeys.TRAIN, tf.estimator.ModeKeys.EVAL
 

@@ -9,8 +9,8 @@ import pytest
 import seqio
 import tensorflow_datasets as tfds
 
-from switch_zoo import gin_files
 from switch_zoo.launcher import flags, preflight, run
+from switch_zoo.spec import gin_files
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 README = (CHECKOUT / 'README.md').read_text()

@@ -1,8 +1,9 @@
 """Run files: the recipes of the papers, and every name in them known to gin."""
 import pytest
 
-from switch_zoo import gin_files, mesh_graph
-from switch_zoo.config import list_models, model_file
+from switch_zoo.mesh import graph as mesh_graph
+from switch_zoo.spec import gin_files
+from switch_zoo.spec.zoo import list_models, model_file
 
 RUNS = sorted(path.name for path in (gin_files.configs_folder() / 'runs').glob('*.gin'))
 REQUIRED = {

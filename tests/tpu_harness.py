@@ -9,8 +9,8 @@ import tensorflow.compat.v1 as tf
 from mesh_tensorflow import simd_mesh_impl
 from tensorflow.python.tpu import device_assignment, topology, tpu
 
-from switch_zoo import mesh_graph
-from switch_zoo.layouts import Layout
+from switch_zoo.mesh import graph as mesh_graph
+from switch_zoo.spec.layouts import Layout
 
 CORES_OF_A_HOST = 8
 

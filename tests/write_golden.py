@@ -13,7 +13,7 @@ tf_compat.repair()
 import tensorflow.compat.v1 as tf  # noqa: E402
 import zoo_harness  # noqa: E402
 
-from switch_zoo import mesh_graph  # noqa: E402
+from switch_zoo.mesh import graph as mesh_graph  # noqa: E402
 
 
 def golden(model: str) -> str:

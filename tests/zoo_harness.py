@@ -9,8 +9,11 @@ import tensorflow.compat.v1 as tf
 from mesh_tensorflow import placement_mesh_impl
 from mesh_tensorflow.transformer import utils
 
-from switch_zoo import layouts, load_config, mesh_graph
-from switch_zoo.config import ModelConfig, model_file
+from switch_zoo import load_config
+from switch_zoo.mesh import graph as mesh_graph
+from switch_zoo.spec import layouts
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.zoo import model_file
 
 OVERLAY = 'runs/tiny.gin'
 BATCH = mesh_graph.Batch(8, {'inputs': 32, 'targets': 16})

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from switch_zoo.checkpoints import names
 from switch_zoo.checkpoints.arrays import Info
-from switch_zoo.config import DENSE, EXPERTS
 from switch_zoo.errors import UserError
+from switch_zoo.spec.sublayers import DENSE, EXPERTS
 
 Block = tuple[str, ...]
 KERNELS = {'switch_gating/kernel': 'top1', 'top_2_gating/kernel': 'top2'}

@@ -16,22 +16,22 @@ import numpy as np
 
 from switch_zoo import interrupts
 from switch_zoo.checkpoints import (
-    arrays,
-    crc32c,
-    destinations,
-    journal,
-    model_gin,
-    names,
-    request_checks,
-    sources,
-    surgery,
-    t5x,
+  arrays,
+  crc32c,
+  destinations,
+  journal,
+  model_gin,
+  names,
+  request_checks,
+  sources,
+  surgery,
+  t5x,
 )
 from switch_zoo.checkpoints.arrays import Info
 from switch_zoo.checkpoints.destinations import Part
 from switch_zoo.checkpoints.request_checks import Request
-from switch_zoo.config import ModelConfig
 from switch_zoo.errors import UserError
+from switch_zoo.spec.config import ModelConfig
 
 WORKERS = 4
 IN_FLIGHT = 256 << 20

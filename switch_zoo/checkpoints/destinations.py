@@ -19,7 +19,7 @@ from switch_zoo.checkpoints import (
     tensor_bundle,
 )
 from switch_zoo.checkpoints.arrays import Info, Region
-from switch_zoo.config import ModelConfig
+from switch_zoo.spec.config import ModelConfig
 
 
 class Part(NamedTuple):

@@ -7,8 +7,11 @@ import numpy as np
 from switch_zoo.checkpoints import anatomy
 from switch_zoo.checkpoints.arrays import Tensors
 from switch_zoo.checkpoints.huggingface import CONFIG, HEAD, SHARED
-from switch_zoo.config import EXPERTS, VOCAB_DIVISOR, ModelConfig
 from switch_zoo.errors import UserError
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.shape import MAX_RELATIVE_DISTANCE, NORM_EPSILON
+from switch_zoo.spec.sublayers import EXPERTS, padded_vocabulary
+from switch_zoo.spec.token_ids import END, PADDING
 
 MODEL_TYPES = ('switch_transformers', 't5', 'mt5')
 # dense_act_fn or feed_forward_proj of config.json -> ours. Our gelu is the approximation by tanh, `gelu_new` there.
@@ -20,7 +23,7 @@ DECIDED = {
     'num_experts': 'num_experts', 'relative_attention_num_buckets': 'relative_attention_num_buckets',
 }  # fmt: skip
 # Fields whose value no gin file changes.
-FIXED = {'relative_attention_max_distance': 128, 'layer_norm_epsilon': 1e-6}
+FIXED = {'relative_attention_max_distance': MAX_RELATIVE_DISTANCE, 'layer_norm_epsilon': NORM_EPSILON}
 # The sequence length from which the capacity of config.json is counted; transformers wants a number of tokens.
 CAPACITY_LENGTH = 512
 
@@ -94,7 +97,7 @@ def contradictions(said: Mapping[str, Any], config: ModelConfig) -> list[str]:
     actual = getattr(config, ours)
     agreed = said.get(field) in (None, actual)
     if field == 'vocab_size' and not agreed:
-      agreed = isinstance(said[field], int) and said[field] + -said[field] % VOCAB_DIVISOR == actual
+      agreed = isinstance(said[field], int) and padded_vocabulary(said[field]) == actual
     if not agreed and not (field == 'num_experts' and not actual):
       notes.append(f'{CONFIG} says {field} = {said[field]}, the tensors {actual}: the tensors are followed.')
   stated = ACTIVATIONS.get(said.get(_activation_field(said), ''))
@@ -138,10 +141,12 @@ def config_of(model: ModelConfig, dtype: str) -> dict[str, Any]:
       'd_model': model.d_model, 'd_kv': model.d_kv, 'd_ff': model.d_ff, 'num_heads': model.num_heads,
       'num_layers': model.num_encoder_layers, 'num_decoder_layers': model.num_decoder_layers,
       'vocab_size': model.vocab_size, 'relative_attention_num_buckets': model.relative_attention_num_buckets,
-      'relative_attention_max_distance': 128, 'dropout_rate': 0.1, 'layer_norm_epsilon': 1e-6,
-      'initializer_factor': 1.0, 'is_encoder_decoder': True, 'use_cache': True, 'pad_token_id': 0, 'eos_token_id': 1,
-      'decoder_start_token_id': 0, 'tie_word_embeddings': model.tied_embeddings, 'torch_dtype': dtype,
+      'dropout_rate': 0.1,
+      'initializer_factor': 1.0, 'is_encoder_decoder': True, 'use_cache': True, 'pad_token_id': PADDING,
+      'eos_token_id': END, 'decoder_start_token_id': PADDING, 'tie_word_embeddings': model.tied_embeddings,
+      'torch_dtype': dtype,
   }  # fmt: skip
+  common |= FIXED
   activation = _activation(model)
   if not model.num_experts:
     kind = {'architectures': ['T5ForConditionalGeneration'], 'model_type': 't5', 'feed_forward_proj': activation}

@@ -3,8 +3,11 @@ import os
 import tempfile
 from typing import Any, NamedTuple
 
-from switch_zoo import config_reader
-from switch_zoo.config import DENSE, EXPERTS, ModelConfig, load_config
+from switch_zoo.spec import routers
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.shape import RELATIVE_BUCKETS
+from switch_zoo.spec.sublayers import DENSE, EXPERTS
+from switch_zoo.spec.zoo import load_config
 
 FILE = 'model.gin'
 # Layer -> how a gin file names it.
@@ -29,7 +32,6 @@ EXPERT_OPTIONS = (
     'balance_loss_coef', 'expert_dropout_rate',
 )  # fmt: skip
 BUCKETS = 'relative_attention_num_buckets'
-DEFAULT_BUCKETS = 32
 
 
 class Description(NamedTuple):
@@ -62,7 +64,7 @@ def text(title: str, source: str, description: Description, departures: str = ''
   settings = description.settings
   fields = [*SIZES, *OPTIONS, *(EXPERT_OPTIONS if description.router else ())]
   lines += [f'{field} = {_literal(settings[field])}' for field in fields if field in settings]
-  if settings.get(BUCKETS, DEFAULT_BUCKETS) != DEFAULT_BUCKETS:
+  if settings.get(BUCKETS, RELATIVE_BUCKETS) != RELATIVE_BUCKETS:
     lines.append(f'transformer_layers.SelfAttention.{BUCKETS} = {settings[BUCKETS]}')
   if settings.get('expert_d_ff', settings['d_ff']) != settings['d_ff']:
     lines.append(f'experts.SwitchFeedForward.hidden_size = {settings["expert_d_ff"]}')
@@ -113,8 +115,8 @@ def _known_architecture(blocks):
 
 def _router(description):
   """A router without an architecture file of its own."""
-  ours = {router.name: (name, router) for name, router in config_reader.ROUTERS.items() if name[0].isupper()}
-  name, router = ours[description.router]
+  name = routers.class_of(description.router)
+  router = routers.CLASSES[name]
   yield f'router = @routing.{name}()'
   if router.parameter:
     yield f'routing.{name}.{router.parameter} = {description.experts_per_token}'

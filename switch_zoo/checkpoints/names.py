@@ -3,17 +3,17 @@
 Mesh-TensorFlow's name is ours; Keras' is the same with `vars/` before its last part. The table has one row for each
 variable of a sublayer, of a stack and of the model. Hugging Face keeps a matrix as [outputs, inputs], all others as
 [inputs, outputs], and it has one tensor for each expert where the others have one with a first axis of experts.
-Sources: switch_zoo/variables.py; transformers' modeling_switch_transformers.py and modeling_t5.py; T5X with flaxformer
-(flaxformer/architectures/moe and t5), whose `switch_classic` checkpoints are released.
+Sources: switch_zoo/spec/variables.py; transformers' modeling_switch_transformers.py and modeling_t5.py; T5X with
+flaxformer (flaxformer/architectures/moe and t5), whose `switch_classic` checkpoints are released.
 """
 import functools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from switch_zoo import config as config_module
-from switch_zoo.config import DENSE, EXPERTS, ModelConfig
 from switch_zoo.errors import UserError
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.sublayers import DENSE, EXPERTS
 
 MESH, KERAS, HUGGING_FACE, T5X = 'mesh', 'keras', 'hf', 't5x'
 TITLES = {MESH: 'Mesh-TensorFlow', KERAS: 'Keras', HUGGING_FACE: 'Hugging Face', T5X: 'T5X'}
@@ -243,6 +243,6 @@ def places(config) -> Iterator[tuple[str, Place]]:
 def _reason(variable):
   if variable.endswith('/embedding'):
     return 'encoder and decoder have an embedding each, and it knows one for both'
-  if f'/{config_module.EXPERTS}/' in variable:
+  if f'/{EXPERTS}/' in variable:
     return 'it routes by top-1 only'
   return 'the table in switch_zoo/checkpoints/names.py has no name for it'

@@ -6,7 +6,7 @@ import numpy as np
 
 from switch_zoo.checkpoints import destinations, names, safetensors_files
 from switch_zoo.checkpoints.request_checks import DEFAULT_SHARD
-from switch_zoo.config import ModelConfig
+from switch_zoo.spec.config import ModelConfig
 
 
 class Plan(NamedTuple):

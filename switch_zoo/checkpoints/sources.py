@@ -4,27 +4,29 @@ import os
 
 import numpy as np
 
-from switch_zoo import gin_files
 from switch_zoo.checkpoints import (
-    anatomy,
-    arrays,
-    huggingface,
-    huggingface_config,
-    journal,
-    keras_files,
-    model_gin,
-    names,
-    t5x,
-    tensor_bundle,
+  anatomy,
+  arrays,
+  huggingface,
+  huggingface_config,
+  journal,
+  keras_files,
+  model_gin,
+  names,
+  t5x,
+  tensor_bundle,
 )
 from switch_zoo.checkpoints.arrays import Info, Tensors
 from switch_zoo.checkpoints.huggingface import HEAD, SHARED
 from switch_zoo.checkpoints.weights import Weights
-from switch_zoo.config import VOCAB_DIVISOR, ModelConfig, load_config
 from switch_zoo.errors import UserError
-from switch_zoo.serving import saved_model
+from switch_zoo.spec import gin_files
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.sublayers import padded_vocabulary
+from switch_zoo.spec.zoo import load_config
 
 OPERATIVE = 'operative_config.gin'
+SAVED_MODEL = 'saved_model.pb'
 GLOBAL_STEP = 'global_step'
 SLOT = '_slot_'
 MOST_SHOWN = 3
@@ -135,8 +137,14 @@ def detect(path: str) -> str:
   return found[0]
 
 
+def is_export(folder: str) -> bool:
+  """Whether a folder is an export, or one version of an export."""
+  places = ['', *filter(str.isdecimal, os.listdir(folder))]
+  return any(os.path.exists(os.path.join(folder, place, SAVED_MODEL)) for place in places)
+
+
 def _no_checkpoint(path):
-  if saved_model.is_export(path):
+  if is_export(path):
     return (
         f'{path} is an export: `switch_zoo serve` answers with it, and no weights can be read from it. Give the folder '
         'of the checkpoint it was made of.'
@@ -225,7 +233,7 @@ def _fits(source, name, shape, wanted):
   if shape == wanted:
     return True
   table = source.kind == names.HUGGING_FACE and name in (SHARED, HEAD) and len(shape) == 2
-  return table and shape[1:] == wanted[1:] and shape[0] + -shape[0] % VOCAB_DIVISOR == wanted[0]
+  return table and shape[1:] == wanted[1:] and padded_vocabulary(shape[0]) == wanted[0]
 
 
 def _is_float(info):

@@ -7,10 +7,10 @@ import numpy as np
 
 from switch_zoo.checkpoints import anatomy, model_gin, names
 from switch_zoo.checkpoints.weights import Weights
-from switch_zoo.config import DENSE, EXPERTS
 from switch_zoo.errors import UserError
+from switch_zoo.spec.sublayers import DENSE, EXPERTS
 
-# Of a new router's kernel; switch_zoo.routing starts one so, as the released models do.
+# Of a new router's kernel; switch_zoo.mesh.routing starts one so, as the released models do.
 ROUTER_STDDEV = 0.02
 FRESH, MEAN = 'fresh', 'mean'
 # How far a truncated normal distribution reaches, in standard deviations of the one it is cut from.

@@ -7,9 +7,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from switch_zoo import gin_files
 from switch_zoo.commands.models import short
-from switch_zoo.config import ModelConfig, load_config
+from switch_zoo.spec import gin_files
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.zoo import load_config
 
 SIZES = (
     'd_model', 'd_ff', 'd_kv', 'num_heads', 'num_encoder_layers', 'num_decoder_layers', 'vocab_size',

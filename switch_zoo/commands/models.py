@@ -7,7 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from switch_zoo.config import ModelConfig, list_models, load_config
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.zoo import list_models, load_config
 
 HEADS = ('Model', 'Params', 'Active', 'Experts', 'FLOPs', 'Source')
 NOTE = (

@@ -16,6 +16,7 @@ from switch_zoo.demo import expert_load, progress
 from switch_zoo.demo.budget import Budget, Training
 from switch_zoo.demo.folder import Folder
 from switch_zoo.launcher.run import run
+from switch_zoo.spec.token_ids import NUM_SENTINELS
 from switch_zoo.tasks import demo as tasks
 from switch_zoo.tasks import pydoc_topics, vocabularies
 
@@ -53,7 +54,7 @@ def train_vocabulary(demo: Demo) -> dict[str, Any]:
   vocabularies.train(documents, demo.folder.vocabulary, demo.budget.num_pieces)
   return {
       'pieces': demo.budget.num_pieces,
-      'sentinels': vocabularies.NUM_SENTINELS,
+      'sentinels': NUM_SENTINELS,
       'documents': len(documents),
       'characters': sum(map(len, documents)),
   }

@@ -9,8 +9,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from switch_zoo.keras.layers import Layer
+from switch_zoo.spec.shape import DROPOUT_RATE, MAX_RELATIVE_DISTANCE
 
-MAX_DISTANCE = 128
 # Added to the scores of what must not be seen. Finite: a row in which everything is hidden stays a number.
 HIDDEN = -1e9
 
@@ -25,7 +25,7 @@ class Memory(NamedTuple):
 class Attention(Layer):
   """The weights and the sums that self-attention and attention over the encoder share."""
 
-  def __init__(self, d_model, num_heads, d_kv, dropout_rate=0.0, **kwargs):
+  def __init__(self, d_model, num_heads, d_kv, dropout_rate=DROPOUT_RATE, **kwargs):
     """Args:
       d_model: M
       num_heads, d_kv: N and D; N x D need not be M
@@ -136,6 +136,6 @@ def relative_bucket(distance, num_buckets, bidirectional):
     distance = tf.maximum(-distance, 0)
   exact = num_buckets // 2
   # The maximum keeps the logarithm of 0 away from positions that do not use it.
-  ratio = tf.math.log(tf.cast(tf.maximum(distance, 1), tf.float32) / exact) / math.log(MAX_DISTANCE / exact)
+  ratio = tf.math.log(tf.cast(tf.maximum(distance, 1), tf.float32) / exact) / math.log(MAX_RELATIVE_DISTANCE / exact)
   far = tf.minimum(exact + tf.cast(ratio * (num_buckets - exact), tf.int32), num_buckets - 1)
   return later + tf.where(distance < exact, distance, far)

@@ -13,7 +13,8 @@ from switch_zoo.errors import UserError
 from switch_zoo.keras import routing
 from switch_zoo.keras.layers import Kernel, Layer, activated, checked_activation, inward_kernels
 from switch_zoo.keras.sparse import NOBODY, by_expert
-from switch_zoo.routing import capacity
+from switch_zoo.spec import capacity
+from switch_zoo.spec.shape import DROPOUT_RATE
 
 
 class Router(Kernel):
@@ -52,11 +53,11 @@ class SwitchFeedForward(Layer):
       experts_per_token=1,
       jitter=0.01,
       balance_loss_coef=0.01,
-      expert_dropout_rate=0.0,
-      capacity_factor_train=1.25,
+      expert_dropout_rate=DROPOUT_RATE,
+      capacity_factor_train=capacity.FACTOR_TRAIN,
       capacity_factor=None,
-      min_expert_capacity=4,
-      group_size=1024,
+      min_expert_capacity=capacity.MIN_CAPACITY,
+      group_size=capacity.GROUP_SIZE,
       **kwargs,
   ):
     """Args:

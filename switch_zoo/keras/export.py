@@ -13,7 +13,7 @@ from switch_zoo.checkpoints import sources
 from switch_zoo.errors import UserError
 from switch_zoo.keras import export_readme, generation, text
 from switch_zoo.keras.inference import Inference
-from switch_zoo.keras.loading import whole
+from switch_zoo.spec.token_ids import END
 
 DTYPES = ('float32', 'bfloat16')
 
@@ -73,7 +73,7 @@ class TextModel(tf.Module):
   def _ids(self, texts):
     """<string>[batch] -> <int32>[batch, length], each with its end; a text that is too long is cut before it."""
     ids = self.vocabulary.encode(texts)[:, : self.settings.max_input_tokens - 1]
-    return tf.concat([ids, tf.fill([ids.nrows(), 1], text.END)], 1).to_tensor()
+    return tf.concat([ids, tf.fill([ids.nrows(), 1], END)], 1).to_tensor()
 
 
 def open_model(source: str, model: str | None, vocab: str | None, settings: Settings) -> TextModel:
@@ -94,7 +94,7 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Sett
   check_vocabulary(vocabulary, config)
   stored = str(weights.dtype('encoder/rms_norm/scale'))
   dtype = settings.dtype or (stored if stored in DTYPES else 'float32')
-  return TextModel(Inference(config, lambda name: whole(weights, name), dtype), vocabulary, settings)
+  return TextModel(Inference(config, weights.whole, dtype), vocabulary, settings)
 
 
 def check_vocabulary(vocabulary, config) -> None:

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from switch_zoo.errors import UserError
 from switch_zoo.keras.inference import more_room, room_of
-from switch_zoo.keras.packing import Packing
+from switch_zoo.keras.without_padding import Packing
+from switch_zoo.spec.token_ids import END, PADDING
 
-PADDING, END = 0, 1
 _NEVER = -1e9
 # Tokens whose logits are in memory at a time: a token has as many as the vocabulary, 130 kB in float32.
 _SCORED_TOGETHER = 512

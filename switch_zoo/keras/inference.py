@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from switch_zoo.keras.attention import HIDDEN, Memory, relative_bucket
 from switch_zoo.keras.inference_layers import Block, Norm, Weights
-from switch_zoo.keras.packing import Packing
 from switch_zoo.keras.repeated import Repeated
-from switch_zoo.keras.rows import Rows
+from switch_zoo.keras.stacked_variables import Rows
+from switch_zoo.keras.without_padding import Packing
+from switch_zoo.spec.token_ids import PADDING
 
-PADDING = 0
 # Tokens by which a cache grows. Joining each new token to it (tf.concat along C) would copy it for every token.
 ROOM = 32
 

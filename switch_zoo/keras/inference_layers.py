@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from switch_zoo.config import ATTENTION, EXPERTS
 from switch_zoo.keras.attention import Memory
-from switch_zoo.keras.layers import EPSILON, activated, checked_activation, inward_names
+from switch_zoo.keras.layers import activated, checked_activation, inward_names
 from switch_zoo.keras.products import Matrix, product_of_few, softmax_of_few
 from switch_zoo.keras.routing import TopK
 from switch_zoo.keras.sparse import by_expert, by_expert_few
+from switch_zoo.spec.shape import NORM_EPSILON
+from switch_zoo.spec.sublayers import ATTENTION, EXPERTS
 
 
 class Weights(NamedTuple):
@@ -58,7 +59,7 @@ class Norm(tf.Module):
 
   def __call__(self, x):
     wide = tf.cast(x, tf.float32)
-    factor = tf.math.rsqrt(tf.reduce_mean(tf.square(wide), -1, keepdims=True) + EPSILON)
+    factor = tf.math.rsqrt(tf.reduce_mean(tf.square(wide), -1, keepdims=True) + NORM_EPSILON)
     return tf.cast(wide * factor, x.dtype) * self.scale
 
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from switch_zoo.errors import UserError, did_you_mean
+from switch_zoo.spec.shape import DROPOUT_RATE, NORM_EPSILON
 
-EPSILON = 1e-6
 ACTIVATIONS = {
     'relu': tf.nn.relu,
     'gelu': functools.partial(tf.nn.gelu, approximate=True),  # the form of Mesh-TensorFlow and T5 1.1
@@ -86,13 +86,13 @@ class RMSNorm(Layer):
   def call(self, x):
     """<float>[..., M] -> same shape and dtype"""
     variance = tf.reduce_mean(tf.square(tf.cast(x, tf.float32)), axis=-1, keepdims=True)
-    return x * tf.cast(tf.math.rsqrt(variance + EPSILON), x.dtype) * self.scale
+    return x * tf.cast(tf.math.rsqrt(variance + NORM_EPSILON), x.dtype) * self.scale
 
 
 class DenseReluDense(Layer):
   """The feed-forward layer. Source: arXiv:1910.10683, section 2.1; gated (GEGLU): arXiv:2002.05202."""
 
-  def __init__(self, d_model, d_ff, activation=('relu',), dropout_rate=0.0, **kwargs):
+  def __init__(self, d_model, d_ff, activation=('relu',), dropout_rate=DROPOUT_RATE, **kwargs):
     """Args:
       d_model: M
       d_ff: H

@@ -6,14 +6,12 @@ import functools
 import tensorflow as tf
 from tensorflow import keras
 
-from switch_zoo.config import ModelConfig
+from switch_zoo.keras import weights_file
 from switch_zoo.keras.attention import HIDDEN
 from switch_zoo.keras.layers import Layer
 from switch_zoo.keras.stacks import Stack, Surroundings
-
-PADDING = 0
-END = 1
-WEIGHTS_FILE = '.weights.h5'
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.token_ids import END, PADDING
 
 
 class Embedding(Layer):
@@ -76,12 +74,10 @@ class SwitchTransformer(keras.Model):
 
   def save_weights(self, filepath, *args, **kwargs):
     """As Keras; a file `*.weights.h5` has Mesh-TensorFlow's names in it, and `switch_zoo convert` reads it."""
-    if not str(filepath).endswith(WEIGHTS_FILE):
+    if not str(filepath).endswith(weights_file.SUFFIX):
       super().save_weights(filepath, *args, **kwargs)
       return
-    from switch_zoo.keras import loading
-
-    loading.save_weights(self, str(filepath))
+    weights_file.save(self.named_weights, str(filepath))
 
   def load_weights(self, filepath, *args, **kwargs):
     """As Keras.
@@ -89,11 +85,9 @@ class SwitchTransformer(keras.Model):
     Raises:
       UserError: a file `*.weights.h5` of another model
     """
-    if not str(filepath).endswith(WEIGHTS_FILE):
+    if not str(filepath).endswith(weights_file.SUFFIX):
       return super().load_weights(filepath, *args, **kwargs)
-    from switch_zoo.keras import loading
-
-    return loading.load_weights(self, str(filepath))
+    return weights_file.load(self.named_weights, str(filepath), self.name)
 
   def for_inference(self, dtype=None):
     """An `inference.Inference` with a copy of the present weights, for many answers.

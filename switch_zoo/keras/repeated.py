@@ -4,7 +4,7 @@ What gets smaller is the SavedModel, and the time and memory to load it and to r
 """
 import tensorflow as tf
 
-from switch_zoo.keras.rows import replaced
+from switch_zoo.keras.stacked_variables import replaced
 
 
 class Repeated:

@@ -1,4 +1,4 @@
-"""Which experts a token goes to, for the Keras model. The same decisions as `switch_zoo.routing` in Mesh-TensorFlow.
+"""Which experts a token goes to, for the Keras model: the decisions of `switch_zoo.mesh.routing`.
 
 G groups  S tokens of a group  E experts  K choices of a token
 """

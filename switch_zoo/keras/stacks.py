@@ -8,10 +8,10 @@ from typing import NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
-from switch_zoo import config as config_lib
 from switch_zoo.keras.attention import HIDDEN, EncDecAttention, SelfAttention
 from switch_zoo.keras.experts import SwitchFeedForward
 from switch_zoo.keras.layers import DenseReluDense, Kernel, Layer, RMSNorm
+from switch_zoo.spec.sublayers import ATTENTION, DENSE, EXPERTS
 
 
 class Surroundings(NamedTuple):
@@ -56,7 +56,7 @@ class Sublayer(Layer):
       y = self.layer(y, around.bias, training=training)
     elif self.scope == 'EncDecAttention':
       y = self.layer(y, around.encoded, around.encoded_bias, training=training)
-    elif self.scope == config_lib.EXPERTS:
+    elif self.scope == EXPERTS:
       y = self.layer(y, around.real, training=training)
     else:
       y = self.layer(y, training=training)
@@ -138,13 +138,13 @@ class Stack(Layer):
 
   def _layer(self, scope, holds_positions):
     config = self.config
-    if scope in config_lib.ATTENTION:
+    if scope in ATTENTION:
       sizes = {'d_model': config.d_model, 'num_heads': config.num_heads, 'd_kv': config.d_kv}
       sizes['dropout_rate'] = config.dropout_rate
       if scope == 'EncDecAttention':
         return EncDecAttention(**sizes, name=scope)
       return SelfAttention(**sizes, buckets=holds_positions * config.relative_attention_num_buckets, name=scope)
-    if scope == config_lib.DENSE:
+    if scope == DENSE:
       return DenseReluDense(config.d_model, config.d_ff, config.ff_activation, config.dropout_rate, name=scope)
     return experts_of(config, self.capacity_factor)
 
@@ -165,5 +165,5 @@ def experts_of(config, capacity_factor=None) -> SwitchFeedForward:
       capacity_factor=capacity_factor,
       min_expert_capacity=config.min_expert_capacity,
       group_size=config.group_size,
-      name=config_lib.EXPERTS,
+      name=EXPERTS,
   )

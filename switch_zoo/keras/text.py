@@ -7,9 +7,8 @@ import os
 import tensorflow as tf
 
 from switch_zoo.errors import UserError
+from switch_zoo.spec.token_ids import END, FIRST_PIECE, NUM_SENTINELS, UNKNOWN
 
-NUM_SENTINELS = 100
-END, UNKNOWN = 1, 2
 BYTES = 'bytes'
 VARIABLE = 'SWITCH_ZOO_VOCAB'
 # As Hugging Face names it, and as `switch_zoo demo` does.
@@ -47,17 +46,17 @@ class Pieces(tf.Module):
 class Bytes(tf.Module):
   """The bytes of UTF-8 as ids from 3 on (arXiv:2105.13626)."""
 
-  size = 256 + 3 + NUM_SENTINELS
+  size = 256 + FIRST_PIECE + NUM_SENTINELS
 
   def encode(self, texts):
     """As `Pieces`; bytes that are not UTF-8 are kept."""
     split = tf.strings.bytes_split(texts)
     values = tf.reshape(tf.io.decode_raw(split.flat_values, tf.uint8), [-1])
-    return split.with_flat_values(tf.cast(values, tf.int32) + 3)
+    return split.with_flat_values(tf.cast(values, tf.int32) + FIRST_PIECE)
 
   def decode(self, ids):
     """As `Pieces`; sentinels and special ids are left out."""
-    table = tf.constant([b''] * 3 + [bytes([byte]) for byte in range(256)] + [b''])
+    table = tf.constant([b''] * FIRST_PIECE + [bytes([byte]) for byte in range(256)] + [b''])
     pieces = tf.gather(table, tf.minimum(ids, 259))
     kept = tf.sequence_mask(_lengths(ids), tf.shape(ids)[1])
     joined = tf.strings.reduce_join(tf.where(kept, pieces, ''), axis=1)

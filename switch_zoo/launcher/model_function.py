@@ -9,8 +9,8 @@ import mesh_tensorflow as mtf
 import mesh_tensorflow.transformer.utils as mesh_utils
 from tensorflow.compat.v1 import estimator as tf_estimator
 
-from switch_zoo import observe, summaries
 from switch_zoo.launcher import answers, evaluation, progress, seeds, updates
+from switch_zoo.mesh import observe, summaries
 from switch_zoo.tasks import packing
 
 

@@ -10,9 +10,10 @@ import tensorflow.compat.v1 as tf
 from t5.models import mesh_transformer
 
 import switch_zoo.tasks  # noqa: F401 - registers the tasks
-from switch_zoo import gin_files
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import checkpoint_check, evaluation, gin_setup, model_function, preflight, progress
+from switch_zoo.launcher import checkpoint_check, evaluation, model_function, preflight, progress
+from switch_zoo.mesh import gin_setup
+from switch_zoo.spec import gin_files
 
 
 @dataclasses.dataclass(frozen=True)

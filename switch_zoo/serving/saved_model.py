@@ -7,11 +7,11 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from switch_zoo.checkpoints.sources import SAVED_MODEL
 from switch_zoo.errors import UserError
 from switch_zoo.serving.rest_json import DEFAULT_SIGNATURE, RequestError, Signature
 
-FILE = 'saved_model.pb'
-LAYOUT = f'An export is a folder EXPORT_DIR/1/{FILE}, as `switch_zoo export SRC EXPORT_DIR` makes it'
+LAYOUT = f'An export is a folder EXPORT_DIR/1/{SAVED_MODEL}, as `switch_zoo export SRC EXPORT_DIR` makes it'
 PREDICT = 'tensorflow/serving/predict'
 SERVE_TAG = 'serve'
 
@@ -27,12 +27,6 @@ class Found(NamedTuple):
   folder: str
 
 
-def is_export(folder: str) -> bool:
-  """Whether a folder is an export, or one version of an export."""
-  places = ['', *filter(str.isdecimal, os.listdir(folder))]
-  return any(os.path.exists(os.path.join(folder, place, FILE)) for place in places)
-
-
 def find(export_dir: str, name: str | None = None) -> Found:
   """The newest version of an export. Imports nothing and reads no weights.
 
@@ -42,16 +36,16 @@ def find(export_dir: str, name: str | None = None) -> Found:
   if not os.path.isdir(export_dir):
     raise UserError(f'{export_dir} is no folder. {LAYOUT}.')
   path = os.path.abspath(export_dir)
-  if os.path.exists(os.path.join(path, FILE)):
+  if os.path.exists(os.path.join(path, SAVED_MODEL)):
     above = os.path.dirname(path)
     hint = f'Give the folder above it, {above}' if os.path.basename(path).isdecimal() else f'Move it to {path}/1'
-    raise UserError(f'{export_dir} holds {FILE} itself, without a numbered folder around it. {LAYOUT}. {hint}.')
+    raise UserError(f'{export_dir} holds {SAVED_MODEL} itself, without a numbered folder around it. {LAYOUT}. {hint}.')
   versions = [entry for entry in os.listdir(path) if entry.isdecimal()]
   if not versions:
     raise UserError(f'{export_dir} has no numbered folder inside. {LAYOUT}.')
   version = max(versions, key=int)
-  if not os.path.exists(os.path.join(path, version, FILE)):
-    raise UserError(f'{export_dir}/{version} has no {FILE}. {LAYOUT}.')
+  if not os.path.exists(os.path.join(path, version, SAVED_MODEL)):
+    raise UserError(f'{export_dir}/{version} has no {SAVED_MODEL}. {LAYOUT}.')
   name = os.path.basename(path) if name is None else name
   if not name or '/' in name or ':' in name:
     raise UserError(f'The model cannot be called {name!r}: its name stands in the URL. Give --name, without / and :.')
@@ -128,13 +122,13 @@ def _definitions(found):
 
   proto = saved_model_pb2.SavedModel()
   try:
-    with open(os.path.join(found.folder, FILE), 'rb') as file:
+    with open(os.path.join(found.folder, SAVED_MODEL), 'rb') as file:
       proto.ParseFromString(file.read())
   except (OSError, DecodeError) as error:
-    raise UserError(f'{found.folder}/{FILE} is no SavedModel: {error}. Export it again.') from error
+    raise UserError(f'{found.folder}/{SAVED_MODEL} is no SavedModel: {error}. Export it again.') from error
   graphs = [graph for graph in proto.meta_graphs if SERVE_TAG in graph.meta_info_def.tags]
   if not graphs:
-    raise UserError(f'{found.folder}/{FILE} has no graph with the tag "{SERVE_TAG}". Export it again.')
+    raise UserError(f'{found.folder}/{SAVED_MODEL} has no graph with the tag "{SERVE_TAG}". Export it again.')
   return dict(graphs[0].signature_def)
 
 

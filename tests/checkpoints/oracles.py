@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 import zoo_harness
 from mesh_tensorflow.transformer import utils
 
-from switch_zoo import mesh_graph
+from switch_zoo.mesh import graph as mesh_graph
 
 SIZES = {'d_model': 16, 'd_kv': 6, 'd_ff': 24, 'num_heads': 3, 'vocab_size': 128}
 # Everything a test of logits must not depend on: no jitter, room for every token, float32.

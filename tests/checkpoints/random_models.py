@@ -3,7 +3,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.checkpoints import names
-from switch_zoo.config import ModelConfig, load_config
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.zoo import load_config
 
 TINY = (
     'd_model = 8', 'd_ff = 12', 'd_kv = 3', 'num_heads = 2', 'num_encoder_layers = 2', 'num_decoder_layers = 2',

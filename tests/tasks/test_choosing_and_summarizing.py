@@ -5,7 +5,7 @@ import benchmark_files
 import pytest
 import seqio
 
-from switch_zoo.tasks import data_folder, inference, multiple_choice, summarization
+from switch_zoo.tasks import anli, data_folder, multiple_choice, summarization
 from switch_zoo.tasks.readers import BadField
 
 ANLI = {'uid': 'x', 'context': 'It rained.', 'hypothesis': 'It was dry.', 'label': 'c', 'reason': 'r', 'tag': 'r3_dev'}
@@ -78,8 +78,8 @@ def test_articles_of_a_table(files):
 @pytest.mark.parametrize(
     ('rows', 'row', 'field'),
     [
-        (inference.ANLI.rows, {**ANLI, 'label': 'entailment'}, 'label'),
-        (inference.ANLI.rows, {'context': 'c', 'label': 'e'}, 'hypothesis'),
+        (anli.ANLI.rows, {**ANLI, 'label': 'entailment'}, 'label'),
+        (anli.ANLI.rows, {'context': 'c', 'label': 'e'}, 'hypothesis'),
         (multiple_choice.WINOGRANDE.rows, {**WINOGRANDE, 'answer': ''}, 'answer'),
         (multiple_choice.WINOGRANDE.rows, {**WINOGRANDE, 'answer': 2}, 'answer'),
         (multiple_choice.arc_rows, {**ARC, 'answerKey': 'C'}, 'answerKey'),

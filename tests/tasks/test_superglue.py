@@ -4,7 +4,7 @@ import pytest
 import seqio
 
 from switch_zoo.errors import UserError
-from switch_zoo.tasks import data_folder, multirc, record, superglue, winograd
+from switch_zoo.tasks import data_folder, multirc, record_cloze, superglue, winograd
 from switch_zoo.tasks.readers import BadField
 
 CB = {'premise': 'It was a complex language.', 'hypothesis': 'the language was peeled down', 'label': 'entailment'}
@@ -153,9 +153,9 @@ def nested(row, *place, value):
         (multirc.rows, nested(MULTIRC, 'passage', 'questions', value='none'), 'questions'),
         (multirc.rows, nested(MULTIRC, 'passage', 'questions', 0, 'answers', 0, 'label', value=2), 'label'),
         (multirc.rows, nested(MULTIRC, 'passage', 'text', value=5), 'text'),
-        (record.rows, nested(RECORD, 'qas', 0, 'answers', value=[]), 'qas.answers'),
-        (record.rows, nested(RECORD, 'passage', 'entities', 0, 'end', value=22), 'passage.entities'),
-        (record.test_rows, nested(RECORD, 'qas', 0, value={'idx': 1}), 'query'),
+        (record_cloze.rows, nested(RECORD, 'qas', 0, 'answers', value=[]), 'qas.answers'),
+        (record_cloze.rows, nested(RECORD, 'passage', 'entities', 0, 'end', value=22), 'passage.entities'),
+        (record_cloze.test_rows, nested(RECORD, 'qas', 0, value={'idx': 1}), 'query'),
         (winograd.rows, {**WSC, 'label': 'false'}, 'label'),
         (winograd.rows, nested(WSC, 'target', 'span2_text', value='she'), 'target.span2_text'),
         (winograd.rows, {**WSC, 'target': OUTSIDE}, 'target.span1_index'),

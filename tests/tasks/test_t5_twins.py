@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from t5.data import glue_utils, preprocessors
 
 from switch_zoo.tasks import (
+  anli,
   glue,
-  inference,
   multiple_choice,
   multirc,
   question_answering,
-  record,
+  record_cloze,
   similarity,
   summarization,
   superglue,
@@ -83,7 +83,7 @@ def test_classification(name):
   assert [row['targets'] for row in theirs] == [*config.label_classes, '<unk>']
 
 
-ANLI = inference.ANLI, ['entailment', 'neutral', 'contradiction']
+ANLI = anli.ANLI, ['entailment', 'neutral', 'contradiction']
 WINOGRANDE = multiple_choice.WINOGRANDE, ['option1', 'option2']
 
 
@@ -111,13 +111,13 @@ def test_record():
   fields = ('inputs', 'targets', 'answers', 'idx/passage', 'idx/query')
   theirs = t5(preprocessors.record, rows, fields)
   assert len(theirs) == 3
-  assert ours(record.tfds_record, record.train_rows, rows, fields) == theirs
+  assert ours(record_cloze.tfds_record, record_cloze.train_rows, rows, fields) == theirs
 
 
 def test_record_without_answers():
   rows = [{'passage': 'P.', 'query': 'q', 'entities': ['One'], 'answers': [], 'idx': {'passage': 1, 'query': 2}}]
   theirs = t5(preprocessors.record, rows, ('inputs', 'targets', 'answers'))
-  assert ours(record.tfds_record, record.test_rows, rows, ('inputs', 'targets', 'answers')) == theirs
+  assert ours(record_cloze.tfds_record, record_cloze.test_rows, rows, ('inputs', 'targets', 'answers')) == theirs
 
 
 WSC_ROWS = [

@@ -1,0 +1,202 @@
+"""Reads gin files without importing what they configure: in milliseconds, and without TensorFlow.
+
+gin's own parser does the reading. What is read here is what stands in the files: bindings, macros and references as
+data. `ModelConfig`, the launcher's check before a run and the planner use it; gin itself configures the run.
+"""
+import dataclasses
+import importlib.util
+import os
+import pathlib
+import tokenize
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gin import config_parser
+
+from switch_zoo.errors import UserError, did_you_mean
+
+REQUIRED = 'gin.REQUIRED'
+MESH_DEFAULTS = 'defaults.gin'
+PARAMETER = '--gin_param'
+
+
+@dataclasses.dataclass(frozen=True)
+class Macro:
+  """%name in a gin file."""
+
+  name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+  """@name or @name() in a gin file; the name may carry scopes."""
+
+  name: str
+  called: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Binding:
+  """The last value bound to a key, and the place: 'file, line 3' or '--gin_param'."""
+
+  value: Any
+  place: str
+
+
+class _AsData(config_parser.ParserDelegate):
+  """Keeps references and macros as data."""
+
+  def configurable_reference(self, scoped_configurable_name, evaluate):
+    return Reference(scoped_configurable_name, evaluate)
+
+  def macro(self, macro_name):
+    return Macro(macro_name)
+
+
+def configs_folder() -> pathlib.Path:
+  """Where our gin files are: `switch_zoo/configs`, in a checkout a link to `gin/`."""
+  return pathlib.Path(__file__).resolve().parent.parent / 'configs'
+
+
+def search_path(prefixes: Iterable[str] = ()) -> list[str]:
+  """Folders gin files are looked for in: the user's prefixes, ours, T5's, Mesh-TensorFlow's."""
+  folders = [*prefixes, str(configs_folder())]
+  for package, parts in (('t5', ('models', 'gin')), ('mesh_tensorflow', ('transformer', 'gin'))):
+    spec = importlib.util.find_spec(package)
+    if spec and spec.submodule_search_locations:
+      folders.append(os.path.join(spec.submodule_search_locations[0], *parts))
+  return folders
+
+
+class GinFiles:
+  """What a list of gin files and parameters binds, later ones over earlier ones.
+
+  bindings: key -> Binding, in the order of their binding; a key is a macro's name, or 'scope/configurable.parameter'
+  includes: the files read, in order
+  imports: module -> the place that imports it
+  """
+
+  def __init__(self, folders: Sequence[str] | None = None):
+    self.folders = search_path() if folders is None else list(folders)
+    self.bindings: dict[str, Binding] = {}
+    self.includes: list[str] = []
+    self.imports: dict[str, str] = {}
+    self._from_files: set[str] = set()
+
+  def read_file(self, name: str, included_from: str = '') -> None:
+    """Reads a file (a path, or a name below the search path) and what it includes."""
+    path = self._find(name, included_from)
+    self.includes.append(path)
+    with open(path, encoding='utf-8') as file:
+      self._read(file, path)
+
+  def read_parameter(self, text: str) -> None:
+    """Reads one binding as --gin_param has it: `name = value`."""
+    self._read(text, '')
+
+  def value(self, key: str, default: Any = None) -> Any:
+    """The value of a key with macros replaced by theirs, or `default` where nothing binds it."""
+    if key not in self.bindings:
+      return default
+    return self._resolve(self.bindings[key].value)
+
+  def check(self) -> None:
+    """Refuses macros nobody defines, macros given on the command line that nobody uses, and values still REQUIRED."""
+    used = {macro.name for binding in self.bindings.values() for macro in _macros(binding.value)}
+    for key, binding in self.bindings.items():
+      if binding.place == PARAMETER and '.' not in key and key not in used | self._from_files:
+        raise UserError(f'--gin_param="{key} = ..." sets a macro that no gin file uses.{did_you_mean(key, used)}')
+      for macro in _macros(binding.value):
+        if macro.name == REQUIRED:
+          raise UserError(_still_required(key, binding))
+        if '.' not in macro.name and macro.name not in self.bindings:
+          known = [k for k in self.bindings if '.' not in k]
+          raise UserError(
+              f'{binding.place}: {key} uses %{macro.name}, which no gin file or --gin_param defines.'
+              f'{did_you_mean(macro.name, known)}'
+          )
+
+  def _find(self, name, included_from):
+    for folder in ['', *self.folders]:
+      path = os.path.join(folder, name)
+      if os.path.isfile(path):
+        return path
+    raise UserError(
+        f'There is no gin file "{name}"{included_from}. It is looked for in the current folder, and below '
+        f'{", ".join(self.folders)}.{did_you_mean(name, available(self.folders))}'
+    )
+
+  def _read(self, text, path):
+    try:
+      for statement in config_parser.ConfigParser(text, _AsData()):
+        self._take(statement, path)
+    except (SyntaxError, tokenize.TokenError) as error:
+      message, line = (error.msg, error.lineno) if isinstance(error, SyntaxError) else (error.args[0], error.args[1][0])
+      place = f'{path}, line {line}' if path else f'--gin_param="{text}"'
+      reason = message.strip().splitlines()[-1].strip().rstrip('.')
+      raise UserError(
+          f'{place} is not gin: {reason}. A line binds a value, as in: name = 3, name = "text" (with quotes) or '
+          'configurable.parameter = %name.'
+      ) from error
+
+  def _take(self, statement, path):
+    place = f'{path}, line {statement.location.line_num}' if path else PARAMETER
+    if isinstance(statement, config_parser.IncludeStatement):
+      self.read_file(statement.filename, f' (included from {place})')
+    elif isinstance(statement, config_parser.ImportStatement):
+      self.imports[statement.module] = place
+    elif isinstance(statement, config_parser.BindingStatement):
+      key = '/'.join(filter(None, (statement.scope, statement.selector)))
+      if statement.arg_name:
+        key += f'.{statement.arg_name}'
+      # Bound again, a key moves to the end: of two ways to write a name ("b.C.d", "C.d") the later one counts.
+      self.bindings.pop(key, None)
+      self.bindings[key] = Binding(statement.value, place)
+      if path:
+        self._from_files.add(key)
+
+  def _resolve(self, value, seen=()):
+    if isinstance(value, Macro):
+      if value.name in seen or value.name not in self.bindings:
+        return value
+      return self._resolve(self.bindings[value.name].value, (*seen, value.name))
+    if isinstance(value, (list, tuple)):
+      return type(value)(self._resolve(item, seen) for item in value)
+    if isinstance(value, dict):
+      return {key: self._resolve(item, seen) for key, item in value.items()}
+    return value
+
+
+def read(files: Iterable[str], parameters: Iterable[str] = (), prefixes: Iterable[str] = ()) -> GinFiles:
+  """Reads Mesh-TensorFlow's defaults, then files, then parameters, as the launcher does."""
+  result = GinFiles(search_path(prefixes))
+  if any(os.path.isfile(os.path.join(folder, MESH_DEFAULTS)) for folder in result.folders):
+    result.read_file(MESH_DEFAULTS)
+  for name in files:
+    result.read_file(name)
+  for text in parameters:
+    result.read_parameter(text)
+  return result
+
+
+def available(folders: Iterable[str]) -> list[str]:
+  """Names of the gin files below folders, relative to them."""
+  names = []
+  for folder in folders:
+    names += [str(path.relative_to(folder)) for path in pathlib.Path(folder).rglob('*.gin')]
+  return names
+
+
+def _macros(value) -> list[Macro]:
+  if isinstance(value, Macro):
+    return [value]
+  if isinstance(value, dict):
+    value = list(value.values())
+  if isinstance(value, (list, tuple)):
+    return [macro for item in value for macro in _macros(item)]
+  return []
+
+
+def _still_required(key, binding):
+  remedy = f'--gin_param="{key} = ..."'
+  return f'{key} has no value: {binding.place} leaves it REQUIRED. Give it one with {remedy} or in a gin file.'

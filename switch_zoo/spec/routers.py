@@ -1,0 +1,39 @@
+"""The routers by every name they have: in gin files, in a ModelConfig, and as scopes of variables."""
+from typing import NamedTuple
+
+
+class RouterSpec(NamedTuple):
+  """A router as a ModelConfig describes it.
+
+  name: ModelConfig.router
+  kernels: scopes of its kernels
+  experts_per_token: how many it gives a token
+  parameter: of gin, where that number is the user's choice; the number here is the default
+  """
+
+  name: str
+  kernels: tuple[str, ...]
+  experts_per_token: int = 1
+  parameter: str = ''
+
+
+# Class of our routers. Expert choice gives a token one expert on average at capacity factor 1.
+CLASSES = {
+    'Top1': RouterSpec('top1', ('switch_gating',)),
+    'Top2': RouterSpec('top2', ('top_2_gating',), 2),
+    'TopN': RouterSpec('top_n', ('top_n_gating',), 3, 'n'),
+    'NoTokenLeftBehind': RouterSpec('no_token_left_behind', ('ntlb_gating',)),
+    'ExpertChoice': RouterSpec('expert_choice', ('expert_selection_gating',)),
+    'NoisyTopK': RouterSpec('noisy_top_k', ('noisy_top_k_gating', 'noisy_top_k_noise'), 4, 'k'),
+}
+# Kind of gating of the released MoE1D layer.
+RELEASED = {'switch': CLASSES['Top1'], 'top_2': CLASSES['Top2']}
+
+
+def class_of(name: str) -> str:
+  """The class of the router that a ModelConfig calls `name`.
+
+  >>> class_of('top2')
+  'Top2'
+  """
+  return next(class_name for class_name, router in CLASSES.items() if router.name == name)

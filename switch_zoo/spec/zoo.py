@@ -1,0 +1,55 @@
+"""The models that come with switch_zoo, and any gin file, as a ModelConfig."""
+import os
+import re
+from collections.abc import Iterable
+
+from switch_zoo.errors import UserError, did_you_mean
+from switch_zoo.spec import config_reader, gin_files
+from switch_zoo.spec.config import ModelConfig
+
+
+def list_models() -> list[str]:
+  """Names of the models that come with switch_zoo: families together, small ones first."""
+  folder = gin_files.configs_folder() / 'models'
+  return sorted((path.stem for path in folder.glob('*.gin')), key=_natural)
+
+
+def load_config(model: str, parameters: Iterable[str] = ()) -> ModelConfig:
+  """Reads a model's configuration.
+
+  Args:
+    model: a name of `list_models`, or the path of a gin file
+    parameters: bindings laid over the file, in gin's syntax: 'num_experts = 4'
+  Raises:
+    UserError: an unknown name (with the closest ones), or a file that cannot be read as a model: file, line and rule
+  """
+  return load_configs([model_file(model)], parameters)
+
+
+def load_configs(files: Iterable[str], parameters: Iterable[str] = ()) -> ModelConfig:
+  """Like `load_config` for a model file with others laid over it; name, title and source are the first one's."""
+  model, *others = files
+  files = [model_file(model), *others]
+  return ModelConfig(**config_reader.read(files, parameters))
+
+
+def model_file(model: str) -> str:
+  """The gin file of a model: a name of `list_models`, a file below our gin folder, or any path, which is given back.
+
+  Raises:
+    UserError: there is neither
+  """
+  if os.path.isfile(model):
+    return model
+  for name in (model, f'models/{model}.gin'):
+    path = gin_files.configs_folder() / name
+    if path.is_file():
+      return str(path)
+  known = list_models()
+  hint = did_you_mean(model, known) or f' The models are: {", ".join(known)}.'
+  raise UserError(f'There is no model and no gin file "{model}".{hint}')
+
+
+def _natural(name: str) -> list[int | str]:
+  """Sorts numbers inside names as numbers: switch_base_16 comes after switch_base_8."""
+  return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]

@@ -1,0 +1,128 @@
+"""Gin files as data. The files are written by the tests."""
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from switch_zoo.errors import UserError
+from switch_zoo.spec import gin_files
+
+
+@pytest.fixture
+def read(tmp_path):
+  """Writes files, reads the first, and returns what it binds."""
+
+  def write_and_read(*parameters, **texts):
+    for name, text in texts.items():
+      (tmp_path / f'{name}.gin').write_text(text)
+    result = gin_files.GinFiles([str(tmp_path)])
+    result.read_file(f'{next(iter(texts))}.gin')
+    for parameter in parameters:
+      result.read_parameter(parameter)
+    return result
+
+  return write_and_read
+
+
+def test_macros_are_replaced_inside_values(read):
+  files = read(a='n = 3\nf.shape = [%n, {"k": %n}]')
+  assert files.value('f.shape') == [3, {'k': 3}]
+
+
+def test_a_macro_of_a_macro(read):
+  assert read(a='n = 3\nm = %n\nf.x = %m').value('f.x') == 3
+
+
+def test_a_later_binding_wins_and_parameters_come_last(read):
+  assert read(a='n = 1\nn = 2').value('n') == 2
+  assert read('n = 3', a='n = 1').value('n') == 3
+
+
+def test_included_values_can_be_overridden(read):
+  files = read(a='include "b.gin"\nn = 2', b='n = 1\nm = 5')
+  assert (files.value('n'), files.value('m')) == (2, 5)
+  assert [pathlib.Path(path).name for path in files.includes] == ['a.gin', 'b.gin']
+
+
+def test_scopes_and_references(read):
+  files = read(a='encoder/f.layers = [@x.A, @B()]')
+  assert files.value('encoder/f.layers') == [gin_files.Reference('x.A', False), gin_files.Reference('B', True)]
+
+
+def test_macros_that_name_each_other_end(read):
+  assert isinstance(read(a='n = %m\nm = %n').value('n'), gin_files.Macro)
+
+
+def test_the_default_of_what_nobody_binds(read):
+  assert read(a='n = 1').value('nope', 'default') == 'default'
+
+
+def test_imports_are_kept_with_their_place(read):
+  (module, place), = read(a='n = 1\nimport some.module').imports.items()
+  assert module == 'some.module' and place.endswith('a.gin, line 2')
+
+
+def message(files):
+  with pytest.raises(UserError) as error:
+    files.check()
+  return str(error.value)
+
+
+def test_a_required_macro(read):
+  text = message(read(a='N = %gin.REQUIRED'))
+  assert 'N has no value' in text and 'a.gin, line 1' in text and '--gin_param="N = ..."' in text
+
+
+def test_a_required_macro_that_a_parameter_gives(read):
+  read('N = 3', a='N = %gin.REQUIRED\nf.x = %N').check()
+
+
+def test_an_undefined_macro(read):
+  text = message(read(a='steps = 3\nf.x = %stepps'))
+  assert '%stepps' in text and 'Did you mean steps?' in text
+
+
+def test_a_parameter_that_no_file_uses(read):
+  text = message(read('BATCHSIZE = 3', a='BATCH_SIZE = 1\nf.x = %BATCH_SIZE'))
+  assert 'BATCHSIZE' in text and 'Did you mean BATCH_SIZE?' in text
+
+
+def test_a_missing_file(read):
+  with pytest.raises(UserError, match=r'no gin file "modles/a.gin"'):
+    read(a='include "modles/a.gin"')
+
+
+def test_a_missing_file_names_close_ones():
+  with pytest.raises(UserError, match=r'Did you mean models/tiny_switch_8.gin'):
+    gin_files.read(['models/tiny_swich_8.gin'])
+
+
+@pytest.mark.parametrize('text', ['n = = 3', 'n 3', 'n = [1,', 'n = hello'])
+def test_what_is_not_gin_is_refused_with_its_line(read, text):
+  with pytest.raises(UserError, match=r'a\.gin, line \d+ is not gin'):
+    read(a=f'm = 1\n{text}\n')
+
+
+def test_a_parameter_that_is_not_gin(read):
+  with pytest.raises(UserError, match=r'--gin_param="n = hello" is not gin.*with quotes'):
+    read('n = hello', a='m = 1')
+
+
+def test_every_file_of_ours_is_read():
+  folder = gin_files.configs_folder()
+  names = gin_files.available([folder])
+  assert len(names) > 10
+  for name in names:
+    gin_files.read([name])
+
+
+def test_no_init_file_hides_the_gin_library():
+  assert not list(gin_files.configs_folder().rglob('__init__.py'))
+
+
+def test_reading_needs_no_tensorflow():
+  code = 'import sys; from switch_zoo import gin_files; gin_files.read(["models/tiny_switch_8.gin"]); '
+  code += 'print([m for m in ("tensorflow", "t5", "mesh_tensorflow") if m in sys.modules])'
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+  assert done.stdout == '[]\n'
