@@ -8,6 +8,7 @@ each conversion its source is copied. Copies and conversions begin with their so
 everything on the disk. Memory is the
 largest resident size of the converting process.
 """
+
 import argparse
 import filecmp
 import json
@@ -84,11 +85,11 @@ def run(folder, model):
       shutil.rmtree(folder / 'copy')
       seconds, memory = timed_conversion(folder / source, folder / target, to)
       result[f'to_{to}'] = {
-          'seconds': seconds,
-          'gigabytes_per_second': nbytes / 1e9 / seconds,
-          'copy_seconds': copy_seconds,
-          'of_copy_speed': copy_seconds / seconds,
-          'peak_memory_gigabytes': memory / 1e9,
+        'seconds': seconds,
+        'gigabytes_per_second': nbytes / 1e9 / seconds,
+        'copy_seconds': copy_seconds,
+        'of_copy_speed': copy_seconds / seconds,
+        'peak_memory_gigabytes': memory / 1e9,
       }
     shutil.rmtree(folder / 'mesh')
     files = [path.name for path in (folder / 'source').glob('*.safetensors*')]

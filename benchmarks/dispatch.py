@@ -7,6 +7,7 @@ time, summed over the cores, is the one to read on a machine that is not idle. T
 arithmetic is the same for any number of experts, so what may be added to the time at the smallest size is reading the
 weights twice and writing their gradient once, at the bandwidth of a plain copy.
 """
+
 import argparse
 import json
 import resource
@@ -23,6 +24,7 @@ def build_layer(method, sizes):
 
   from switch_zoo.mesh import dispatch, experts
   from switch_zoo.mesh.routing import routers
+
   shared = {'num_experts': sizes.experts, 'hidden_size': sizes.d_ff, 'group_size': sizes.group_size}
   if method == 'stock':
     return moe.MoE1D(moe_gating='switch', switch_policy_train='argmax', **shared)
@@ -38,16 +40,21 @@ def build_step(method, sizes):
   import tensorflow.compat.v1 as tf
   from mesh_tensorflow import placement_mesh_impl
   from mesh_tensorflow.transformer import transformer
+
   graph = mtf.Graph()
   mesh = mtf.Mesh(graph, 'mesh')
   length = min(sizes.tokens, 512)
-  dims = [mtf.Dimension('batch', sizes.tokens // length), mtf.Dimension('length', length),
-          mtf.Dimension('d_model', sizes.d_model)]
+  dims = [
+    mtf.Dimension('batch', sizes.tokens // length),
+    mtf.Dimension('length', length),
+    mtf.Dimension('d_model', sizes.d_model),
+  ]
   values = tf.get_variable('x', [d.size for d in dims], initializer=tf.random_normal_initializer(), trainable=False)
   x = mtf.import_tf_tensor(mesh, values, mtf.Shape(dims))
   ids = mtf.ones(mesh, dims[:2], dtype=tf.int32)
   model = types.SimpleNamespace(
-      model_dim=dims[-1], layout='', mesh_shape='', ensemble_dim=None, autoregressive=False, name='encoder')
+    model_dim=dims[-1], layout='', mesh_shape='', ensemble_dim=None, autoregressive=False, name='encoder'
+  )
   context = transformer.Context(model, mesh, dims[:1], dims[1], mtf.VariableDType(), losses=[], sequence_id=ids)
   y = build_layer(method, sizes).call(context, x)
   weights = [v.outputs[0] for v in graph.trainable_variables]
@@ -62,8 +69,10 @@ def build_step(method, sizes):
 def measure(method, sizes):
   """Seconds of one step, peak memory and bytes of the weights, in this process."""
   from switch_zoo import tf_compat
+
   tf_compat.repair()
   import tensorflow.compat.v1 as tf
+
   with tf.Graph().as_default(), tf.Session() as session:
     step, weight_bytes = build_step(method, sizes)
     session.run(tf.global_variables_initializer())
@@ -77,6 +86,7 @@ def measure(method, sizes):
 def copy_bandwidth():
   """Bytes per second of a plain copy, read and write counted, with the threads TensorFlow uses."""
   import numpy as np
+
   source = np.ones(2**27, np.float32)
   target = np.empty_like(source)
   best = min(_timed(lambda: np.copyto(target, source))[0] for _ in range(3))
@@ -104,17 +114,25 @@ def in_own_process(method, experts, arguments):
 def table(cells, bandwidth):
   """The results as lines of text."""
   methods = list(next(iter(cells.values())))
-  lines = ['experts   ' + ''.join(f'{m + " s (cpu s)":>20}' for m in methods) + '   bound s   peak GB:'
-           + ''.join(f'{m:>8}' for m in methods) + '  weights']
+  lines = [
+    'experts   '
+    + ''.join(f'{m + " s (cpu s)":>20}' for m in methods)
+    + '   bound s   peak GB:'
+    + ''.join(f'{m:>8}' for m in methods)
+    + '  weights'
+  ]
   first = None
   for experts, row in cells.items():
     gather = row['gather']
     first = first or gather
     bound = first['seconds'] + 3 * (gather['weight_bytes'] - first['weight_bytes']) / bandwidth
     lines.append(
-        f'{experts:7d}   ' + ''.join(f'{c["seconds"]:12.2f} ({c["cpu_seconds"]:5.2f})' for c in row.values())
-        + f'{bound:10.2f}           ' + ''.join(f'{c["peak_bytes"] / 1e9:8.2f}' for c in row.values())
-        + f'{gather["weight_bytes"] / 1e9:9.2f}')
+      f'{experts:7d}   '
+      + ''.join(f'{c["seconds"]:12.2f} ({c["cpu_seconds"]:5.2f})' for c in row.values())
+      + f'{bound:10.2f}           '
+      + ''.join(f'{c["peak_bytes"] / 1e9:8.2f}' for c in row.values())
+      + f'{gather["weight_bytes"] / 1e9:9.2f}'
+    )
   return lines
 
 
@@ -135,7 +153,7 @@ def parse():
 def main():
   arguments = parse()
   if arguments.cell:
-    arguments.experts, = arguments.experts
+    (arguments.experts,) = arguments.experts
     print(json.dumps(measure(arguments.cell, arguments)))
     return
   cells = {}

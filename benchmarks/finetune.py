@@ -9,6 +9,7 @@ Of BoolQ only the validation split is at hand: the rows of one passage in five a
 so that its score is not the benchmark's. SWITCH_ZOO_SHARED names the folder with the data. What is done already in
 --work is not done again.
 """
+
 import argparse
 import collections
 import gzip
@@ -37,10 +38,10 @@ class Task:
 
 
 TASKS = (
-    Task('zoo_superglue_cb', 'accuracy', 192, 150, 16),
-    Task('zoo_superglue_rte', 'accuracy', 192, 300),
-    Task('zoo_superglue_boolq', 'accuracy', 256, 300),
-    Task('zoo_glue_sst2', 'accuracy', 64, 400),
+  Task('zoo_superglue_cb', 'accuracy', 192, 150, 16),
+  Task('zoo_superglue_rte', 'accuracy', 192, 300),
+  Task('zoo_superglue_boolq', 'accuracy', 256, 300),
+  Task('zoo_glue_sst2', 'accuracy', 64, 400),
 )
 
 
@@ -56,6 +57,7 @@ def prepare(work):
   if not vocabulary.exists():
     from switch_zoo.spec import token_ids
     from switch_zoo.tasks import vocabularies
+
     vocabularies.train(novels(), vocabulary, VOCAB_SIZE - token_ids.NUM_SENTINELS)
   return {**os.environ, 'SWITCH_ZOO_DATA_DIR': str(data), 'SWITCH_ZOO_VOCAB': str(vocabulary)}
 
@@ -89,28 +91,44 @@ def pretraining(work, model):
   p = PRETRAINING
   files = SHARED / 'data/corpus/british_fiction/*.txt.gz'
   return command(
-      work / model / 'pretrained', model, 'runs/pretrain.gin', "MIXTURE_NAME = 'zoo_text_span'",
-      f"text_corpus.files = '{files}'", 'documents.remove_duplicates = False',
-      f'TRAIN_STEPS = {p["steps"]}', f'BATCH_SIZE = {p["batch"]}',
-      f'INPUTS_LENGTH = {p["inputs"]}', f'TARGETS_LENGTH = {p["targets"]}', 'SAVE_STEPS = 500', 'SEED = 0',
-      f'learning_rate_schedule_noam.warmup_steps = {p["warmup"]}',
-      f'learning_rate_schedule_noam.multiplier = {p["learning_rate"] * p["warmup"] ** 0.5}',
-      'learning_rate_schedule_noam.linear_decay_fraction = 1.0')
+    work / model / 'pretrained',
+    model,
+    'runs/pretrain.gin',
+    "MIXTURE_NAME = 'zoo_text_span'",
+    f"text_corpus.files = '{files}'",
+    'documents.remove_duplicates = False',
+    f'TRAIN_STEPS = {p["steps"]}',
+    f'BATCH_SIZE = {p["batch"]}',
+    f'INPUTS_LENGTH = {p["inputs"]}',
+    f'TARGETS_LENGTH = {p["targets"]}',
+    'SAVE_STEPS = 500',
+    'SEED = 0',
+    f'learning_rate_schedule_noam.warmup_steps = {p["warmup"]}',
+    f'learning_rate_schedule_noam.multiplier = {p["learning_rate"] * p["warmup"] ** 0.5}',
+    'learning_rate_schedule_noam.linear_decay_fraction = 1.0',
+  )
 
 
 def finetuning(work, model, task, seed):
   """The command that fine-tunes a model on a task."""
   init = f"'{work / model / 'pretrained'}'"
   return command(
-      folder_of(work, model, task, seed), model, 'runs/finetune.gin', *of_task(task), f'INIT_CHECKPOINT = {init}',
-      f'TRAIN_STEPS = {task.steps}', f'BATCH_SIZE = {task.batch}', f'SAVE_STEPS = {task.steps}', f'SEED = {seed}',
-      'LEARNING_RATE = 0.02')
+    folder_of(work, model, task, seed),
+    model,
+    'runs/finetune.gin',
+    *of_task(task),
+    f'INIT_CHECKPOINT = {init}',
+    f'TRAIN_STEPS = {task.steps}',
+    f'BATCH_SIZE = {task.batch}',
+    f'SAVE_STEPS = {task.steps}',
+    f'SEED = {seed}',
+    'LEARNING_RATE = 0.02',
+  )
 
 
 def evaluation(work, model, task, seed):
   """The command that measures a fine-tuned model."""
-  return command(
-      folder_of(work, model, task, seed), model, 'runs/eval.gin', *of_task(task), 'BATCH_SIZE = 64')
+  return command(folder_of(work, model, task, seed), model, 'runs/eval.gin', *of_task(task), 'BATCH_SIZE = 64')
 
 
 def of_task(task):
@@ -149,6 +167,7 @@ def majority(task):
   import seqio
 
   import switch_zoo.tasks  # noqa: F401 - registers them
+
   rows = seqio.TaskRegistry.get(task.name).source.get_dataset('validation', shuffle=False)
   counts = collections.Counter(row['targets'] for row in rows.as_numpy_iterator())
   return 100 * max(counts.values()) / counts.total(), counts.total()
@@ -178,7 +197,8 @@ def main():
       printed = run(pretraining(work, model), environment)
       last = [line for line in printed.splitlines() if line.startswith('step ')][-1]
       (work / model / 'pretrained.json').write_text(
-          json.dumps({'last': last, 'seconds': round(time.monotonic() - began)}))
+        json.dumps({'last': last, 'seconds': round(time.monotonic() - began)})
+      )
     print(model, (work / model / 'pretrained.json').read_text(), flush=True)
   results = {}
   for task in TASKS:

@@ -15,6 +15,7 @@ Tokens are those of the inputs, padding not counted. Processor time, summed over
 machine that is not idle, and what the number of cores for a batch is computed from. A last, longer turn of ours watches
 its memory.
 """
+
 import argparse
 import glob
 import gzip
@@ -84,22 +85,22 @@ def register_t5(folder):
 
   as_text = seqio.map_over_dataset(lambda line: {'text': line})
   sources = {
-      't5_json': (seqio.FunctionDataSource(c4, splits=('train',)), []),
-      't5_lines': (seqio.TextLineDataSource({'train': str(folder / 'lines-*.txt')}), [as_text]),
+    't5_json': (seqio.FunctionDataSource(c4, splits=('train',)), []),
+    't5_lines': (seqio.TextLineDataSource({'train': str(folder / 'lines-*.txt')}), [as_text]),
   }
   for name, (source, first) in sources.items():
     seqio.TaskRegistry.add(
-        name,
-        source=source,
-        preprocessors=[
-            *first,
-            lambda dataset: seqio.preprocessors.rekey(dataset, {'inputs': None, 'targets': 'text'}),
-            seqio.preprocessors.tokenize,
-            preprocessors.span_corruption,
-            seqio.preprocessors.append_eos_after_trim,
-        ],
-        output_features=registration.features(),
-        metric_fns=[],
+      name,
+      source=source,
+      preprocessors=[
+        *first,
+        lambda dataset: seqio.preprocessors.rekey(dataset, {'inputs': None, 'targets': 'text'}),
+        seqio.preprocessors.tokenize,
+        preprocessors.span_corruption,
+        seqio.preprocessors.append_eos_after_trim,
+      ],
+      output_features=registration.features(),
+      metric_fns=[],
     )
 
 
@@ -108,8 +109,10 @@ def batches(way, folder):
   from t5.models import mesh_transformer
 
   from switch_zoo.tasks import packing
+
   if way == 'ours':
     import switch_zoo.tasks  # noqa: F401 - registers zoo_c4_span
+
     packing.install()
     name = 'zoo_c4_span'
   else:
@@ -128,8 +131,10 @@ def resident():
 def measure(way, folder, seconds):
   """Reads batches for some seconds, in this process, and counts."""
   from switch_zoo import tf_compat
+
   tf_compat.repair()
   import numpy as np
+
   rows = batches(way, folder).as_numpy_iterator()
   for _ in range(2 * BATCH // SEQUENCES):  # past the shuffling buffers
     next(rows)
@@ -160,11 +165,11 @@ def summary(turns, cores):
   per_core_second = statistics.median(turn['tokens'] / turn['cpu_seconds'] for turn in turns)
   sequences = statistics.median(turn['sequences'] / turn['cpu_seconds'] for turn in turns)
   return {
-      'tokens_per_second': per_second,
-      'tokens_per_core_second': per_core_second,
-      'cores': cores,
-      'cores_for_a_batch_a_second': BATCH / sequences,
-      'resident_bytes': max(max(turn['resident']) for turn in turns),
+    'tokens_per_second': per_second,
+    'tokens_per_core_second': per_core_second,
+    'cores': cores,
+    'cores_for_a_batch_a_second': BATCH / sequences,
+    'resident_bytes': max(max(turn['resident']) for turn in turns),
   }
 
 
@@ -174,8 +179,8 @@ def report(result):
   for way in WAYS:
     row = result['ways'][way]
     print(
-        f'{way:10}{row["tokens_per_second"]:>12,.0f}{row["tokens_per_core_second"]:>25,.0f}'
-        f'{row["cores_for_a_batch_a_second"]:>26.1f}{row["resident_bytes"] / 2**30:>6.2f} GiB'
+      f'{way:10}{row["tokens_per_second"]:>12,.0f}{row["tokens_per_core_second"]:>25,.0f}'
+      f'{row["cores_for_a_batch_a_second"]:>26.1f}{row["resident_bytes"] / 2**30:>6.2f} GiB'
     )
   for way in WAYS[1:]:
     print(f'ours is {result["ratio"][way]["wall"]:.2f} times {way} ({result["ratio"][way]["core"]:.2f} per core)')
@@ -183,8 +188,8 @@ def report(result):
   print(f'memory of ours in tenths of {result["memory"]["seconds"]:.0f} s, MiB: {memory}')
   cores = result['ways']['ours']['cores_for_a_batch_a_second']
   print(
-      f'One step a second of runs/pretrain.gin takes {BATCH} sequences of 512: {cores:.1f} cores like these, '
-      f'spread over the hosts of the slice; each host reads its own part.'
+    f'One step a second of runs/pretrain.gin takes {BATCH} sequences of 512: {cores:.1f} cores like these, '
+    f'spread over the hosts of the slice; each host reads its own part.'
   )
 
 
@@ -194,7 +199,7 @@ def main():
   parser.add_argument('--seconds', type=float, default=15, help='of a turn')
   parser.add_argument('--memory-seconds', type=float, default=120, help='of the turn that watches memory')
   parser.add_argument('--cores', type=int, default=2)
-  parser.add_argument('--vocabulary', default='', help='a sentencepiece model; T5\'s in SWITCH_ZOO_SHARED without it')
+  parser.add_argument('--vocabulary', default='', help="a sentencepiece model; T5's in SWITCH_ZOO_SHARED without it")
   parser.add_argument('--out', default='', help='file for the figures, as JSON')
   parser.add_argument('--measure', choices=WAYS, help=argparse.SUPPRESS)
   parser.add_argument('--folder', type=pathlib.Path, help=argparse.SUPPRESS)

@@ -8,6 +8,7 @@
 
 Microseconds of one product, median; 40 matrices in turns, more than the caches hold; two threads.
 """
+
 import argparse
 import json
 import os
@@ -32,15 +33,23 @@ def products(rows, columns):
   def quantized(x, weight):
     x = tf.cast(x, tf.float32)
     x, least, most = tf.raw_ops.QuantizeV2(
-        input=x, min_range=tf.reduce_min(x), max_range=tf.reduce_max(x), T=tf.quint8, mode='MIN_FIRST')
+      input=x, min_range=tf.reduce_min(x), max_range=tf.reduce_max(x), T=tf.quint8, mode='MIN_FIRST'
+    )
     return tf.raw_ops.QuantizedMatMulWithBias(
-        a=x, b=tf.bitcast(weight, tf.qint8), bias=tf.zeros([columns]), min_a=least, max_a=most, min_b=-1.0, max_b=1.0,
-        input_quant_mode='MIN_FIRST')[0]
+      a=x,
+      b=tf.bitcast(weight, tf.qint8),
+      bias=tf.zeros([columns]),
+      min_a=least,
+      max_a=most,
+      min_b=-1.0,
+      max_b=1.0,
+      input_quant_mode='MIN_FIRST',
+    )[0]
 
   return {
-      'bfloat16': (lambda x, weight: tf.matmul(x, weight, transpose_b=True), wide),
-      'widened': (lambda x, weight: tf.matmul(x, tf.cast(weight, tf.bfloat16)), small),
-      'int8': (quantized, small),
+    'bfloat16': (lambda x, weight: tf.matmul(x, weight, transpose_b=True), wide),
+    'widened': (lambda x, weight: tf.matmul(x, tf.cast(weight, tf.bfloat16)), small),
+    'int8': (quantized, small),
   }
 
 

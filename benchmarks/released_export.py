@@ -16,6 +16,7 @@ T5's MtfModel.export call; of ours it needs only the repairs of `tf_compat`. Wha
 - One export for each batch, since its size is fixed: fewer texts are padded to it, more are an error. Ours takes any.
 - The checkpoint holds initial values, in the default master dtype, bfloat16. Loading copies them to --dtype.
 """
+
 import argparse
 import json
 import pathlib
@@ -42,21 +43,40 @@ PROGRAM = serving.PROGRAM.replace("(inputs=texts)['scores']", "(inputs=texts)['o
 def export_released(dtype, batch, folder):
   """Writes the checkpoint and the export of the released code, in this process, under the folder."""
   from switch_zoo import tf_compat
+
   tf_compat.repair()
   import seqio
   import tensorflow.compat.v1 as tf
   from mesh_tensorflow.transformer import utils
+
   tf.disable_v2_behavior()
   configure(SETTINGS.format(experts=EXPERTS, dtype=dtype, tokens=serving.NEW_TOKENS))
   import mesh_tensorflow as mtf
+
   vocabulary = seqio.ByteVocabulary(extra_ids=VOCAB - seqio.ByteVocabulary().vocab_size)
   lengths = {'inputs': serving.INPUTS, 'targets': serving.NEW_TOKENS}
   kind = 'bitransformer'
   estimator = utils.get_estimator(
-      model_type=kind, vocabulary=vocabulary, mesh_shape=mtf.Shape([]), layout_rules=mtf.LayoutRules([]),
-      model_dir=f'{folder}/model', batch_size=batch, sequence_length=lengths, autostack=True,
-      learning_rate_schedule=None, keep_checkpoint_max=None, save_checkpoints_steps=1, optimizer=None, predict_fn=None,
-      variable_filter=None, ensemble_inputs=None, use_tpu=None, tpu_job_name=None, iterations_per_loop=1, cluster=None)
+    model_type=kind,
+    vocabulary=vocabulary,
+    mesh_shape=mtf.Shape([]),
+    layout_rules=mtf.LayoutRules([]),
+    model_dir=f'{folder}/model',
+    batch_size=batch,
+    sequence_length=lengths,
+    autostack=True,
+    learning_rate_schedule=None,
+    keep_checkpoint_max=None,
+    save_checkpoints_steps=1,
+    optimizer=None,
+    predict_fn=None,
+    variable_filter=None,
+    ensemble_inputs=None,
+    use_tpu=None,
+    tpu_job_name=None,
+    iterations_per_loop=1,
+    cluster=None,
+  )
   with tf.Graph().as_default(), tf.Session() as session:
     tf.set_random_seed(0)
     tf.train.create_global_step()
@@ -72,8 +92,10 @@ def configure(settings):
   import gin
   import pkg_resources
   from t5.models import mesh_transformer
+
   sys.path.append(str(serving.SHARED / 'peers'))
   from stock_mesh_peer import GIN
+
   for package in ('t5.models', 'mesh_tensorflow.transformer'):
     gin.add_config_file_search_path(pkg_resources.resource_filename(package, 'gin'))
   gin.parse_config_file('defaults.gin')
@@ -84,7 +106,7 @@ def released(dtype, batch, runs):
   """As `serving.ours`, of the released export, which is made and removed again."""
   with tempfile.TemporaryDirectory() as folder:
     serving.printed([sys.executable, __file__, '--export', folder, '--dtype', dtype, '--batch', batch])
-    export, = pathlib.Path(folder, 'export').iterdir()
+    (export,) = pathlib.Path(folder, 'export').iterdir()
     return serving.answers(PROGRAM, export, 'generate', batch, runs)
 
 
@@ -108,8 +130,11 @@ def main():
       mine = serving.ours(folder, 'generate', batch, arguments.runs)
       rows.append({'batch': batch, 'released': theirs, 'ours': mine})
       each, own = theirs['seconds'], mine['seconds']
-      print(f'{batch:5d} {each:12.3f} {1e3 * each / serving.NEW_TOKENS:10.2f} {own:8.3f} '
-            f'{1e3 * own / serving.NEW_TOKENS:10.2f} {each / own:7.2f}', flush=True)
+      print(
+        f'{batch:5d} {each:12.3f} {1e3 * each / serving.NEW_TOKENS:10.2f} {own:8.3f} '
+        f'{1e3 * own / serving.NEW_TOKENS:10.2f} {each / own:7.2f}',
+        flush=True,
+      )
   if arguments.out:
     pathlib.Path(arguments.out).write_text(json.dumps({'settings': vars(arguments), 'rows': rows}, indent=2))
 

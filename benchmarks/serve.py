@@ -5,6 +5,7 @@
 Each client sends its next request, of one text, when it has the answer to the one before. Without --export a tiny one
 is made, which answers in a few milliseconds: then the server itself is measured.
 """
+
 import argparse
 import http.client
 import json
@@ -49,11 +50,11 @@ def measure(url, clients, text, seconds):
   took = time.perf_counter() - begun
   ordered = sorted(times)
   return {
-      'clients': clients,
-      'requests': len(times),
-      'requests/s': len(times) / took,
-      'median ms': 1000 * statistics.median(times),
-      'p95 ms': 1000 * ordered[int(0.95 * (len(ordered) - 1))],
+    'clients': clients,
+    'requests': len(times),
+    'requests/s': len(times) / took,
+    'median ms': 1000 * statistics.median(times),
+    'p95 ms': 1000 * ordered[int(0.95 * (len(ordered) - 1))],
   }
 
 
@@ -62,7 +63,7 @@ def run(export, arguments):
   command = [sys.executable, '-c', code, 'serve', export, '--port', '0', '--timeout', '600', *arguments.option]
   server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
   try:
-    found = re.search(r"(http://\S+:predict)", server.stdout.readline())
+    found = re.search(r'(http://\S+:predict)', server.stdout.readline())
     if not found:
       raise SystemExit('the server did not start')
     url = found[1].rstrip("'")

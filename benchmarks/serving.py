@@ -8,6 +8,7 @@ measured by the script that SWITCH_ZOO_SHARED/peers holds. Both run one after th
 each in a process of its own. `score` is the forward pass over 128 input and 64 target tokens. `encode`, which has to be
 asked for, is that over 128 and one: what an answer takes before its second token, and where all experts are touched.
 """
+
 import argparse
 import json
 import os
@@ -55,6 +56,7 @@ def make_export(experts, dtype, folder):
   from switch_zoo import load_config
   from switch_zoo.keras import export, text
   from switch_zoo.keras.inference import Inference
+
   config = load_config(f'switch_base_{experts}')
   generator = np.random.default_rng(0)
 
@@ -85,9 +87,25 @@ def answers(program, export, work, batch, runs):
 def hugging_face(experts, work, batch, dtype, runs):
   """Median seconds of Hugging Face."""
   kind = 'generate' if work == 'generate' else 'forward'
-  command = [sys.executable, SHARED / 'peers/hf_switch_peer.py', kind, '--experts', experts, '--batch', batch,
-             '--dtype', HUGGING_FACE_DTYPE[dtype], '--inputs', INPUTS, '--targets', TARGETS[work],
-             '--new-tokens', NEW_TOKENS, '--runs', runs]
+  command = [
+    sys.executable,
+    SHARED / 'peers/hf_switch_peer.py',
+    kind,
+    '--experts',
+    experts,
+    '--batch',
+    batch,
+    '--dtype',
+    HUGGING_FACE_DTYPE[dtype],
+    '--inputs',
+    INPUTS,
+    '--targets',
+    TARGETS[work],
+    '--new-tokens',
+    NEW_TOKENS,
+    '--runs',
+    runs,
+  ]
   return _json(command)['seconds']
 
 
@@ -126,10 +144,14 @@ def main():
         for batch in arguments.batch:
           mine = ours(folder, work, batch, arguments.runs)
           peer = hugging_face(experts, work, batch, arguments.dtype, arguments.runs)
-          rows.append({'experts': experts, 'work': work, 'batch': batch, **mine, 'hugging_face': peer,
-                       'weight_bytes': weights})
-          print(f'{work:9} {experts:7d} {batch:5d} {mine["seconds"]:8.3f} {peer:16.3f} {peer / mine["seconds"]:7.2f} '
-                f'{mine["load"]:8.2f} {mine["peak_bytes"] / 1e9:9.2f} {weights / 1e9:12.2f}', flush=True)
+          rows.append(
+            {'experts': experts, 'work': work, 'batch': batch, **mine, 'hugging_face': peer, 'weight_bytes': weights}
+          )
+          print(
+            f'{work:9} {experts:7d} {batch:5d} {mine["seconds"]:8.3f} {peer:16.3f} {peer / mine["seconds"]:7.2f} '
+            f'{mine["load"]:8.2f} {mine["peak_bytes"] / 1e9:9.2f} {weights / 1e9:12.2f}',
+            flush=True,
+          )
   if arguments.out:
     pathlib.Path(arguments.out).write_text(json.dumps({'settings': vars(arguments), 'rows': rows}, indent=2))
 

@@ -6,6 +6,7 @@ Answers are the inputs in upper case, scores minus their lengths in bytes. Each 
 after the other, as decoding does: nearly the same time for one text as for 32. A text `slow` takes long, a text
 `refuse` is refused.
 """
+
 import sys
 
 DECODING = 32 * 12  # matrix products: 32 tokens of 12 layers

@@ -6,6 +6,7 @@ gin/models/switch_c_2048.gin on a batch of 2,048 x 512 and a mesh of 2,048 slice
 (lowering is the work of the machine that has the slices). `--dispatch stock` puts the released MoE1D in the place of
 our layer.
 """
+
 import argparse
 import collections
 import json
@@ -17,19 +18,19 @@ LAYOUT = 'batch:all;experts:all'
 LENGTH = 512
 # What each choice lays over the model file.
 CHOICES = {
-    'einsum': ['experts.SwitchFeedForward.dispatch = @dispatch.Einsum()'],
-    'gather': ['experts.SwitchFeedForward.dispatch = @dispatch.Gather()'],
-    'stock': [
-        'encoder/transformer.make_layer_stack.layers = [@transformer_layers.SelfAttention, @moe.MoE1D]',
-        'decoder/transformer.make_layer_stack.layers = '
-        '[@transformer_layers.SelfAttention, @transformer_layers.EncDecAttention, @moe.MoE1D]',
-        "moe.MoE1D.moe_gating = 'switch'",
-        'moe.MoE1D.num_experts = %num_experts',
-        'moe.MoE1D.hidden_size = %d_ff',
-        'moe.MoE1D.group_size = %group_size',
-        'moe.MoE1D.capacity_factor_train = %capacity_factor_train',
-        'moe.MoE1D.min_expert_capacity = %min_expert_capacity',
-    ],
+  'einsum': ['experts.SwitchFeedForward.dispatch = @dispatch.Einsum()'],
+  'gather': ['experts.SwitchFeedForward.dispatch = @dispatch.Gather()'],
+  'stock': [
+    'encoder/transformer.make_layer_stack.layers = [@transformer_layers.SelfAttention, @moe.MoE1D]',
+    'decoder/transformer.make_layer_stack.layers = '
+    '[@transformer_layers.SelfAttention, @transformer_layers.EncDecAttention, @moe.MoE1D]',
+    "moe.MoE1D.moe_gating = 'switch'",
+    'moe.MoE1D.num_experts = %num_experts',
+    'moe.MoE1D.hidden_size = %d_ff',
+    'moe.MoE1D.group_size = %group_size',
+    'moe.MoE1D.capacity_factor_train = %capacity_factor_train',
+    'moe.MoE1D.min_expert_capacity = %min_expert_capacity',
+  ],
 }
 
 
@@ -41,6 +42,7 @@ def build(parameters):
   from switch_zoo.mesh import dispatch, gin_setup  # noqa: F401 - gives gin the ways of dispatch
   from switch_zoo.mesh import graph as mesh_graph
   from switch_zoo.spec.zoo import model_file
+
   gin_setup.configure([model_file(MODEL)], parameters)
   model = mesh_graph.build_model(load_config(MODEL), MESH_SHAPE, LAYOUT)
   batch = mesh_graph.Batch(2048, {'inputs': LENGTH, 'targets': LENGTH})
@@ -56,8 +58,10 @@ def main():
   parser.add_argument('--out', help='a JSON file for the result')
   arguments = parser.parse_args()
   from switch_zoo import tf_compat
+
   tf_compat.repair()
   import tensorflow.compat.v1 as tf
+
   tf.disable_v2_behavior()  # as the launcher: resource variables take twice as long to make
   with tf.Graph().as_default():
     start, cpu = time.perf_counter(), time.process_time()
@@ -65,8 +69,13 @@ def main():
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
   kinds = collections.Counter(type(op).__name__ for op in graph.operations).most_common(8)
   result = {
-      'dispatch': arguments.dispatch, 'seconds': seconds, 'cpu_seconds': cpu_seconds,
-      'operations': len(graph.operations), 'variables': len(graph.trainable_variables), 'kinds': dict(kinds)}
+    'dispatch': arguments.dispatch,
+    'seconds': seconds,
+    'cpu_seconds': cpu_seconds,
+    'operations': len(graph.operations),
+    'variables': len(graph.trainable_variables),
+    'kinds': dict(kinds),
+  }
   print(json.dumps(result))
   if arguments.out:
     with open(arguments.out, 'w', encoding='utf-8') as f:

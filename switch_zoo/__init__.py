@@ -1,4 +1,5 @@
 """Every Switch Transformer, and its dense T5, top-2 and GShard relatives, as gin-configured T5 models."""
+
 from switch_zoo import tf_compat
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.zoo import list_models, load_config

@@ -1,4 +1,5 @@
 """The `switch_zoo` command. Every subcommand is a module of `switch_zoo.commands`, imported without TensorFlow."""
+
 import os
 import sys
 
@@ -10,12 +11,12 @@ from switch_zoo.commands import convert, demo, describe, export, generate, model
 from switch_zoo.errors import UserError, paragraph
 
 app = typer.Typer(
-    name='switch_zoo',
-    help='Switch Transformers and their relatives: list, describe, train, convert, export.',
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+  name='switch_zoo',
+  help='Switch Transformers and their relatives: list, describe, train, convert, export.',
+  no_args_is_help=True,
+  add_completion=False,
+  rich_markup_mode=None,
+  pretty_exceptions_enable=False,
 )
 app.command('models')(models.command)
 app.command('describe')(describe.command)
@@ -31,7 +32,7 @@ app.command('serve')(serve.command)
 
 @app.callback()
 def options(
-    debug: bool = typer.Option(False, '--debug', help='Show tracebacks and the messages of TensorFlow.'),
+  debug: bool = typer.Option(False, '--debug', help='Show tracebacks and the messages of TensorFlow.'),
 ) -> None:
   """Options of every command."""
   if debug:

@@ -1,4 +1,5 @@
 """The one exception for a user's mistake, and the words it is told in."""
+
 import difflib
 import re
 from collections.abc import Iterable

@@ -5,6 +5,7 @@ which seqio imports, has one) or a destructor the exception is printed as ignore
 callback from C++ it comes back as another error. So the request is also remembered: whoever works for long asks for
 it at every step, nothing is printed where it got lost, and an error that follows it counts as it.
 """
+
 import contextlib
 import functools
 import signal

@@ -6,6 +6,7 @@ t5_mesh_transformer --model_dir=DIR --gin_file=models/switch_base_8.gin --gin_fi
 What differs from T5's: gin files of this package are found by their names, its tasks are registered, and gin's dtypes
 hold on a CPU too. All settings are checked before anything is written.
 """
+
 import os
 import sys
 from collections.abc import Sequence

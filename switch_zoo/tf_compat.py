@@ -10,6 +10,7 @@ The repairs, and when each can go:
 2. `t5.models` imports PyTorch for its Hugging Face wrapper, which nothing here uses. Without PyTorch a stand-in takes
    the wrapper's place. Goes with a T5 release that imports the wrapper on first use.
 """
+
 import importlib.abc
 import importlib.machinery
 import importlib.util

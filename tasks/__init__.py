@@ -1,4 +1,5 @@
 """Importing this package registers the zoo's seqio tasks. No data is read and no vocabulary is opened for that."""
+
 import switch_zoo.tasks.anli
 import switch_zoo.tasks.demo
 import switch_zoo.tasks.glue

@@ -1,16 +1,17 @@
 """Adversarial NLI (arXiv:1910.14599), rounds 1 to 3, from the files of anli_v1.0: `zoo_anli_r1`, `_r2`, `_r3`.
 
-    'anli context: ... hypothesis: ...' -> 'entailment', 'neutral' or 'contradiction'
+'anli context: ... hypothesis: ...' -> 'entailment', 'neutral' or 'contradiction'
 """
+
 from switch_zoo.tasks import metrics, registration
 from switch_zoo.tasks.classification import Classification
 from switch_zoo.tasks.readers import JsonLines
 from switch_zoo.tasks.sources import Files, FileSource, Tfds
 
 ANLI = Classification(
-    'anli',
-    {'context': 'context', 'hypothesis': 'hypothesis'},
-    {'e': 'entailment', 'n': 'neutral', 'c': 'contradiction'},
+  'anli',
+  {'context': 'context', 'hypothesis': 'hypothesis'},
+  {'e': 'entailment', 'n': 'neutral', 'c': 'contradiction'},
 )
 
 
@@ -19,10 +20,10 @@ def source(number: int) -> FileSource:
   names = {'train': 'train.jsonl', 'validation': 'dev.jsonl', 'test': 'test.jsonl'}
   splits = {split: [Files(name, JsonLines(), ANLI.rows)] for split, name in names.items()}
   return FileSource(
-      (f'anli/R{number}', f'anli_v1.0/R{number}'),
-      splits,
-      where='They are in https://dl.fbaipublicfiles.com/anli/anli_v1.0.zip.',
-      tfds=Tfds(f'anli/r{number}:0.1.0', {split: split for split in splits}, ANLI.tfds_record),
+    (f'anli/R{number}', f'anli_v1.0/R{number}'),
+    splits,
+    where='They are in https://dl.fbaipublicfiles.com/anli/anli_v1.0.zip.',
+    tfds=Tfds(f'anli/r{number}:0.1.0', {split: split for split in splits}, ANLI.tfds_record),
   )
 
 

@@ -5,18 +5,19 @@ match, ReCoRD that of F1 and exact match. GLUE (arXiv:1804.07461): MRPC and QQP 
 that of both correlations, MNLI that of matched and mismatched pairs; 8 tasks, for WNLI is left out as in T5
 (arXiv:1910.10683, section 2.3).
 """
+
 import statistics
 from collections.abc import Mapping, Sequence
 
 # Benchmark -> its tasks; tasks in one entry count as one.
 BENCHMARKS = {
-    'zoo_superglue': tuple(
-        (f'zoo_superglue_{name}',) for name in ('boolq', 'cb', 'copa', 'multirc', 'record', 'rte', 'wic', 'wsc')
-    ),
-    'zoo_glue': (
-        *((f'zoo_glue_{name}',) for name in ('cola', 'sst2', 'mrpc', 'qqp', 'stsb', 'qnli', 'rte')),
-        ('zoo_glue_mnli', 'zoo_glue_mnli_mismatched'),
-    ),
+  'zoo_superglue': tuple(
+    (f'zoo_superglue_{name}',) for name in ('boolq', 'cb', 'copa', 'multirc', 'record', 'rte', 'wic', 'wsc')
+  ),
+  'zoo_glue': (
+    *((f'zoo_glue_{name}',) for name in ('cola', 'sst2', 'mrpc', 'qqp', 'stsb', 'qnli', 'rte')),
+    ('zoo_glue_mnli', 'zoo_glue_mnli_mismatched'),
+  ),
 }
 
 

@@ -1,4 +1,5 @@
 """What tasks there are, whether their data is here, and what their examples look like."""
+
 import itertools
 import json
 from collections.abc import Iterator

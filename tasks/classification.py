@@ -5,6 +5,7 @@
 The texts stand behind their names, in the order of the names; sets that T5 has no task for (ANLI, WinoGrande, ARC) are
 put by the same rule.
 """
+
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping

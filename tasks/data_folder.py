@@ -1,4 +1,5 @@
 """Where the files of the tasks lie, and what every task that reads them is told by gin."""
+
 import os
 from typing import NamedTuple
 

@@ -2,6 +2,7 @@
 
 Both read the text that every CPython carries; their vocabulary is found by `vocabularies.demo_vocabulary_file`.
 """
+
 import random
 
 import seqio
@@ -17,8 +18,8 @@ PREFIX = 'section: '
 
 _VOCABULARY = vocabularies.LazyVocabulary(vocabularies.demo_vocabulary_file)
 _FEATURES = {
-    'inputs': seqio.Feature(vocabulary=_VOCABULARY, add_eos=True),
-    'targets': seqio.Feature(vocabulary=_VOCABULARY, add_eos=True),
+  'inputs': seqio.Feature(vocabulary=_VOCABULARY, add_eos=True),
+  'targets': seqio.Feature(vocabulary=_VOCABULARY, add_eos=True),
 }
 
 
@@ -40,8 +41,8 @@ def topic_rows(split: str, shuffle_files: bool, seed: int | None = None) -> tf.d
 def as_question(dataset: tf.data.Dataset) -> tf.data.Dataset:
   """{'text': 'Sets a stop.', 'section': 'debugger'} -> {'inputs': 'section: Sets a stop.', 'targets': 'debugger'}"""
   return dataset.map(
-      lambda row: {'inputs': tf.strings.join([PREFIX, row['text']]), 'targets': row['section']},
-      num_parallel_calls=tf.data.AUTOTUNE,
+    lambda row: {'inputs': tf.strings.join([PREFIX, row['text']]), 'targets': row['section']},
+    num_parallel_calls=tf.data.AUTOTUNE,
   )
 
 
@@ -52,22 +53,22 @@ def _dataset(rows) -> tf.data.Dataset:
 
 
 seqio.TaskRegistry.add(
-    SPAN_TASK,
-    source=seqio.FunctionDataSource(span_documents, splits=('train',)),
-    preprocessors=[
-        lambda dataset: seqio.preprocessors.rekey(dataset, {'inputs': None, 'targets': 'text'}),
-        seqio.preprocessors.tokenize,
-        t5_preprocessors.span_corruption,
-        seqio.preprocessors.append_eos_after_trim,
-    ],
-    output_features=_FEATURES,
-    metric_fns=[],
+  SPAN_TASK,
+  source=seqio.FunctionDataSource(span_documents, splits=('train',)),
+  preprocessors=[
+    lambda dataset: seqio.preprocessors.rekey(dataset, {'inputs': None, 'targets': 'text'}),
+    seqio.preprocessors.tokenize,
+    t5_preprocessors.span_corruption,
+    seqio.preprocessors.append_eos_after_trim,
+  ],
+  output_features=_FEATURES,
+  metric_fns=[],
 )
 
 seqio.TaskRegistry.add(
-    TOPICS_TASK,
-    source=seqio.FunctionDataSource(topic_rows, splits=('train', 'validation')),
-    preprocessors=[as_question, seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim],
-    output_features=_FEATURES,
-    metric_fns=[metrics.accuracy],
+  TOPICS_TASK,
+  source=seqio.FunctionDataSource(topic_rows, splits=('train', 'validation')),
+  preprocessors=[as_question, seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim],
+  output_features=_FEATURES,
+  metric_fns=[metrics.accuracy],
 )

@@ -1,4 +1,5 @@
 """Documents for pre-training: C4's and mC4's shards as people download them, and folders of plain text."""
+
 import dataclasses
 import hashlib
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from switch_zoo.tasks.sources import Files, FileSource, Found, State, Tfds
 
 _SIGNATURE = {'text': tf.TensorSpec([], tf.string)}
 _C4 = (
-    'https://huggingface.co/datasets/allenai/c4 has the files: folder en for c4-train.*.json.gz and '
-    'c4-validation.*.json.gz, folder multilingual for mC4. Any number of shards will do.'
+  'https://huggingface.co/datasets/allenai/c4 has the files: folder en for c4-train.*.json.gz and '
+  'c4-validation.*.json.gz, folder multilingual for mC4. Any number of shards will do.'
 )
 _PIECE = 8192  # characters of a plain text that make a document
 HELD_OUT = 100  # of plain text one document in so many is for validation

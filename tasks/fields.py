@@ -1,4 +1,5 @@
 """Fields of a row, checked as they are read: a field that is not what it must be raises `readers.BadField`."""
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -6,6 +6,7 @@ its development set contradicts its training set, and T5, like BERT before it, l
 
 A few rows of QQP's train.tsv have too few columns; `task_data.skip_malformed = True` passes over them, and says which.
 """
+
 from switch_zoo.tasks import fields as fields_of
 from switch_zoo.tasks import metrics, registration, similarity
 from switch_zoo.tasks.classification import Classification
@@ -23,16 +24,16 @@ _PAIR = {'sentence1': 'sentence1', 'sentence2': 'sentence2'}
 COLA = Classification('cola', {'sentence': 'sentence'}, {'0': 'unacceptable', '1': 'acceptable'})
 SST2 = Classification('sst2', {'sentence': 'sentence'}, {'0': 'negative', '1': 'positive'})
 MRPC = Classification(
-    'mrpc',
-    {'sentence1': '#1 String', 'sentence2': '#2 String'},
-    {'0': 'not_equivalent', '1': 'equivalent'},
-    label='Quality',
+  'mrpc',
+  {'sentence1': '#1 String', 'sentence2': '#2 String'},
+  {'0': 'not_equivalent', '1': 'equivalent'},
+  label='Quality',
 )
 QQP = Classification(
-    'qqp',
-    {'question1': 'question1', 'question2': 'question2'},
-    {'0': 'not_duplicate', '1': 'duplicate'},
-    label='is_duplicate',
+  'qqp',
+  {'question1': 'question1', 'question2': 'question2'},
+  {'0': 'not_duplicate', '1': 'duplicate'},
+  label='is_duplicate',
 )
 MNLI = Classification('mnli', {'hypothesis': 'sentence2', 'premise': 'sentence1'}, _NLI, label='gold_label')
 QNLI = Classification('qnli', {'question': 'question', 'sentence': 'sentence'}, _ENTAILED)
@@ -42,15 +43,15 @@ WNLI = Classification('wnli', _PAIR, {'0': 'not_entailment', '1': 'entailment'})
 
 # Rows of the released train splits, as T5 has them; matched and mismatched pairs of MNLI share theirs.
 TRAIN_ROWS = {
-    'zoo_glue_cola': 8_551,
-    'zoo_glue_sst2': 67_349,
-    'zoo_glue_mrpc': 3_668,
-    'zoo_glue_qqp': 363_849,
-    'zoo_glue_stsb': 5_749,
-    'zoo_glue_mnli': 392_702,
-    'zoo_glue_mnli_mismatched': 0,
-    'zoo_glue_qnli': 104_743,
-    'zoo_glue_rte': 2_490,
+  'zoo_glue_cola': 8_551,
+  'zoo_glue_sst2': 67_349,
+  'zoo_glue_mrpc': 3_668,
+  'zoo_glue_qqp': 363_849,
+  'zoo_glue_stsb': 5_749,
+  'zoo_glue_mnli': 392_702,
+  'zoo_glue_mnli_mismatched': 0,
+  'zoo_glue_qnli': 104_743,
+  'zoo_glue_rte': 2_490,
 }
 
 
@@ -72,11 +73,11 @@ def source(folders, ways, tfds, tfds_record, tfds_splits=None, fields=None):
     fields: what the row functions yield
   """
   return FileSource(
-      (f'glue/{folders[0]}', *folders),
-      ways,
-      where=f'They are in {folders[0]}.zip of https://gluebenchmark.com/tasks.',
-      fields=fields,
-      tfds=Tfds(f'glue/{tfds}:1.0.0', {split: split for split in ways} | (tfds_splits or {}), tfds_record),
+    (f'glue/{folders[0]}', *folders),
+    ways,
+    where=f'They are in {folders[0]}.zip of https://gluebenchmark.com/tasks.',
+    fields=fields,
+    tfds=Tfds(f'glue/{tfds}:1.0.0', {split: split for split in ways} | (tfds_splits or {}), tfds_record),
   )
 
 
@@ -94,28 +95,28 @@ def _add(folders, name, task, ways, *metric_fns, **tfds):
 def _mnli_ways(kind):
   """The evaluation splits of the pairs that match the training genres, or of those that do not."""
   return {
-      'validation': [Files(f'dev_{kind}.tsv', _TSV, MNLI.rows)],
-      'test': [Files(f'test_{kind}.tsv', _TSV, MNLI.test_rows)],
+    'validation': [Files(f'dev_{kind}.tsv', _TSV, MNLI.rows)],
+    'test': [Files(f'test_{kind}.tsv', _TSV, MNLI.test_rows)],
   }
 
 
 _COLA_WAYS = {
-    'train': [Files('train.tsv', _COLA, COLA.rows)],
-    'validation': [Files('dev.tsv', _COLA, COLA.rows)],
-    'test': [Files('test.tsv', _TSV, COLA.test_rows)],
+  'train': [Files('train.tsv', _COLA, COLA.rows)],
+  'validation': [Files('dev.tsv', _COLA, COLA.rows)],
+  'test': [Files('test.tsv', _TSV, COLA.test_rows)],
 }
 _SST2_WAYS = {
-    split: [*ways, Files(f'stsa.binary.{name}', Text(), sst2_line)]
-    for (split, ways), name in zip(_tsv_ways(SST2).items(), ('train', 'dev', 'test'), strict=True)
+  split: [*ways, Files(f'stsa.binary.{name}', Text(), sst2_line)]
+  for (split, ways), name in zip(_tsv_ways(SST2).items(), ('train', 'dev', 'test'), strict=True)
 }
 _RTE_WAYS = {
-    'train': [*_tsv_ways(RTE)['train'], Files('train.jsonl', JsonLines(), RTE_OF_SUPERGLUE.rows)],
-    'validation': [*_tsv_ways(RTE)['validation'], Files('val.jsonl', JsonLines(), RTE_OF_SUPERGLUE.rows)],
-    'test': [*_tsv_ways(RTE)['test'], Files('test.jsonl', JsonLines(), RTE_OF_SUPERGLUE.test_rows)],
+  'train': [*_tsv_ways(RTE)['train'], Files('train.jsonl', JsonLines(), RTE_OF_SUPERGLUE.rows)],
+  'validation': [*_tsv_ways(RTE)['validation'], Files('val.jsonl', JsonLines(), RTE_OF_SUPERGLUE.rows)],
+  'test': [*_tsv_ways(RTE)['test'], Files('test.jsonl', JsonLines(), RTE_OF_SUPERGLUE.test_rows)],
 }
 _STSB_WAYS = {
-    split: [*ways, Files(f'sts-{name}.csv', _STSB, similarity.rows)]
-    for (split, ways), name in zip(_tsv_ways(similarity).items(), ('train', 'dev', 'test'), strict=True)
+  split: [*ways, Files(f'sts-{name}.csv', _STSB, similarity.rows)]
+  for (split, ways), name in zip(_tsv_ways(similarity).items(), ('train', 'dev', 'test'), strict=True)
 }
 
 _add(('CoLA',), 'cola', COLA, _COLA_WAYS, metrics.matthews)
@@ -123,21 +124,21 @@ _add(('SST-2',), 'sst2', SST2, _SST2_WAYS, metrics.accuracy)
 _add(('MRPC',), 'mrpc', MRPC, _tsv_ways(MRPC), metrics.binary_f1, metrics.accuracy)
 _add(('QQP',), 'qqp', QQP, _tsv_ways(QQP), metrics.binary_f1, metrics.accuracy)
 _add(
-    ('MNLI',),
-    'mnli',
-    MNLI,
-    {'train': _tsv_ways(MNLI)['train'], **_mnli_ways('matched')},
-    metrics.accuracy,
-    tfds_splits={'validation': 'validation_matched', 'test': 'test_matched'},
+  ('MNLI',),
+  'mnli',
+  MNLI,
+  {'train': _tsv_ways(MNLI)['train'], **_mnli_ways('matched')},
+  metrics.accuracy,
+  tfds_splits={'validation': 'validation_matched', 'test': 'test_matched'},
 )
 _add(('MNLI',), 'mnli_mismatched', MNLI, _mnli_ways('mismatched'), metrics.accuracy)
 _add(('QNLI',), 'qnli', QNLI, _tsv_ways(QNLI), metrics.accuracy)
 _add(('RTE', 'superglue/RTE'), 'rte', RTE, _RTE_WAYS, metrics.accuracy)
 _add(('WNLI',), 'wnli', WNLI, _tsv_ways(WNLI), metrics.accuracy)
 registration.add_task(
-    'zoo_glue_stsb',
-    source(('STS-B',), _STSB_WAYS, 'stsb', similarity.tfds_record, fields=similarity.FIELDS),
-    (metrics.pearson, metrics.spearman),
-    similarity.postprocess,
+  'zoo_glue_stsb',
+  source(('STS-B',), _STSB_WAYS, 'stsb', similarity.tfds_record, fields=similarity.FIELDS),
+  (metrics.pearson, metrics.spearman),
+  similarity.postprocess,
 )
 registration.add_mixture(MIXTURE, TRAIN_ROWS, lambda task: TRAIN_ROWS[task.name])

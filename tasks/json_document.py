@@ -1,4 +1,5 @@
 """A JSON document read as a stream: of its text no more is in memory than the next value needs."""
+
 import codecs
 import contextlib
 import json

@@ -1,4 +1,5 @@
 """Languages that are translated from: their codes, as the names of files have them, and their English names."""
+
 import functools
 import re
 
@@ -12,27 +13,27 @@ _WITHDRAWN = frozenset(('in', 'iw', 'ji', 'jw', 'mo', 'sh'))
 _CODES = {'tgl': 'tl', 'fil': 'tl', 'twi': 'tw', 'prs': 'prs', 'pbt': 'ps', 'quy': 'qu', 'fuv': 'ff', 'ajp': 'apc'}
 # Three-letter codes of FLORES-200 and Tatoeba that those tables have no name for.
 _NAMES = {
-    'acm': 'Mesopotamian Arabic',
-    'acq': "Ta'izzi-Adeni Arabic",
-    'apc': 'Levantine Arabic',
-    'azb': 'South Azerbaijani',
-    'ber': 'Berber',
-    'cbk': 'Chavacano',
-    'cjk': 'Chokwe',
-    'hne': 'Chhattisgarhi',
-    'kbp': 'Kabiye',
-    'max': 'North Moluccan Malay',
-    'orv': 'Old East Slavic',
-    'prs': 'Dari',
-    'swg': 'Swabian',
-    'taq': 'Tamasheq',
-    'tzl': 'Talossan',
+  'acm': 'Mesopotamian Arabic',
+  'acq': "Ta'izzi-Adeni Arabic",
+  'apc': 'Levantine Arabic',
+  'azb': 'South Azerbaijani',
+  'ber': 'Berber',
+  'cbk': 'Chavacano',
+  'cjk': 'Chokwe',
+  'hne': 'Chhattisgarhi',
+  'kbp': 'Kabiye',
+  'max': 'North Moluccan Malay',
+  'orv': 'Old East Slavic',
+  'prs': 'Dari',
+  'swg': 'Swabian',
+  'taq': 'Tamasheq',
+  'tzl': 'Talossan',
 }
 # Languages of FLORES-200 and Tatoeba without a two-letter code.
 _THREE_LETTERS = (
-    'ace acm acq aeb ang apc arq ars ary arz ast awa azb ban bem ber bho bjn bug cbk ceb chm cjk ckb crh csb din dsb '
-    'dtp dyu fon fur gsw hne hsb ilo kab kac kam kbp kea kmb lfn lij lmo ltg lua luo lus mag mai max min mni mos nds '
-    'nov nso nus orv pag pam pap pms prs sat scn shn swg szl taq tpi tum tzl tzm umb vec war wuu yue'
+  'ace acm acq aeb ang apc arq ars ary arz ast awa azb ban bem ber bho bjn bug cbk ceb chm cjk ckb crh csb din dsb '
+  'dtp dyu fon fur gsw hne hsb ilo kab kac kam kbp kea kmb lfn lij lmo ltg lua luo lus mag mai max min mni mos nds '
+  'nov nso nus orv pag pam pap pms prs sat scn shn swg szl taq tpi tum tzl tzm umb vec war wuu yue'
 )
 
 

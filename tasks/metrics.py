@@ -4,6 +4,7 @@ Targets come as the `postprocess_fn` of a task leaves them; None is the target o
 published. Such examples are not measured: a test split gives no number, and its predictions stay in the folder of the
 evaluation.
 """
+
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -33,7 +34,7 @@ accuracy = labelled(t5_metrics.accuracy)
 binary_f1 = labelled(t5_metrics.f1_score_with_invalid)
 three_class_f1 = labelled(t5_metrics.mean_multiclass_f1(num_classes=3))
 matthews = labelled(
-    t5_metrics.sklearn_metrics_wrapper('matthews_corrcoef', metric_post_process_fn=lambda value: 100 * value)
+  t5_metrics.sklearn_metrics_wrapper('matthews_corrcoef', metric_post_process_fn=lambda value: 100 * value)
 )
 squad = labelled(t5_metrics.squad)
 trivia_qa = labelled(t5_metrics.trivia_qa)

@@ -8,6 +8,7 @@
 T5 has neither; they are put as it puts COPA: the texts behind their names, and the name of the right one as the answer.
 Choices of ARC are named by their place: the files letter most of them and number some.
 """
+
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,10 +18,10 @@ from switch_zoo.tasks.readers import BadField, JsonLines
 from switch_zoo.tasks.sources import Files, FileSource, Tfds
 
 WINOGRANDE = Classification(
-    'winogrande',
-    {name: name for name in ('option1', 'option2', 'sentence')},
-    {'1': 'option1', '2': 'option2'},
-    label='answer',
+  'winogrande',
+  {name: name for name in ('option1', 'option2', 'sentence')},
+  {'1': 'option1', '2': 'option2'},
+  label='answer',
 )
 _MOST_CHOICES = 5
 _CHOICES = Classification('arc', {}, {f'choice{place}': f'choice{place}' for place in range(1, _MOST_CHOICES + 1)})
@@ -53,18 +54,18 @@ def arc_tfds_record(row: dict[str, Any]) -> dict[str, Any]:
 def winogrande_source() -> FileSource:
   """The files of winogrande_1.1 with the largest train split, and the same in TensorFlow Datasets."""
   return FileSource(
-      ('winogrande', 'winogrande_1.1'),
-      {
-          'train': [Files('train_xl.jsonl', JsonLines(), WINOGRANDE.rows)],
-          'validation': [Files('dev.jsonl', JsonLines(), WINOGRANDE.rows)],
-          'test': [Files('test.jsonl', JsonLines(), WINOGRANDE.test_rows)],
-      },
-      where='They are in winogrande_1.1.zip of https://winogrande.allenai.org.',
-      tfds=Tfds(
-          'winogrande:1.1.0',
-          {'train': 'train_xl', 'validation': 'validation', 'test': 'test'},
-          WINOGRANDE.tfds_record,
-      ),
+    ('winogrande', 'winogrande_1.1'),
+    {
+      'train': [Files('train_xl.jsonl', JsonLines(), WINOGRANDE.rows)],
+      'validation': [Files('dev.jsonl', JsonLines(), WINOGRANDE.rows)],
+      'test': [Files('test.jsonl', JsonLines(), WINOGRANDE.test_rows)],
+    },
+    where='They are in winogrande_1.1.zip of https://winogrande.allenai.org.',
+    tfds=Tfds(
+      'winogrande:1.1.0',
+      {'train': 'train_xl', 'validation': 'validation', 'test': 'test'},
+      WINOGRANDE.tfds_record,
+    ),
   )
 
 
@@ -73,10 +74,10 @@ def arc_source(name: str) -> FileSource:
   rows = {'train': ('Train', arc_rows), 'validation': ('Dev', arc_rows), 'test': ('Test', arc_test_rows)}
   splits = {split: [Files(f'{name}-{ending}.jsonl', JsonLines(), row)] for split, (ending, row) in rows.items()}
   return FileSource(
-      (f'arc/{name}', 'arc', f'ARC-V1-Feb2018-2/{name}'),
-      splits,
-      where='They are in ARC-V1-Feb2018.zip of https://allenai.org/data/arc.',
-      tfds=Tfds(f'ai2_arc/{name}:1.0.0', {split: split for split in splits}, arc_tfds_record),
+    (f'arc/{name}', 'arc', f'ARC-V1-Feb2018-2/{name}'),
+    splits,
+    where='They are in ARC-V1-Feb2018.zip of https://allenai.org/data/arc.',
+    tfds=Tfds(f'ai2_arc/{name}:1.0.0', {split: split for split in splits}, arc_tfds_record),
   )
 
 
@@ -89,7 +90,7 @@ def _choices(record):
 
 def _arc_inputs(record, choices):
   texts = (f'choice{place}: {fields.text(choice, "text")}' for place, choice in enumerate(choices, 1))
-  return ' '.join(('arc', *texts, f"question: {fields.text(record['question'], 'stem')}"))
+  return ' '.join(('arc', *texts, f'question: {fields.text(record["question"], "stem")}'))
 
 
 registration.add_task('zoo_winogrande_xl', winogrande_source(), (metrics.accuracy,), WINOGRANDE.class_id)

@@ -1,7 +1,8 @@
 """MultiRC: each answer to a question about a paragraph is true or false; several can be true.
 
-    'multirc question: What causes a change in motion? answer: A force. paragraph: ...' -> 'True'
+'multirc question: What causes a change in motion? answer: A force. paragraph: ...' -> 'True'
 """
+
 from collections.abc import Iterator
 from typing import Any
 

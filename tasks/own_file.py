@@ -1,13 +1,14 @@
 """Registers `zoo_file`, a task over a file of the user's own. Everything about it is said with gin, without Python.
 
-    zoo_file.train = 'train.jsonl'          .jsonl, .json (a list), .tsv or .csv; plain or .gz; wildcards for shards
-    zoo_file.validation = 'val.jsonl'       and zoo_file.test
-    zoo_file.inputs = 'question'            a field, or text with fields in it: '{question} context: {passage}'
-    zoo_file.targets = 'answer'             the same; or a field with a list of answers, of which the first is learnt
-    zoo_file.prefix = 'trivia question: '   before the inputs
-    zoo_file.metrics = ['accuracy']         see METRICS
-    zoo_file.columns = ['question', ...]    of a .tsv or .csv without a line of names
+zoo_file.train = 'train.jsonl'          .jsonl, .json (a list), .tsv or .csv; plain or .gz; wildcards for shards
+zoo_file.validation = 'val.jsonl'       and zoo_file.test
+zoo_file.inputs = 'question'            a field, or text with fields in it: '{question} context: {passage}'
+zoo_file.targets = 'answer'             the same; or a field with a list of answers, of which the first is learnt
+zoo_file.prefix = 'trivia question: '   before the inputs
+zoo_file.metrics = ['accuracy']         see METRICS
+zoo_file.columns = ['question', ...]    of a .tsv or .csv without a line of names
 """
+
 import dataclasses
 import functools
 import json
@@ -45,14 +46,14 @@ class Settings(NamedTuple):
 
 @gin.configurable(NAME, module='tasks')
 def settings(
-    train: str = '',
-    validation: str = '',
-    test: str = '',
-    inputs: str = 'inputs',
-    targets: str = 'targets',
-    prefix: str = '',
-    metrics: Sequence[str] = ('accuracy',),
-    columns: Sequence[str] | None = None,
+  train: str = '',
+  validation: str = '',
+  test: str = '',
+  inputs: str = 'inputs',
+  targets: str = 'targets',
+  prefix: str = '',
+  metrics: Sequence[str] = ('accuracy',),
+  columns: Sequence[str] | None = None,
 ) -> Settings:
   """What gin says (`zoo_file.train`, ...)."""
   paths = dict(zip(SPLITS, (train, validation, test), strict=True))
@@ -91,17 +92,17 @@ def macro_f1(targets: Sequence[str], predictions: Sequence[str]) -> dict[str, fl
 # Name -> metric of (lists of answers, predictions), in percent. `exact_match`, `f1` and `squad` (both of them) compare
 # words without articles and punctuation, with the best of the answers, as SQuAD does.
 METRICS: dict[str, metrics.Metric] = {
-    'accuracy': _one(metrics.accuracy),
-    'bleu': _one(metrics.bleu),
-    'exact_match': _part(metrics.squad, 'em'),
-    'f1': _part(metrics.squad, 'f1'),
-    'macro_f1': _one(macro_f1),
-    'matthews': _one(metrics.matthews),
-    'pearson': _numbers(metrics.pearson),
-    'rouge': _one(metrics.rouge),
-    'spearman': _numbers(metrics.spearman),
-    'squad': metrics.squad,
-    'trivia_qa': metrics.trivia_qa,
+  'accuracy': _one(metrics.accuracy),
+  'bleu': _one(metrics.bleu),
+  'exact_match': _part(metrics.squad, 'em'),
+  'f1': _part(metrics.squad, 'f1'),
+  'macro_f1': _one(macro_f1),
+  'matthews': _one(metrics.matthews),
+  'pearson': _numbers(metrics.pearson),
+  'rouge': _one(metrics.rouge),
+  'spearman': _numbers(metrics.spearman),
+  'squad': metrics.squad,
+  'trivia_qa': metrics.trivia_qa,
 }
 
 
@@ -222,10 +223,10 @@ def reader_for(path: str, columns: tuple[str, ...] | None = None) -> Reader:
     UserError: another ending
   """
   readers = {
-      '.jsonl': JsonLines(),
-      '.json': Json(),
-      '.tsv': Delimited(columns),
-      '.csv': Delimited(columns, delimiter=',', quoted=True),
+    '.jsonl': JsonLines(),
+    '.json': Json(),
+    '.tsv': Delimited(columns),
+    '.csv': Delimited(columns, delimiter=',', quoted=True),
   }
   ending = os.path.splitext(path.removesuffix('.gz'))[1].lower()
   if ending not in readers:
@@ -254,12 +255,12 @@ def postprocess(text: str, example: Mapping[str, Any] | None = None, is_target: 
 
 
 seqio.TaskRegistry.add(
-    NAME,
-    source=OwnFileSource(),
-    preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim],
-    output_features=registration.features(),
-    postprocess_fn=postprocess,
-    metric_fns=[],
-    shuffle_buffer_size=registration.SHUFFLED,
-    task_cls=OwnFileTask,
+  NAME,
+  source=OwnFileSource(),
+  preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim],
+  output_features=registration.features(),
+  postprocess_fn=postprocess,
+  metric_fns=[],
+  shuffle_buffer_size=registration.SHUFFLED,
+  task_cls=OwnFileTask,
 )

@@ -3,6 +3,7 @@
 The released code goes through the examples in a loop of TensorFlow operations. Here that loop, which only adds up
 lengths, is plain Python, and the tokens are moved all at once.
 """
+
 import functools
 from collections.abc import Collection, Mapping
 

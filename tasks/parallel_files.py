@@ -7,6 +7,7 @@
 
 A file belongs to the split that a word of its path names ('newstest2014', 'flores200_dev/...'), to 'train' otherwise.
 """
+
 import functools
 import os
 import re
@@ -19,8 +20,8 @@ from switch_zoo.tasks import languages
 
 SPLITS = ('train', 'validation', 'test')
 _WORDS = {
-    'test': frozenset(('test', 'devtest', 'newstest', 'eval')),
-    'validation': frozenset(('dev', 'newsdev', 'val', 'valid', 'validation')),
+  'test': frozenset(('test', 'devtest', 'newstest', 'eval')),
+  'validation': frozenset(('dev', 'newsdev', 'val', 'valid', 'validation')),
 }
 _CODE = '[A-Za-z]{2,3}(?:_[A-Za-z]{2,4})?'
 _PAIR_AT_END = re.compile(rf'(?:^|.*\.)({_CODE})-({_CODE})')

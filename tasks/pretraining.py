@@ -8,6 +8,7 @@ Objectives: span corruption (15 percent, spans of 3: gin's `span_corruption`), a
 independent masking as t5.data has them (arXiv:1910.10683, section 3.3). T5 cuts text for the length of the inputs;
 prefix language modelling wants TARGETS_LENGTH = INPUTS_LENGTH, and independent masking about 0.28 of it.
 """
+
 from collections.abc import Callable, Sequence
 
 import gin
@@ -19,23 +20,23 @@ from switch_zoo.tasks.span_corruption import span_corruption
 
 # Of mC4, by the names of their files (as tensorflow_datasets.text.c4 lists them); "-Latn" is romanized text.
 _NAMES = (
-    'af am ar az be bg bg-Latn bn ca ceb co cs cy da de el el-Latn en eo es et eu fa fi fil fr fy ga gd gl gu ha haw '
-    'hi hi-Latn hmn ht hu hy id ig is it iw ja ja-Latn jv ka kk km kn ko ku ky la lb lo lt lv mg mi mk ml mn mr ms mt '
-    'my ne nl no ny pa pl ps pt ro ru ru-Latn sd si sk sl sm sn so sq sr st su sv sw ta te tg th tr uk ur uz vi '
-    'xh yi yo zh zh-Latn zu'
+  'af am ar az be bg bg-Latn bn ca ceb co cs cy da de el el-Latn en eo es et eu fa fi fil fr fy ga gd gl gu ha haw '
+  'hi hi-Latn hmn ht hu hy id ig is it iw ja ja-Latn jv ka kk km kn ko ku ky la lb lo lt lv mg mi mk ml mn mr ms mt '
+  'my ne nl no ny pa pl ps pt ro ru ru-Latn sd si sk sl sm sn so sq sr st su sv sw ta te tg th tr uk ur uz vi '
+  'xh yi yo zh zh-Latn zu'
 )
 LANGUAGES = tuple(_NAMES.split())
 _EXPONENT = 0.3
 
 _tokens = (
-    lambda dataset: seqio.preprocessors.rekey(dataset, {'inputs': None, 'targets': 'text'}),
-    seqio.preprocessors.tokenize,
+  lambda dataset: seqio.preprocessors.rekey(dataset, {'inputs': None, 'targets': 'text'}),
+  seqio.preprocessors.tokenize,
 )
 # The end of the task's name -> its preprocessors.
 OBJECTIVES: dict[str, Sequence[Callable]] = {
-    'span': (span_corruption,),
-    'prefix_lm': (*_tokens, t5_preprocessors.prefix_lm, seqio.preprocessors.append_eos_after_trim),
-    'iid': (*_tokens, t5_preprocessors.iid_denoising, seqio.preprocessors.append_eos_after_trim),
+  'span': (span_corruption,),
+  'prefix_lm': (*_tokens, t5_preprocessors.prefix_lm, seqio.preprocessors.append_eos_after_trim),
+  'iid': (*_tokens, t5_preprocessors.iid_denoising, seqio.preprocessors.append_eos_after_trim),
 }
 
 
@@ -56,11 +57,11 @@ def mc4_task(language: str) -> str:
 
 def _add(name, source, objective, vocabulary):
   seqio.TaskRegistry.add(
-      name,
-      source=source,
-      preprocessors=list(OBJECTIVES[objective]),
-      output_features=registration.features(vocabulary),
-      metric_fns=[],
+    name,
+    source=source,
+    preprocessors=list(OBJECTIVES[objective]),
+    output_features=registration.features(vocabulary),
+    metric_fns=[],
   )
 
 
@@ -70,5 +71,5 @@ for _objective in OBJECTIVES:
 for _language in LANGUAGES:
   _add(mc4_task(_language), documents.mc4(_language), 'span', vocabularies.MT5)
 seqio.MixtureRegistry.add_provider(
-    'zoo_mc4', registration.PresentMixture('zoo_mc4', [mc4_task(one) for one in LANGUAGES], mc4_rate)
+  'zoo_mc4', registration.PresentMixture('zoo_mc4', [mc4_task(one) for one in LANGUAGES], mc4_rate)
 )

@@ -4,6 +4,7 @@ Nothing is downloaded, and no module of the standard library is imported for its
 effects (`antigravity` opens a browser, `this` prints), so their source is parsed instead. What comes out depends only
 on the interpreter's version.
 """
+
 import ast
 import functools
 import os
@@ -38,8 +39,8 @@ def topics() -> Mapping[str, str]:
     from pydoc_data import topics as pydoc_topics
   except ImportError as error:
     raise UserError(
-        f'{sys.executable} has no module pydoc_data, which holds the text of the demo. It is part of CPython; some '
-        'Linux distributions ship it apart. Use an interpreter that has it.'
+      f'{sys.executable} has no module pydoc_data, which holds the text of the demo. It is part of CPython; some '
+      'Linux distributions ship it apart. Use an interpreter that has it.'
     ) from error
   return dict(sorted(pydoc_topics.topics.items()))
 

@@ -3,6 +3,7 @@
 The 79 topics of `pydoc_data` overlap (the text of `for` is also part of `compound`) and many are short, so they are
 gathered in 12 sections, and a paragraph belongs to the shortest topic that has it.
 """
+
 import functools
 import hashlib
 from typing import NamedTuple
@@ -11,21 +12,21 @@ from switch_zoo.tasks import pydoc_source
 
 # Section -> the topics it gathers. The names of sections are what the model writes.
 SECTIONS = {
-    'attributes': 'attribute-access attribute-references specialattrs',
-    'blocks': 'async class compound else for function if try while with',
-    'debugger': 'debugger',
-    'expressions': 'await binary bitwise booleans calls comparisons conversions in lambda operator-summary power '
-    'shifting unary',
-    'formatting': 'formatstrings',
-    'mappings': 'dict typesmapping',
-    'methods': 'callable-types context-managers customization numeric-types specialnames',
-    'names': 'atom-identifiers atom-literals dynamic-features exceptions execmodel floating identifiers imaginary '
-    'integers naming numbers strings',
-    'sequences': 'exprlists lists sequence-types slicings subscriptions typesseq typesseq-mutable',
-    'statements': 'assert assignment augassign break continue del global import nonlocal pass raise return yield',
-    'strings': 'string-methods',
-    'types': 'bltin-code-objects bltin-ellipsis-object bltin-null-object bltin-type-objects id-classes objects truth '
-    'types typesfunctions typesmethods typesmodules',
+  'attributes': 'attribute-access attribute-references specialattrs',
+  'blocks': 'async class compound else for function if try while with',
+  'debugger': 'debugger',
+  'expressions': 'await binary bitwise booleans calls comparisons conversions in lambda operator-summary power '
+  'shifting unary',
+  'formatting': 'formatstrings',
+  'mappings': 'dict typesmapping',
+  'methods': 'callable-types context-managers customization numeric-types specialnames',
+  'names': 'atom-identifiers atom-literals dynamic-features exceptions execmodel floating identifiers imaginary '
+  'integers naming numbers strings',
+  'sequences': 'exprlists lists sequence-types slicings subscriptions typesseq typesseq-mutable',
+  'statements': 'assert assignment augassign break continue del global import nonlocal pass raise return yield',
+  'strings': 'string-methods',
+  'types': 'bltin-code-objects bltin-ellipsis-object bltin-null-object bltin-type-objects id-classes objects truth '
+  'types typesfunctions typesmethods typesmodules',
 }
 SHORTEST = 80  # characters; below that a paragraph is a heading or a line of code
 HELD_OUT = 4  # one paragraph in so many

@@ -11,6 +11,7 @@ Closed-book, the form of arXiv:2002.08910: `zoo_natural_questions`, `zoo_web_que
 The split 'validation' is the one that paper and the Switch Transformers report on: NQ's and TriviaQA's dev sets, and
 WebQuestions' test set, which has no other; it is split further in the layout that comes with a val.json.
 """
+
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +36,7 @@ def squad_rows(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
     context = spaced(fields.text(paragraph, 'context'))
     for question in fields.objects(paragraph, 'qas'):
       answers = [spaced(fields.text(answer, 'text')) for answer in fields.objects(question, 'answers')]
-      inputs = f"question: {spaced(fields.text(question, 'question'))} context: {context}"
+      inputs = f'question: {spaced(fields.text(question, "question"))} context: {context}'
       yield _example(_BLANKS.sub(' ', inputs), answers)
 
 
@@ -47,12 +48,12 @@ def squad_tfds_record(row: dict[str, Any]) -> dict[str, Any]:
 
 def natural_questions_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
   """{"question": .., "answer": [..]}"""
-  yield _example(f"nq question: {fields.text(record, 'question')}", fields.texts(record, 'answer'))
+  yield _example(f'nq question: {fields.text(record, "question")}', fields.texts(record, 'answer'))
 
 
 def web_questions_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
   """{"qText": .., "answers": [..]}"""
-  yield _example(f"wq question: {fields.text(record, 'qText')}", fields.texts(record, 'answers'))
+  yield _example(f'wq question: {fields.text(record, "qText")}', fields.texts(record, 'answers'))
 
 
 def web_questions_release_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -61,7 +62,7 @@ def web_questions_release_rows(record: dict[str, Any]) -> Iterator[dict[str, Any
   answers = [quoted or bare for quoted, bare in _DESCRIPTION.findall(value)]
   if not answers:
     raise BadField('targetValue', f'is {value!r}; it must be (list (description "...") ...)')
-  yield _example(f"wq question: {fields.text(record, 'utterance')}", answers)
+  yield _example(f'wq question: {fields.text(record, "utterance")}', answers)
 
 
 def trivia_qa_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -109,33 +110,33 @@ def _example(inputs, found):
 
 
 def _trivia_qa_example(record, found):
-  return _example(f"trivia_qa question: {fields.text(record, 'Question').strip()}", found)
+  return _example(f'trivia_qa question: {fields.text(record, "Question").strip()}', found)
 
 
 def _squad_source():
   reader = Json(at=('data',))
   return FileSource(
-      ('squad', 'SQuAD', ''),
-      {
-          'train': [Files('train-v1.1.json', reader, squad_rows)],
-          'validation': [Files('dev-v1.1.json', reader, squad_rows)],
-      },
-      where='They are at https://rajpurkar.github.io/SQuAD-explorer/dataset/train-v1.1.json and dev-v1.1.json.',
-      fields=FIELDS,
-      tfds=Tfds('squad/v1.1:3.0.0', {'train': 'train', 'validation': 'validation'}, squad_tfds_record),
+    ('squad', 'SQuAD', ''),
+    {
+      'train': [Files('train-v1.1.json', reader, squad_rows)],
+      'validation': [Files('dev-v1.1.json', reader, squad_rows)],
+    },
+    where='They are at https://rajpurkar.github.io/SQuAD-explorer/dataset/train-v1.1.json and dev-v1.1.json.',
+    fields=FIELDS,
+    tfds=Tfds('squad/v1.1:3.0.0', {'train': 'train', 'validation': 'validation'}, squad_tfds_record),
   )
 
 
 def _natural_questions_source():
   return FileSource(
-      ('nq_open', 'natural_questions'),
-      {
-          'train': [Files('NQ-open.train.jsonl', JsonLines(), natural_questions_rows)],
-          'validation': [Files('NQ-open.dev.jsonl', JsonLines(), natural_questions_rows)],
-      },
-      where='They are in the folder nq_open of https://github.com/google-research-datasets/natural-questions.',
-      fields=FIELDS,
-      tfds=Tfds('natural_questions_open:1.0.0', {'train': 'train', 'validation': 'validation'}, lambda row: row),
+    ('nq_open', 'natural_questions'),
+    {
+      'train': [Files('NQ-open.train.jsonl', JsonLines(), natural_questions_rows)],
+      'validation': [Files('NQ-open.dev.jsonl', JsonLines(), natural_questions_rows)],
+    },
+    where='They are in the folder nq_open of https://github.com/google-research-datasets/natural-questions.',
+    fields=FIELDS,
+    tfds=Tfds('natural_questions_open:1.0.0', {'train': 'train', 'validation': 'validation'}, lambda row: row),
   )
 
 
@@ -143,39 +144,39 @@ def _web_questions_source():
   factoid = lambda name: Files(name, Json(), web_questions_rows)
   release = lambda name: Files(f'webquestions.examples.{name}.json', Json(), web_questions_release_rows)
   return FileSource(
-      ('webquestions', 'web_questions'),
-      {
-          'train': [factoid('trainmodel.json'), release('train')],
-          'validation': [factoid('val.json'), release('test')],
-          'test': [factoid('test.json'), release('test')],
-      },
-      where='They are at https://worksheets.codalab.org/worksheets/0xba659fe363cb46e7a505c5b6a774dc8a, or in the '
-      'folder main of https://github.com/brmson/dataset-factoid-webquestions.',
-      fields=FIELDS,
-      tfds=Tfds(
-          'web_questions:1.0.0',
-          {'train': 'train', 'validation': 'test', 'test': 'test'},
-          lambda row: {'qText': row['question'], 'answers': row['answers']},
-      ),
+    ('webquestions', 'web_questions'),
+    {
+      'train': [factoid('trainmodel.json'), release('train')],
+      'validation': [factoid('val.json'), release('test')],
+      'test': [factoid('test.json'), release('test')],
+    },
+    where='They are at https://worksheets.codalab.org/worksheets/0xba659fe363cb46e7a505c5b6a774dc8a, or in the '
+    'folder main of https://github.com/brmson/dataset-factoid-webquestions.',
+    fields=FIELDS,
+    tfds=Tfds(
+      'web_questions:1.0.0',
+      {'train': 'train', 'validation': 'test', 'test': 'test'},
+      lambda row: {'qText': row['question'], 'answers': row['answers']},
+    ),
   )
 
 
 def _trivia_qa_source():
   reader = Json(at=('Data',))
   return FileSource(
-      ('triviaqa-unfiltered', 'triviaqa/triviaqa-unfiltered', 'triviaqa', 'trivia_qa'),
-      {
-          'train': [Files('unfiltered-web-train.json', reader, trivia_qa_rows)],
-          'validation': [Files('unfiltered-web-dev.json', reader, trivia_qa_rows)],
-          'test': [Files('unfiltered-web-test-without-answers.json', reader, trivia_qa_test_rows)],
-      },
-      where='They are in triviaqa-unfiltered.tar.gz of http://nlp.cs.washington.edu/triviaqa.',
-      fields=FIELDS,
-      tfds=Tfds(
-          'trivia_qa/unfiltered.nocontext:1.1.0',
-          {'train': 'train', 'validation': 'validation', 'test': 'test'},
-          trivia_qa_tfds_record,
-      ),
+    ('triviaqa-unfiltered', 'triviaqa/triviaqa-unfiltered', 'triviaqa', 'trivia_qa'),
+    {
+      'train': [Files('unfiltered-web-train.json', reader, trivia_qa_rows)],
+      'validation': [Files('unfiltered-web-dev.json', reader, trivia_qa_rows)],
+      'test': [Files('unfiltered-web-test-without-answers.json', reader, trivia_qa_test_rows)],
+    },
+    where='They are in triviaqa-unfiltered.tar.gz of http://nlp.cs.washington.edu/triviaqa.',
+    fields=FIELDS,
+    tfds=Tfds(
+      'trivia_qa/unfiltered.nocontext:1.1.0',
+      {'train': 'train', 'validation': 'validation', 'test': 'test'},
+      trivia_qa_tfds_record,
+    ),
   )
 
 

@@ -1,4 +1,5 @@
 """Records of a file, what a malformed one is, and the bytes and lines that every reader begins with."""
+
 import contextlib
 import gzip
 import io

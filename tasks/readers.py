@@ -4,6 +4,7 @@ A reader yields a `Record` for every good row and a `Malformed` for every other,
 is for the source to decide. No file is held in memory, and plain and gzip files, local ones and those of a bucket, are
 read alike.
 """
+
 import csv
 import dataclasses
 import json
@@ -12,15 +13,15 @@ from typing import Protocol
 
 from switch_zoo.tasks.json_document import Document
 from switch_zoo.tasks.raw_files import (
-    DAMAGED,
-    BadField,
-    Malformed,
-    Record,
-    damaged,
-    is_utf8,
-    lines,
-    not_utf8,
-    text_lines,
+  DAMAGED,
+  BadField,
+  Malformed,
+  Record,
+  damaged,
+  is_utf8,
+  lines,
+  not_utf8,
+  text_lines,
 )
 
 _HALF = b'\\ud'  # how a half of a surrogate pair begins in JSON

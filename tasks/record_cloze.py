@@ -1,7 +1,8 @@
 """ReCoRD: which of a passage's entities stands in the gap of a query.
 
-    'record query: A @placeholder is a bird. entities: penguin, pigeon, potato passage: ...' -> 'penguin'
+'record query: A @placeholder is a bird. entities: penguin, pigeon, potato passage: ...' -> 'penguin'
 """
+
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -17,9 +18,9 @@ _PLACE = ('idx/passage', 'idx/query')
 _AFTER_SENTENCE = re.compile(r"""([.?!"'])\n@highlight\n""")
 
 FIELDS = {
-    **TEXT_TO_TEXT,
-    'answers': tf.TensorSpec([None], tf.string),
-    **{name: tf.TensorSpec([], tf.int32) for name in _PLACE},
+  **TEXT_TO_TEXT,
+  'answers': tf.TensorSpec([None], tf.string),
+  **{name: tf.TensorSpec([], tf.int32) for name in _PLACE},
 }
 
 
@@ -48,9 +49,9 @@ def tfds_record(row: dict[str, Any]) -> dict[str, Any]:
   answers = [{'text': answer} for answer in row['answers']]
   query = {'query': row['query'], 'idx': row['idx']['query']} | ({'answers': answers} if answers else {})
   return {
-      'idx': row['idx']['passage'],
-      'passage': {'text': row['passage'], 'entities': [{'text': entity} for entity in row['entities']]},
-      'qas': [query],
+    'idx': row['idx']['passage'],
+    'passage': {'text': row['passage'], 'entities': [{'text': entity} for entity in row['entities']]},
+    'qas': [query],
   }
 
 
@@ -69,10 +70,10 @@ def _example(record, query):
   entities = sorted({_entity(passage, one) for one in fields.objects(passage, 'entities')})
   place = fields.integer(record, 'idx'), fields.integer(query, 'idx')
   return {
-      'inputs': f"record query: {fields.text(query, 'query')} entities: {', '.join(entities)} passage: {text}",
-      'targets': answers[0] if answers else UNLABELLED,
-      'answers': answers,
-      **dict(zip(_PLACE, place, strict=True)),
+    'inputs': f'record query: {fields.text(query, "query")} entities: {", ".join(entities)} passage: {text}',
+    'targets': answers[0] if answers else UNLABELLED,
+    'answers': answers,
+    **dict(zip(_PLACE, place, strict=True)),
   }
 
 

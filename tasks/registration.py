@@ -1,4 +1,5 @@
 """Registers tasks whose rows are text to text already."""
+
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,12 +17,12 @@ def features(vocabulary: seqio.Vocabulary = vocabularies.DEFAULT) -> dict[str, s
 
 
 def add_task(
-    name: str,
-    source: seqio.DataSource,
-    metric_fns: Sequence[Callable] = (),
-    postprocess_fn: Callable[..., Any] | None = None,
-    vocabulary: seqio.Vocabulary = vocabularies.DEFAULT,
-    shuffled: int = SHUFFLED,
+  name: str,
+  source: seqio.DataSource,
+  metric_fns: Sequence[Callable] = (),
+  postprocess_fn: Callable[..., Any] | None = None,
+  vocabulary: seqio.Vocabulary = vocabularies.DEFAULT,
+  shuffled: int = SHUFFLED,
 ) -> None:
   """Registers a task: rows with `inputs` and `targets` (<string>[]) are tokenized, other fields are left to metrics.
 
@@ -34,13 +35,13 @@ def add_task(
     shuffled: rows shuffled together
   """
   seqio.TaskRegistry.add(
-      name,
-      source=source,
-      preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim],
-      output_features=features(vocabulary),
-      postprocess_fn=postprocess_fn,
-      metric_fns=list(metric_fns),
-      shuffle_buffer_size=shuffled,
+    name,
+    source=source,
+    preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim],
+    output_features=features(vocabulary),
+    postprocess_fn=postprocess_fn,
+    metric_fns=list(metric_fns),
+    shuffle_buffer_size=shuffled,
   )
 
 

@@ -5,6 +5,7 @@
 T5 writes scores in steps of 0.2 and measures against what it wrote; we measure against the scores as they were given,
 as the benchmark does.
 """
+
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -55,7 +56,7 @@ def postprocess(text: str, example: dict[str, Any] | None = None, is_target: boo
 
 
 def _inputs(record):
-  return f"stsb sentence1: {fields.text(record, 'sentence1')} sentence2: {fields.text(record, 'sentence2')}"
+  return f'stsb sentence1: {fields.text(record, "sentence1")} sentence2: {fields.text(record, "sentence2")}'
 
 
 def _number(text):

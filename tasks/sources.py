@@ -3,6 +3,7 @@
 The rows of a file go through a function in pure Python, which makes text-to-text examples of them; so the same function
 serves files, TensorFlow Datasets and a test.
 """
+
 import dataclasses
 import itertools
 import os
@@ -79,12 +80,12 @@ class FileSource(seqio.DataSource):
   """Rows of official files as a dataset; shards are read in parallel and in a fixed order."""
 
   def __init__(
-      self,
-      folders: Sequence[str],
-      splits: Mapping[str, Sequence[Files]],
-      where: str,
-      fields: Mapping[str, tf.TensorSpec] | None = None,
-      tfds: Tfds | None = None,
+    self,
+    folders: Sequence[str],
+    splits: Mapping[str, Sequence[Files]],
+    where: str,
+    fields: Mapping[str, tf.TensorSpec] | None = None,
+    tfds: Tfds | None = None,
   ):
     """Opens nothing.
 
@@ -238,9 +239,9 @@ class FileSource(seqio.DataSource):
         rows = iter(source.get_dataset(split, shuffle=shuffle, seed=seed))
       except (AssertionError, tfds.core.DatasetNotFoundError) as error:
         raise UserError(
-            f'TensorFlow Datasets has no prepared {self.tfds.name} ({str(error).splitlines()[0]}). Prepare it with '
-            f'`tfds build {self.tfds.name}` and name its folder (--t5_tfds_data_dir, or TFDS_DATA_DIR); without '
-            'task_data.use_tfds the official files are read.'
+          f'TensorFlow Datasets has no prepared {self.tfds.name} ({str(error).splitlines()[0]}). Prepare it with '
+          f'`tfds build {self.tfds.name}` and name its folder (--t5_tfds_data_dir, or TFDS_DATA_DIR); without '
+          'task_data.use_tfds the official files are read.'
         ) from error
     while True:
       # Whoever pulls may be another thread each time, and Mesh-TensorFlow has switched eager mode off.

@@ -5,6 +5,7 @@ B segments  L tokens of a segment  N noise tokens  R tokens that stay  K spans o
 T5 runs some sixty small operations for every segment of 568 tokens. Here only the random numbers, whose seeds belong to
 a segment, are drawn for each; all the rest is done for a batch. Source: arXiv:1910.10683, section 3.1.4 and 3.3.4.
 """
+
 import functools
 from collections.abc import Mapping
 
@@ -23,11 +24,11 @@ _ROW = tf.RaggedTensorSpec([None], tf.int32)
 
 @gin.configurable(module='tasks')
 def span_corruption(
-    dataset: tf.data.Dataset,
-    sequence_length: Mapping[str, int],
-    output_features: Mapping[str, seqio.Feature],
-    noise_density: float = 0.15,
-    mean_noise_span_length: float = 3.0,
+  dataset: tf.data.Dataset,
+  sequence_length: Mapping[str, int],
+  output_features: Mapping[str, seqio.Feature],
+  noise_density: float = 0.15,
+  mean_noise_span_length: float = 3.0,
 ) -> tf.data.Dataset:
   """Masks spans of tokens: 'a b c d e' becomes 'a <0> d e' and '<0> b c'.
 
@@ -46,22 +47,22 @@ def span_corruption(
     UserError: the targets are longer than sequence_length allows
   """
   length, targets_length = t5_preprocessors.random_spans_helper(
-      inputs_length=sequence_length['inputs'],
-      noise_density=noise_density,
-      mean_noise_span_length=mean_noise_span_length,
-      extra_tokens_per_span_inputs=1,
-      extra_tokens_per_span_targets=1,
+    inputs_length=sequence_length['inputs'],
+    noise_density=noise_density,
+    mean_noise_span_length=mean_noise_span_length,
+    extra_tokens_per_span_inputs=1,
+    extra_tokens_per_span_targets=1,
   )
   if sequence_length['targets'] < targets_length:
     raise UserError(
-        f'Span corruption of inputs of {sequence_length["inputs"]} makes targets of {targets_length}; TARGETS_LENGTH '
-        f'is {sequence_length["targets"]}. Set it to at least {targets_length}, or shorten INPUTS_LENGTH.'
+      f'Span corruption of inputs of {sequence_length["inputs"]} makes targets of {targets_length}; TARGETS_LENGTH '
+      f'is {sequence_length["targets"]}. Set it to at least {targets_length}, or shorten INPUTS_LENGTH.'
     )
   dataset = _segments(dataset, length, output_features['targets'].vocabulary)
   noise = round(length * noise_density)
   dataset = seqio.map_over_dataset(functools.partial(_draws, counts=(noise, length)), num_seeds=1)(dataset).batch(BATCH)
   corrupt = functools.partial(
-      _corrupt, density=noise_density, span=mean_noise_span_length, features=output_features, lengths=sequence_length
+    _corrupt, density=noise_density, span=mean_noise_span_length, features=output_features, lengths=sequence_length
   )
   return dataset.map(corrupt, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
@@ -92,7 +93,7 @@ def _chunks(documents, seeds):
   def chunk(row):
     document, seed = row
     part = t5_preprocessors.single_example_select_random_chunk(
-        {'targets': document}, tf.unstack(seed), output_features={}, max_length=LONGEST, feature_key='targets'
+      {'targets': document}, tf.unstack(seed), output_features={}, max_length=LONGEST, feature_key='targets'
     )
     return part['targets']
 
@@ -121,8 +122,8 @@ def _corrupt(batch, density, span, features, lengths):
   is_token = tf.sequence_mask(length, tf.shape(tokens)[1])
   sentinel = features['targets'].vocabulary.vocab_size - 1
   corrupted = {
-      'inputs': _with_sentinels(tokens, is_noise, is_token, sentinel),
-      'targets': _with_sentinels(tokens, ~is_noise, is_token, sentinel),
+    'inputs': _with_sentinels(tokens, is_noise, is_token, sentinel),
+    'targets': _with_sentinels(tokens, ~is_noise, is_token, sentinel),
   }
   ended = seqio.preprocessors.append_eos_after_trim_impl(corrupted, features, lengths)
   return {name: tf.cast(value, features[name].dtype) for name, value in ended.items()}

@@ -5,6 +5,7 @@
 Neither is released as files of text: people have them as JSON lines, or as CSV, that were exported from a library, with
 the fields document and summary, or article and highlights.
 """
+
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,8 +31,8 @@ def source(name: str, article: str, summary: str, tfds: str) -> FileSource:
   rows = summary_rows(article, summary)
   layouts = (('jsonl', JsonLines()), ('csv', _CSV))
   splits = {
-      split: [Files(f'{stem}.{ending}', reader, rows) for ending, reader in layouts for stem in stems]
-      for split, stems in _NAMES.items()
+    split: [Files(f'{stem}.{ending}', reader, rows) for ending, reader in layouts for stem in stems]
+    for split, stems in _NAMES.items()
   }
   where = f'Export {name} of a library of data sets as JSON lines with the fields "{article}" and "{summary}".'
   return FileSource((name,), splits, where, tfds=Tfds(tfds, {split: split for split in splits}, lambda row: row))
@@ -39,5 +40,5 @@ def source(name: str, article: str, summary: str, tfds: str) -> FileSource:
 
 registration.add_task('zoo_xsum', source('xsum', 'document', 'summary', 'xsum:1.1.0'), (metrics.rouge,))
 registration.add_task(
-    'zoo_cnn_dailymail', source('cnn_dailymail', 'article', 'highlights', 'cnn_dailymail:3.4.0'), (metrics.rouge,)
+  'zoo_cnn_dailymail', source('cnn_dailymail', 'article', 'highlights', 'cnn_dailymail:3.4.0'), (metrics.rouge,)
 )

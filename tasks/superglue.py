@@ -4,6 +4,7 @@ Tasks `zoo_superglue_boolq`, `_cb`, `_copa`, `_multirc`, `_record`, `_rte`, `_wi
 `zoo_superglue`, each task at a rate of the rows it trains on. Metrics are the benchmark's; its score is in
 `benchmark_means`.
 """
+
 from switch_zoo.tasks import metrics, multirc, record_cloze, registration, winograd
 from switch_zoo.tasks.classification import Classification
 from switch_zoo.tasks.readers import JsonLines
@@ -26,14 +27,14 @@ WIC = Classification('wic', _same('sentence1', 'sentence2', 'word'), _TRUTH)
 
 # Rows of the released train splits, as T5 has them; of WSC those it trains on.
 TRAIN_ROWS = {
-    'zoo_superglue_boolq': 9_427,
-    'zoo_superglue_cb': 250,
-    'zoo_superglue_copa': 400,
-    'zoo_superglue_multirc': 27_243,
-    'zoo_superglue_record': 138_854,
-    'zoo_superglue_rte': 2_490,
-    'zoo_superglue_wic': 5_428,
-    'zoo_superglue_wsc': 259,
+  'zoo_superglue_boolq': 9_427,
+  'zoo_superglue_cb': 250,
+  'zoo_superglue_copa': 400,
+  'zoo_superglue_multirc': 27_243,
+  'zoo_superglue_record': 138_854,
+  'zoo_superglue_rte': 2_490,
+  'zoo_superglue_wic': 5_428,
+  'zoo_superglue_wsc': 259,
 }
 
 
@@ -50,20 +51,20 @@ def source(folder, train, validation, test, tfds_record, config=None, fields=Non
   files = {'train': ('train.jsonl', train), 'validation': ('val.jsonl', validation), 'test': ('test.jsonl', test)}
   splits = {split: [Files(name, JsonLines(), rows)] for split, (name, rows) in files.items()}
   return FileSource(
-      (f'superglue/{folder}', folder),
-      splits,
-      where=f'They are in {folder}.zip of https://super.gluebenchmark.com/tasks.',
-      fields=fields,
-      tfds=Tfds(f'super_glue/{config or folder.lower()}:1.0.2', {split: split for split in splits}, tfds_record),
+    (f'superglue/{folder}', folder),
+    splits,
+    where=f'They are in {folder}.zip of https://super.gluebenchmark.com/tasks.',
+    fields=fields,
+    tfds=Tfds(f'super_glue/{config or folder.lower()}:1.0.2', {split: split for split in splits}, tfds_record),
   )
 
 
 def _add_classification(folder, task, *metric_fns):
   registration.add_task(
-      f'zoo_superglue_{folder.lower()}',
-      source(folder, task.rows, task.rows, task.test_rows, task.tfds_record),
-      metric_fns,
-      task.class_id,
+    f'zoo_superglue_{folder.lower()}',
+    source(folder, task.rows, task.rows, task.test_rows, task.tfds_record),
+    metric_fns,
+    task.class_id,
   )
 
 
@@ -77,31 +78,36 @@ _add_classification('COPA', COPA, metrics.accuracy)
 _add_classification('RTE', RTE, metrics.accuracy)
 _add_classification('WiC', WIC, metrics.accuracy)
 _add(
-    'multirc',
-    source('MultiRC', multirc.rows, multirc.rows, multirc.test_rows, multirc.tfds_record, fields=multirc.FIELDS),
-    (metrics.multirc_f1, metrics.multirc_exact_match),
-    multirc.postprocess,
+  'multirc',
+  source('MultiRC', multirc.rows, multirc.rows, multirc.test_rows, multirc.tfds_record, fields=multirc.FIELDS),
+  (metrics.multirc_f1, metrics.multirc_exact_match),
+  multirc.postprocess,
 )
 _add(
-    'record',
-    source(
-        'ReCoRD', record_cloze.train_rows, record_cloze.rows, record_cloze.test_rows, record_cloze.tfds_record,
-        fields=record_cloze.FIELDS),
-    (metrics.record,),
-    record_cloze.postprocess,
+  'record',
+  source(
+    'ReCoRD',
+    record_cloze.train_rows,
+    record_cloze.rows,
+    record_cloze.test_rows,
+    record_cloze.tfds_record,
+    fields=record_cloze.FIELDS,
+  ),
+  (metrics.record,),
+  record_cloze.postprocess,
 )
 _add(
-    'wsc',
-    source(
-        'WSC',
-        winograd.train_rows,
-        winograd.rows,
-        winograd.test_rows,
-        winograd.tfds_record,
-        config='wsc.fixed',
-        fields=winograd.FIELDS,
-    ),
-    (metrics.accuracy,),
-    winograd.postprocess,
+  'wsc',
+  source(
+    'WSC',
+    winograd.train_rows,
+    winograd.rows,
+    winograd.test_rows,
+    winograd.tfds_record,
+    config='wsc.fixed',
+    fields=winograd.FIELDS,
+  ),
+  (metrics.accuracy,),
+  winograd.postprocess,
 )
 registration.add_mixture(MIXTURE, TRAIN_ROWS, lambda task: TRAIN_ROWS[task.name])

@@ -7,6 +7,7 @@ Files are any line-aligned pairs (`parallel_files`) in the folder `translation` 
 a look at the disk; it reads all pairs of its language. The mixture has the languages whose files are there, each at the
 rate of its text to the power of 1/5.
 """
+
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,9 +26,9 @@ TEMPERATURE = 5  # of massively multilingual translation (arXiv:1907.05019)
 # first batch, and holds them; it is itself what puts lines of different files next to one another.
 _SHUFFLED = 1000
 _WHERE = (
-    'Text is at https://opus.nlpl.eu (Moses format), https://tatoeba.org and '
-    'https://github.com/facebookresearch/flores: two files of aligned lines, named like NAME.de-en.de and '
-    'NAME.de-en.en.'
+  'Text is at https://opus.nlpl.eu (Moses format), https://tatoeba.org and '
+  'https://github.com/facebookresearch/flores: two files of aligned lines, named like NAME.de-en.de and '
+  'NAME.de-en.en.'
 )
 
 
@@ -121,5 +122,5 @@ def translation_rate(task: seqio.Task, temperature: float = TEMPERATURE) -> floa
 for _language in languages.names():
   registration.add_task(task_name(_language), PairSource(_language), (metrics.bleu,), shuffled=_SHUFFLED)
 seqio.MixtureRegistry.add_provider(
-    MIXTURE, registration.PresentMixture(MIXTURE, [task_name(one) for one in languages.names()], translation_rate)
+  MIXTURE, registration.PresentMixture(MIXTURE, [task_name(one) for one in languages.names()], translation_rate)
 )

@@ -3,6 +3,7 @@
 T5's ids throughout: 0 padding, 1 end of sequence, 2 unknown; 100 sentinels take the last ids, `<extra_id_0>` the
 very last (arXiv:1910.10683, section 3.1.4; `seqio.SentencePieceVocabulary`).
 """
+
 import functools
 import io
 import os
@@ -100,8 +101,8 @@ def demo_vocabulary_file(path: str = '') -> str:
     UserError: neither is set, or there is no such file
   """
   remedy = (
-      f'`switch_zoo demo --out DIR` trains one; then set {DEMO_VARIABLE}=DIR/vocabulary.model, or '
-      '--gin_param="demo_vocabulary_file.path = \'DIR/vocabulary.model\'".'
+    f'`switch_zoo demo --out DIR` trains one; then set {DEMO_VARIABLE}=DIR/vocabulary.model, or '
+    '--gin_param="demo_vocabulary_file.path = \'DIR/vocabulary.model\'".'
   )
   path = path or os.environ.get(DEMO_VARIABLE, '')
   if not path:
@@ -136,8 +137,8 @@ def mt5_vocabulary_file(path: str = '') -> str:
 
 def _present(path, variable, parameter):
   remedy = (
-      f'Set {variable}=FILE, or --gin_param="{parameter} = \'FILE\'": a sentencepiece model (spiece.model of a '
-      "Hugging Face T5, DIR/vocabulary.model of `switch_zoo demo`), or the word 'bytes'."
+    f'Set {variable}=FILE, or --gin_param="{parameter} = \'FILE\'": a sentencepiece model (spiece.model of a '
+    "Hugging Face T5, DIR/vocabulary.model of `switch_zoo demo`), or the word 'bytes'."
   )
   if path.startswith('gs://'):
     if not _storage_answers():
@@ -244,18 +245,18 @@ def train(texts: Iterable[str], path: pathlib.Path, num_pieces: int) -> None:
   """
   model = io.BytesIO()
   sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=iter(texts),
-      model_writer=model,
-      model_type='unigram',
-      vocab_size=num_pieces,
-      pad_id=0,
-      eos_id=1,
-      unk_id=2,
-      bos_id=-1,
-      character_coverage=0.9995,
-      max_sentence_length=1 << 16,
-      num_threads=1,  # sums over threads would depend on their order
-      minloglevel=2,
+    sentence_iterator=iter(texts),
+    model_writer=model,
+    model_type='unigram',
+    vocab_size=num_pieces,
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+    character_coverage=0.9995,
+    max_sentence_length=1 << 16,
+    num_threads=1,  # sums over threads would depend on their order
+    minloglevel=2,
   )
   partial = path.with_name(path.name + '.partial')
   partial.write_bytes(model.getvalue())

@@ -7,6 +7,7 @@ The target is the candidate, right or wrong. Training takes the schemas whose ca
 pronoun of another stands for is not written anywhere. Evaluation takes all: what the model writes and the candidate
 are the same referent if the words of one are among those of the other, articles and the like aside.
 """
+
 import re
 from collections.abc import Iterator
 from typing import Any

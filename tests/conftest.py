@@ -1,4 +1,5 @@
 """Every test starts with a fresh TensorFlow graph and an empty gin configuration."""
+
 from switch_zoo import tf_compat
 
 tf_compat.repair()

@@ -1,4 +1,5 @@
 """What tests of the Keras model share: batches in its form, and the logits of the same weights in Mesh-TensorFlow."""
+
 import mesh_tensorflow as mtf
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -35,10 +36,10 @@ def mesh_logits(config, values, batch) -> np.ndarray:
     mesh = mtf.Mesh(graph, 'mesh')
     features = {name: _imported(mesh, ids) for name, ids in batch.items()}
     logits, _ = mesh_graph.build_model(config).call_simple(
-        **features,
-        compute_loss=False,
-        mode=tf.estimator.ModeKeys.EVAL,
-        variable_dtype=utils.get_variable_dtype(),
+      **features,
+      compute_loss=False,
+      mode=tf.estimator.ModeKeys.EVAL,
+      variable_dtype=utils.get_variable_dtype(),
     )
     logits = mtf.anonymize(logits)
     with zoo_harness.lowered(graph, mesh, zoo_harness.ONE_SLICE) as (lowering, session):

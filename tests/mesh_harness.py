@@ -1,4 +1,5 @@
 """Runs one layer in a Mesh-TensorFlow graph on any number of CPU slices, and gives back NumPy arrays."""
+
 import dataclasses
 import random
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ TRAIN, EVAL = tf.estimator.ModeKeys.TRAIN, tf.estimator.ModeKeys.EVAL
 @dataclasses.dataclass
 class Model:
   """The part of a Unitransformer that layers look at."""
+
   model_dim: mtf.Dimension
   layout: str = ''
   mesh_shape: str = ''
@@ -31,6 +33,7 @@ class Model:
 
 class Result(NamedTuple):
   """output and losses of a layer; gradients of weight * output + losses, by variable name and of 'x'; its exports."""
+
   output: np.ndarray
   loss: float
   gradients: dict[str, np.ndarray]
@@ -39,17 +42,18 @@ class Result(NamedTuple):
 
 class Mesh(NamedTuple):
   """A mesh in words: shape 'all:8', layout 'batch:all;experts:all'."""
+
   shape: str = ''
   layout: str = ''
 
   def implementation(self):
     shape = mtf.convert_to_shape(self.shape)
-    return placement_mesh_impl.PlacementMeshImpl(
-        shape, mtf.convert_to_layout_rules(self.layout), [''] * shape.size)
+    return placement_mesh_impl.PlacementMeshImpl(shape, mtf.convert_to_layout_rules(self.layout), [''] * shape.size)
 
 
 class Case(NamedTuple):
   """What a layer is run on. x: [batch, length, M] or with outer_batch first; real: the same without M."""
+
   x: np.ndarray
   real: np.ndarray | None = None
   mode: str = TRAIN
@@ -93,8 +97,10 @@ def variable_shapes(layer, case: Case, scope=None) -> dict[str, tuple]:
 def random_weights(layer, case: Case, seed=1, scale=0.3) -> dict[str, np.ndarray]:
   """Normal weights for every variable of the layer."""
   generator = np.random.default_rng(seed)
-  return {name: (scale * generator.standard_normal(shape)).astype('float32')
-          for name, shape in variable_shapes(layer, case).items()}
+  return {
+    name: (scale * generator.standard_normal(shape)).astype('float32')
+    for name, shape in variable_shapes(layer, case).items()
+  }
 
 
 def session():
@@ -113,7 +119,7 @@ def _output_weight(shape):
 
 
 def _inputs(mesh, case):
-  names = ['outer_batch', 'batch', 'length', 'd_model'][-case.x.ndim:]
+  names = ['outer_batch', 'batch', 'length', 'd_model'][-case.x.ndim :]
   if case.mode == 'incremental':
     names = ['batch', 'd_model']  # one token of each sequence
   shape = mtf.Shape([mtf.Dimension(n, s) for n, s in zip(names, case.x.shape, strict=True)])
@@ -123,10 +129,18 @@ def _inputs(mesh, case):
     sequence_id = mtf.import_tf_tensor(mesh, tf.constant(case.real, tf.int32), shape[:-1])
   model = Model(shape.dims[-1], case.mesh.layout, case.mesh.shape, autoregressive=case.autoregressive)
   context = transformer.Context(
-      model, mesh, shape.dims[:-2] or shape.dims[:1], shape.dims[-2],
-      mtf.VariableDType(tf.float32, tf.float32, case.dtype),
-      mode=case.mode, losses=[], sequence_id=sequence_id, num_microbatches=case.num_microbatches,
-      position=mtf.range(mesh, shape.dims[-2], tf.int32), position_is_default=True)
+    model,
+    mesh,
+    shape.dims[:-2] or shape.dims[:1],
+    shape.dims[-2],
+    mtf.VariableDType(tf.float32, tf.float32, case.dtype),
+    mode=case.mode,
+    losses=[],
+    sequence_id=sequence_id,
+    num_microbatches=case.num_microbatches,
+    position=mtf.range(mesh, shape.dims[-2], tf.int32),
+    position_is_default=True,
+  )
   return x, context
 
 
@@ -134,10 +148,10 @@ def _fetch(graph, mesh, case, y, loss, gradients, save, restore):
   names = {v.name: v for v in graph.trainable_variables}
   lowering = mtf.Lowering(graph, {mesh: case.mesh.implementation()}, autostack=False)
   fetches = {
-      'output': tf.cast(lowering.export_to_tf_tensor(y), tf.float32),
-      'loss': lowering.export_to_tf_tensor(loss),
-      'gradients': {n: tf.cast(lowering.export_to_tf_tensor(g), tf.float32) for n, g in gradients.items()},
-      'exported': observe.exported(),
+    'output': tf.cast(lowering.export_to_tf_tensor(y), tf.float32),
+    'loss': lowering.export_to_tf_tensor(loss),
+    'gradients': {n: tf.cast(lowering.export_to_tf_tensor(g), tf.float32) for n, g in gradients.items()},
+    'exported': observe.exported(),
   }
   with session() as running:
     running.run(tf.global_variables_initializer())
@@ -156,6 +170,7 @@ def _fetch(graph, mesh, case, y, loss, gradients, save, restore):
 
 class Routed(NamedTuple):
   """A routing record as arrays: masks [G, S, E, C], losses and metrics by name."""
+
   dispatch: np.ndarray
   combine: np.ndarray
   losses: dict[str, float]
@@ -171,23 +186,30 @@ def route(router, x, kernels, capacity, real=None, train=True, seed=0) -> Routed
     tf.set_random_seed(seed)
     graph = mtf.Graph()
     mesh = mtf.Mesh(graph, 'mesh')
-    dims = [mtf.Dimension(n, s) for n, s in zip(['outer_batch', 'batch', 'group', 'd_model'], (1, *x.shape),
-                                                strict=True)]
+    dims = [
+      mtf.Dimension(n, s) for n, s in zip(['outer_batch', 'batch', 'group', 'd_model'], (1, *x.shape), strict=True)
+    ]
 
     def imported(value, shape):
       return mtf.import_tf_tensor(mesh, tf.constant(value.reshape([d.size for d in shape]), tf.float32), shape)
 
-    tokens = record.Tokens(
-        imported(x, dims), imported(real, dims[:-1]), imported(real / max(real.sum(), 1), dims[:-1]))
+    tokens = record.Tokens(imported(x, dims), imported(real, dims[:-1]), imported(real / max(real.sum(), 1), dims[:-1]))
     setting = record.Setting(
-        mtf.Dimension('expert_unsplit', num_experts), mtf.Dimension('expert_capacity', capacity), train, tf.float32,
-        mtf.VariableDType(), mtf.layers.VarianceScalingInitializer())
+      mtf.Dimension('expert_unsplit', num_experts),
+      mtf.Dimension('expert_capacity', capacity),
+      train,
+      tf.float32,
+      mtf.VariableDType(),
+      mtf.layers.VarianceScalingInitializer(),
+    )
     routing = router.route(tokens, setting)
     masks = [_in_order(m, [*dims[:-1], setting.experts, setting.capacity]) for m in (routing.dispatch, routing.combine)]
     lowering = mtf.Lowering(graph, {mesh: Mesh().implementation()}, autostack=False)
-    fetches = Routed(*(lowering.export_to_tf_tensor(m)[0] for m in masks),
-                     {n: lowering.export_to_tf_tensor(t) for n, t in routing.losses.items()},
-                     {n: lowering.export_to_tf_tensor(t) for n, t in routing.metrics.items()})
+    fetches = Routed(
+      *(lowering.export_to_tf_tensor(m)[0] for m in masks),
+      {n: lowering.export_to_tf_tensor(t) for n, t in routing.losses.items()},
+      {n: lowering.export_to_tf_tensor(t) for n, t in routing.metrics.items()},
+    )
     with session() as running:
       running.run(tf.global_variables_initializer())
       for variable in graph.trainable_variables:

@@ -2,6 +2,7 @@
 
 real [G, S] is 1 for a token and 0 for padding. A combine array [G, S, E, C] holds the gate of each token at its slot.
 """
+
 import numpy as np
 
 
@@ -142,6 +143,7 @@ def importance(gates, real):
 def smooth_load(clean, noisy, deviation, k, real):
   """Equations 8 to 11 of arXiv:1701.06538 without their weight."""
   from math import erf, sqrt
+
   experts, load = clean.shape[2], np.zeros(clean.shape[2])
   for g, s in zip(*np.nonzero(real), strict=True):
     for e in range(experts):

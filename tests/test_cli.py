@@ -1,4 +1,5 @@
 """The `switch_zoo` command, in fresh processes: what it imports is part of what it promises."""
+
 import os
 import subprocess
 import sys
@@ -35,13 +36,13 @@ def test_help_names_the_commands():
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'words'),
-    [
-        (['modles'], "No such command 'modles'"),
-        (['models', '--jsno'], 'No such option: --jsno'),
-        (['describe', 'tiny_swich_8'], 'Did you mean tiny_switch_8?'),
-    ],
-    ids=['command', 'option', 'model'],
+  ('arguments', 'words'),
+  [
+    (['modles'], "No such command 'modles'"),
+    (['models', '--jsno'], 'No such option: --jsno'),
+    (['describe', 'tiny_swich_8'], 'Did you mean tiny_switch_8?'),
+  ],
+  ids=['command', 'option', 'model'],
 )
 def test_a_mistake_is_one_paragraph_and_exit_code_2(arguments, words):
   done = switch_zoo(*arguments)

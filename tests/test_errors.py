@@ -6,14 +6,14 @@ NAMES = ['switch_base_8', 'switch_base_16', 't5_base', 'train_steps']
 
 
 @pytest.mark.parametrize(
-    ('name', 'expected'),
-    [
-        ('switch_bse_8', ' Did you mean switch_base_8?'),
-        ('trainsteps', ' Did you mean train_steps?'),
-        ('qqqq', ''),
-        ('', ''),
-    ],
-    ids=['letter missing', 'sign missing', 'nothing close', 'empty'],
+  ('name', 'expected'),
+  [
+    ('switch_bse_8', ' Did you mean switch_base_8?'),
+    ('trainsteps', ' Did you mean train_steps?'),
+    ('qqqq', ''),
+    ('', ''),
+  ],
+  ids=['letter missing', 'sign missing', 'nothing close', 'empty'],
 )
 def test_did_you_mean(name, expected):
   assert did_you_mean(name, NAMES) == expected
@@ -21,8 +21,8 @@ def test_did_you_mean(name, expected):
 
 def test_equally_close_names_are_all_offered():
   assert did_you_mean('switch_base_6', ['switch_base_8', 'switch_base_4']) in (
-      ' Did you mean switch_base_8 or switch_base_4?',
-      ' Did you mean switch_base_4 or switch_base_8?',
+    ' Did you mean switch_base_8 or switch_base_4?',
+    ' Did you mean switch_base_4 or switch_base_8?',
   )
 
 
@@ -36,6 +36,6 @@ def test_a_paragraph_is_one_line_without_gins_calls():
 
 
 def test_a_mistake_told_by_tensorflow():
-  text = "{{node Next}} UserError: a.tsv, line 2:\n no label.\nTraceback (most recent call last):\n\n  File x"
+  text = '{{node Next}} UserError: a.tsv, line 2:\n no label.\nTraceback (most recent call last):\n\n  File x'
   assert from_tensorflow(text) == 'a.tsv, line 2: no label.'
   assert from_tensorflow(text.replace('UserError', 'KeyError')) is None

@@ -1,4 +1,5 @@
 """What the README says of files and of Python. CI runs its commands; its table of models is compared elsewhere."""
+
 import os
 import pathlib
 import re
@@ -21,8 +22,13 @@ def test_its_python_runs(tmp_path):
   assert blocks
   environment = {**os.environ, 'PYTHONPATH': str(CHECKOUT)}
   done = subprocess.run(
-      [sys.executable, '-c', '\n'.join(blocks)], cwd=tmp_path, env=environment, capture_output=True, text=True,
-      check=False)
+    [sys.executable, '-c', '\n'.join(blocks)],
+    cwd=tmp_path,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert done.returncode == 0, done.stderr
 
 

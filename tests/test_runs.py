@@ -1,4 +1,5 @@
 """Run files: the recipes of the papers, and every name in them known to gin."""
+
 import pytest
 
 from switch_zoo.mesh import graph as mesh_graph
@@ -60,9 +61,9 @@ def test_finetuning_is_the_recipe_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    ('parameters', 'expected'),
-    [([], (1, 0.0)), (['BEAM_SIZE = 4'], (4, 0.0)), (['TEMPERATURE = 0.7', 'TOP_K = 20'], (1, 0.7))],
-    ids=['greedy', 'beam', 'sample'],
+  ('parameters', 'expected'),
+  [([], (1, 0.0)), (['BEAM_SIZE = 4'], (4, 0.0)), (['TEMPERATURE = 0.7', 'TOP_K = 20'], (1, 0.7))],
+  ids=['greedy', 'beam', 'sample'],
 )
 def test_inference_is_greedy_beam_or_sample(parameters, expected):
   run = read('runs/infer.gin', parameters=parameters)

@@ -1,4 +1,5 @@
 """The repairs, each in a fresh process: what matters is what happens at the first import."""
+
 import subprocess
 import sys
 import textwrap
@@ -29,7 +30,7 @@ def test_without_us_the_released_library_does_not_import():
 
 def test_with_us_it_does_and_nothing_is_said():
   done = fresh_process(
-      """
+    """
       from switch_zoo import tf_compat
       tf_compat.quiet()
       import mesh_tensorflow
@@ -41,7 +42,7 @@ def test_with_us_it_does_and_nothing_is_said():
 
 def test_finding_the_library_does_not_import_tensorflow():
   done = fresh_process(
-      """
+    """
       import importlib.util, sys
       import switch_zoo
       assert importlib.util.find_spec('mesh_tensorflow')
@@ -53,7 +54,7 @@ def test_finding_the_library_does_not_import_tensorflow():
 
 def test_t5_models_imports_without_torch():
   done = fresh_process(
-      """
+    """
       import importlib.machinery, importlib.util, sys
       from switch_zoo import tf_compat
       tf_compat.quiet()
@@ -88,12 +89,12 @@ def test_repairing_twice_changes_nothing():
 
 def test_debug_shows_the_messages_of_tensorflow():
   done = fresh_process(
-      """
+    """
       from switch_zoo import tf_compat
       tf_compat.quiet()
       import tensorflow
       """,
-      SWITCH_ZOO_DEBUG='1',
+    SWITCH_ZOO_DEBUG='1',
   )
   assert done.stderr != ''
 

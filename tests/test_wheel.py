@@ -1,4 +1,5 @@
 """What is shipped: the wheel, unpacked outside the checkout and used from there."""
+
 import pathlib
 import subprocess
 import sys
@@ -9,8 +10,8 @@ import pytest
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHECKOUT / 'setup.py').is_file(), reason='not in a checkout: there is nothing to build'),
+  pytest.mark.slow,
+  pytest.mark.skipif(not (CHECKOUT / 'setup.py').is_file(), reason='not in a checkout: there is nothing to build'),
 ]
 
 
@@ -23,7 +24,7 @@ def unpacked(tmp_path_factory):
   source = folder / 'source'
   subprocess.run(['git', 'clone', '--quiet', str(CHECKOUT), str(source)], check=True)
   subprocess.run([*build, str(source)], check=True)
-  wheel, = folder.glob('*.whl')
+  (wheel,) = folder.glob('*.whl')
   with zipfile.ZipFile(wheel) as archive:
     archive.extractall(folder / 'site')
   return folder / 'site'
@@ -39,7 +40,7 @@ def python(code, unpacked):
 
 def test_every_gin_file_of_the_repository_is_in_it_and_opens(unpacked):
   names = python(
-      """
+    """
 from switch_zoo import gin_files
 folder = gin_files.configs_folder()
 assert str(folder).startswith(sys.path[0]), folder
@@ -47,7 +48,7 @@ for name in gin_files.available([folder]):
   gin_files.read([name])
   print(name)
 """,
-      unpacked,
+    unpacked,
   ).split()
   tracked = subprocess.run(['git', 'ls-files', 'gin'], cwd=CHECKOUT, capture_output=True, text=True, check=True)
   assert sorted(names) == sorted(line.removeprefix('gin/') for line in tracked.stdout.split())
@@ -62,13 +63,13 @@ def test_tasks_are_part_of_the_package_and_nothing_else_is_installed(unpacked):
   assert (unpacked / 'switch_zoo' / 'tasks' / 'demo.py').is_file()
   assert {path.name for path in unpacked.iterdir() if not path.name.endswith('.dist-info')} == {'switch_zoo'}
   out = python(
-      """
+    """
 from switch_zoo import tf_compat
 tf_compat.quiet()
 import seqio, switch_zoo.tasks
 print(switch_zoo.tasks.__file__.startswith(sys.path[0]), 'zoo_demo_span' in seqio.TaskRegistry.names())
 """,
-      unpacked,
+    unpacked,
   )
   assert out == 'True True\n'
 

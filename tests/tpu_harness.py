@@ -1,4 +1,5 @@
 """Lowers a training step with Mesh-TensorFlow's TPU implementation, in a graph and on TPUs that are not there."""
+
 import collections
 import math
 from typing import NamedTuple

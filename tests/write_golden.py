@@ -1,7 +1,8 @@
 """Writes tests/golden/MODEL.json for the models named: the variables of the real graph under the tiny overlay.
 
-    python tests/write_golden.py t5_small
+python tests/write_golden.py t5_small
 """
+
 import json
 import pathlib
 import sys

@@ -1,4 +1,5 @@
 """Runs the models of the zoo at tiny size: training steps, decoding and checkpoints, on any number of CPU slices."""
+
 import contextlib
 from typing import NamedTuple
 

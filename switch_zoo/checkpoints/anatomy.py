@@ -1,4 +1,5 @@
 """A model's layers and sizes, read from the names and shapes of the tensors of a checkpoint."""
+
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -66,8 +67,8 @@ class _Found:
     shape = self.shape(sublayer, last)
     if shape is None or len(shape) != 2:
       raise UserError(
-          f'The checkpoint has no {what} of two axes: it is not complete, or of no encoder-decoder T5 or Switch '
-          'Transformer.'
+        f'The checkpoint has no {what} of two axes: it is not complete, or of no encoder-decoder T5 or Switch '
+        'Transformer.'
       )
     return shape
 

@@ -1,4 +1,5 @@
 """Tensors in files: their types, places and shapes, and reading and writing a part of one."""
+
 import math
 import os
 from collections.abc import Mapping

@@ -3,6 +3,7 @@
 Parts (a variable, or one expert of it) are read, turned and written by a few threads; at most IN_FLIGHT bytes of them
 are in memory, or one part where it alone is larger.
 """
+
 import concurrent.futures
 import contextlib
 import errno
@@ -250,8 +251,8 @@ def _disk_errors(request):
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
       raise
     raise UserError(
-        f'No space is left for {request.destination}. What is written is in {partial}: free some space and give the '
-        'same command with --resume, or delete that folder.'
+      f'No space is left for {request.destination}. What is written is in {partial}: free some space and give the '
+      'same command with --resume, or delete that folder.'
     ) from error
   except EOFError as error:
     shutil.rmtree(partial, ignore_errors=True)
@@ -261,14 +262,14 @@ def _disk_errors(request):
 def _fingerprint(request, source, gin) -> Mapping[str, Any]:
   """What has to be the same for a conversion to be gone on with."""
   return {
-      'source': os.path.abspath(request.source),
-      'files': _stamps(request.source),
-      'to': request.to,
-      'dtype': request.dtype,
-      'surgery': list(request.surgery),
-      'keep_slots': request.keep_slots,
-      'max_shard_bytes': request.max_shard_bytes,
-      'model': [source.kind, gin],
+    'source': os.path.abspath(request.source),
+    'files': _stamps(request.source),
+    'to': request.to,
+    'dtype': request.dtype,
+    'surgery': list(request.surgery),
+    'keep_slots': request.keep_slots,
+    'max_shard_bytes': request.max_shard_bytes,
+    'model': [source.kind, gin],
   }
 
 
@@ -286,11 +287,11 @@ def _notes(request, plan):
   config = plan.weights.config
   if request.to == names.HUGGING_FACE and config.num_experts and config.gated:
     yield (
-        'transformers has no class for Switch Transformers with GEGLU: the names follow its own (wi_0, wi_1), but it '
-        'cannot load them.'
+      'transformers has no class for Switch Transformers with GEGLU: the names follow its own (wi_0, wi_1), but it '
+      'cannot load them.'
     )
   if request.to == names.HUGGING_FACE and not config.num_experts and not config.tied_embeddings:
     yield (
-        'transformers 5 uses the embedding for the logits of every T5, whatever config.json says: load this with '
-        'transformers 4.'
+      'transformers 5 uses the embedding for the logits of every T5, whatever config.json says: load this with '
+      'transformers 4.'
     )

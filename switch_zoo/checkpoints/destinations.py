@@ -2,6 +2,7 @@
 
 So the parts come in any order, from several threads, and after an interruption only those that are lacking.
 """
+
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -10,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from switch_zoo.checkpoints import (
-    arrays,
-    huggingface,
-    huggingface_config,
-    keras_files,
-    names,
-    safetensors_files,
-    tensor_bundle,
+  arrays,
+  huggingface,
+  huggingface_config,
+  keras_files,
+  names,
+  safetensors_files,
+  tensor_bundle,
 )
 from switch_zoo.checkpoints.arrays import Info, Region
 from switch_zoo.spec.config import ModelConfig
@@ -96,8 +97,8 @@ class MeshDestination(Destination):
     tensor_bundle.write_index(self.prefix, entries, len(self.shards))
     name = os.path.basename(self.prefix)
     write_text(
-        os.path.join(self.folder, 'checkpoint'),
-        f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n',
+      os.path.join(self.folder, 'checkpoint'),
+      f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n',
     )
 
   def _place(self, part):

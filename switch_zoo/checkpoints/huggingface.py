@@ -1,4 +1,5 @@
 """Hugging Face's folders: config.json, safetensors or `.bin` files, one or several with an index."""
+
 import json
 import os
 from typing import Any
@@ -10,8 +11,8 @@ from switch_zoo.errors import UserError
 CONFIG = 'config.json'
 # Whole model and index, the preferred kind first.
 WEIGHTS = (
-    ('model.safetensors', 'model.safetensors.index.json'),
-    ('pytorch_model.bin', 'pytorch_model.bin.index.json'),
+  ('model.safetensors', 'model.safetensors.index.json'),
+  ('pytorch_model.bin', 'pytorch_model.bin.index.json'),
 )
 # The embedding, and the logits' matrix where it is not the embedding.
 SHARED, HEAD = 'shared.weight', 'lm_head.weight'
@@ -73,15 +74,15 @@ def weight_files(folder: str) -> list[str]:
       absent = [file for file in files if not os.path.isfile(file)]
       if absent:
         raise UserError(
-            f'{path} names {len(files)} files, and {len(absent)} of them are absent: {os.path.basename(absent[0])} is '
-            'the first. Copy them too.'
+          f'{path} names {len(files)} files, and {len(absent)} of them are absent: {os.path.basename(absent[0])} is '
+          'the first. Copy them too.'
         )
       return files
     if os.path.isfile(os.path.join(folder, whole)):
       return [os.path.join(folder, whole)]
   raise UserError(
-      f'{folder} has no weights: neither {" nor ".join(whole for whole, _ in WEIGHTS)}, nor an index of several files. '
-      'Flax and TensorFlow files of Hugging Face are not read: save the model as safetensors.'
+    f'{folder} has no weights: neither {" nor ".join(whole for whole, _ in WEIGHTS)}, nor an index of several files. '
+    'Flax and TensorFlow files of Hugging Face are not read: save the model as safetensors.'
   )
 
 

@@ -1,4 +1,5 @@
 """Hugging Face's config.json: what it says that tensors do not, where the two disagree, and what to write into one."""
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,21 +38,21 @@ def activation_of(path: str, found: anatomy.Anatomy, said: Mapping[str, Any], no
   if not said:
     activation = ['gelu', 'linear'] if found.gated else 'relu'
     notes.append(
-        f'Nothing in {path} names the activation: {activation} is what the released models with such tensors have.'
+      f'Nothing in {path} names the activation: {activation} is what the released models with such tensors have.'
     )
     return activation
   stated = said.get(_activation_field(said)) or 'relu'
   activation = ACTIVATIONS.get(stated)
   if activation is None:
     raise UserError(
-        f'{path}/{CONFIG}: the activation "{stated}" cannot be converted; known are {", ".join(ACTIVATIONS)}.'
+      f'{path}/{CONFIG}: the activation "{stated}" cannot be converted; known are {", ".join(ACTIVATIONS)}.'
     )
   if isinstance(activation, list) != found.gated:
     tensors = 'two (wi_0 and wi_1)' if found.gated else 'one (wi)'
     activation = ['gelu', 'linear'] if found.gated else 'relu'
     notes.append(
-        f'{CONFIG} says "{stated}", and the feed-forward layers have {tensors} ways in: the tensors are '
-        f'followed, with {activation}.'
+      f'{CONFIG} says "{stated}", and the feed-forward layers have {tensors} ways in: the tensors are '
+      f'followed, with {activation}.'
     )
   return activation
 
@@ -113,8 +114,8 @@ def contradictions(said: Mapping[str, Any], config: ModelConfig) -> list[str]:
       layers = said.get('num_layers' if stack == 'encoder' else 'num_decoder_layers')
       if isinstance(stated, int) and isinstance(layers, int) and sparse_layers(layers, stated) != sparse:
         notes.append(
-            f'{CONFIG} says num_sparse_{stack}_layers = {stated} of {layers}, from which transformers builds '
-            f'{len(sparse_layers(layers, stated))} sparse layers; the tensors have {len(sparse)}, and are followed.'
+          f'{CONFIG} says num_sparse_{stack}_layers = {stated} of {layers}, from which transformers builds '
+          f'{len(sparse_layers(layers, stated))} sparse layers; the tensors have {len(sparse)}, and are followed.'
         )
   return notes
 
@@ -153,24 +154,24 @@ def config_of(model: ModelConfig, dtype: str) -> dict[str, Any]:
     return kind | common
   if model.expert_d_ff != model.d_ff:
     raise UserError(
-        f'The experts of this model have a hidden size of {model.expert_d_ff}, its dense layers of {model.d_ff}: '
-        'Hugging Face has one size for both. Convert it to mesh or keras.'
+      f'The experts of this model have a hidden size of {model.expert_d_ff}, its dense layers of {model.d_ff}: '
+      'Hugging Face has one size for both. Convert it to mesh or keras.'
     )
   return {
-      'architectures': ['SwitchTransformersForConditionalGeneration'],
-      'model_type': 'switch_transformers',
-      'dense_act_fn': activation,
-      'num_experts': model.num_experts,
-      'num_sparse_encoder_layers': _num_sparse(model, 'encoder'),
-      'num_sparse_decoder_layers': _num_sparse(model, 'decoder'),
-      'expert_capacity': _capacity(model),
-      'router_aux_loss_coef': model.balance_loss_coef,
-      'router_z_loss_coef': 0.0,
-      'router_jitter_noise': 0.0,
-      'router_dtype': 'float32',
-      'router_bias': False,
-      'router_ignore_padding_tokens': False,
-      'add_router_probs': False,
+    'architectures': ['SwitchTransformersForConditionalGeneration'],
+    'model_type': 'switch_transformers',
+    'dense_act_fn': activation,
+    'num_experts': model.num_experts,
+    'num_sparse_encoder_layers': _num_sparse(model, 'encoder'),
+    'num_sparse_decoder_layers': _num_sparse(model, 'decoder'),
+    'expert_capacity': _capacity(model),
+    'router_aux_loss_coef': model.balance_loss_coef,
+    'router_z_loss_coef': 0.0,
+    'router_jitter_noise': 0.0,
+    'router_dtype': 'float32',
+    'router_bias': False,
+    'router_ignore_padding_tokens': False,
+    'add_router_probs': False,
   } | common
 
 
@@ -182,8 +183,8 @@ def _activation(model):
   names = {('relu',): 'relu', ('gelu',): 'gelu_new', ('gelu', 'linear'): 'gated-gelu'}
   if model.ff_activation not in names:
     raise UserError(
-        f'ff_activation = {list(model.ff_activation)} has no name at Hugging Face here; known are relu, gelu and '
-        "['gelu', 'linear']. Convert it to mesh or keras."
+      f'ff_activation = {list(model.ff_activation)} has no name at Hugging Face here; known are relu, gelu and '
+      "['gelu', 'linear']. Convert it to mesh or keras."
     )
   return names[model.ff_activation]
 
@@ -195,8 +196,8 @@ def _num_sparse(model, stack):
   if sparse_layers(layers, len(wanted)) != wanted:
     shown = ', '.join(map(str, wanted)) or 'none'
     raise UserError(
-        f'Experts in the {stack} layers {shown} of {layers} (blocks of {block.count("SelfAttention")}, with '
-        f'{block.count(EXPERTS)} {EXPERTS}) cannot be told to transformers, which places {len(wanted)} of them in '
-        f'{", ".join(map(str, sparse_layers(layers, len(wanted)))) or "none"}. Convert it to mesh or keras.'
+      f'Experts in the {stack} layers {shown} of {layers} (blocks of {block.count("SelfAttention")}, with '
+      f'{block.count(EXPERTS)} {EXPERTS}) cannot be told to transformers, which places {len(wanted)} of them in '
+      f'{", ".join(map(str, sparse_layers(layers, len(wanted)))) or "none"}. Convert it to mesh or keras.'
     )
   return len(wanted)

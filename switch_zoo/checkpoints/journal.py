@@ -1,4 +1,5 @@
 """The record of a conversion under way: what was asked for, and which parts are on the disk."""
+
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -47,8 +48,8 @@ class Journal:
     if found != self._request:
       fields = [key for key in self._request if not isinstance(found, dict) or found.get(key) != self._request[key]]
       raise UserError(
-          f'{os.path.dirname(self.path)} is of another conversion: {", ".join(fields)} differ. Give the same source '
-          'and options, or delete that folder and start anew.'
+        f'{os.path.dirname(self.path)} is of another conversion: {", ".join(fields)} differ. Give the same source '
+        'and options, or delete that folder and start anew.'
       )
     for line in lines:
       entry = _parse(line)

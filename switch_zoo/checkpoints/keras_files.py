@@ -3,6 +3,7 @@ before the last part (`encoder/block_000/layer_003/MoE1D/wi/vars/kernel`), with 
 
 bfloat16, which HDF5 does not know, is stored as Keras 3 does it: two raw bytes, and the attribute dtype = 'bfloat16'.
 """
+
 import os
 import threading
 from collections.abc import Mapping

@@ -1,4 +1,5 @@
 """The `model.gin` beside converted weights: `switch_zoo.load_config` and `t5_mesh_transformer --gin_file` read it."""
+
 import os
 import tempfile
 from typing import Any, NamedTuple
@@ -12,20 +13,20 @@ from switch_zoo.spec.zoo import load_config
 FILE = 'model.gin'
 # Layer -> how a gin file names it.
 LAYERS = {
-    'SelfAttention': 'transformer_layers.SelfAttention',
-    'EncDecAttention': 'transformer_layers.EncDecAttention',
-    DENSE: 'transformer_layers.DenseReluDense',
-    EXPERTS: 'experts.SwitchFeedForward',
+  'SelfAttention': 'transformer_layers.SelfAttention',
+  'EncDecAttention': 'transformer_layers.EncDecAttention',
+  DENSE: 'transformer_layers.DenseReluDense',
+  EXPERTS: 'experts.SwitchFeedForward',
 }
 SIZES = ('d_model', 'd_ff', 'd_kv', 'num_heads', 'num_encoder_layers', 'num_decoder_layers', 'vocab_size')
 # Fields of a ModelConfig that are macros of the same name, and have a default in the architecture files.
 OPTIONS = (
-    'target_vocab_size',
-    'shared_embedding',
-    'ff_activation',
-    'tied_embeddings',
-    'dropout_rate',
-    'activation_dtype',
+  'target_vocab_size',
+  'shared_embedding',
+  'ff_activation',
+  'tied_embeddings',
+  'dropout_rate',
+  'activation_dtype',
 )
 EXPERT_OPTIONS = (
     'num_experts', 'capacity_factor_train', 'capacity_factor_eval', 'min_expert_capacity', 'group_size',

@@ -6,6 +6,7 @@ variable of a sublayer, of a stack and of the model. Hugging Face keeps a matrix
 Sources: switch_zoo/spec/variables.py; transformers' modeling_switch_transformers.py and modeling_t5.py; T5X with
 flaxformer (flaxformer/architectures/moe and t5), whose `switch_classic` checkpoints are released.
 """
+
 import functools
 import re
 from collections.abc import Iterator
@@ -52,35 +53,35 @@ def _rows() -> Iterator[Row]:
   yield Row('', '{stack}/rms_norm/scale', '{stack}.final_layer_norm.weight', '{stack}/{stack}_norm/scale')
 
   mesh, hugging_face, t5x = (
-      '{stack}/block_{block}/layer_{sublayer}/',
-      '{stack}.block.{layer}.layer.',
-      '{stack}/layers_{layer}/',
+    '{stack}/block_{block}/layer_{sublayer}/',
+    '{stack}.block.{layer}.layer.',
+    '{stack}/layers_{layer}/',
   )
   for sublayer, number, attention, norm in (
-      ('SelfAttention', '0', '{self}', 'pre_{self}_layer_norm'),
-      ('EncDecAttention', '1', 'encoder_decoder_attention', 'pre_cross_attention_layer_norm'),
+    ('SelfAttention', '0', '{self}', 'pre_{self}_layer_norm'),
+    ('EncDecAttention', '1', 'encoder_decoder_attention', 'pre_cross_attention_layer_norm'),
   ):
     yield Row(sublayer, f'{mesh}rms_norm/scale', f'{hugging_face}{number}.layer_norm.weight', f'{t5x}{norm}/scale')
     for short, long in (('q', 'query'), ('k', 'key'), ('v', 'value'), ('o', 'out')):
       of_hugging_face = f'{hugging_face}{number}.{sublayer}.{short}.weight'
       yield Row(sublayer, f'{mesh}{sublayer}/{short}', of_hugging_face, f'{t5x}{attention}/{long}/kernel', True)
   yield Row(
-      'SelfAttention',
-      f'{mesh}SelfAttention/relative_attention_bias',
-      f'{hugging_face}0.SelfAttention.relative_attention_bias.weight',
-      '{stack}/relpos_bias/rel_embedding',
-      True,
+    'SelfAttention',
+    f'{mesh}SelfAttention/relative_attention_bias',
+    f'{hugging_face}0.SelfAttention.relative_attention_bias.weight',
+    '{stack}/relpos_bias/rel_embedding',
+    True,
   )
 
   for sublayer in (DENSE, EXPERTS):
     yield Row(
-        sublayer, f'{mesh}rms_norm/scale', f'{hugging_face}{{ff}}.layer_norm.weight', f'{t5x}pre_mlp_layer_norm/scale'
+      sublayer, f'{mesh}rms_norm/scale', f'{hugging_face}{{ff}}.layer_norm.weight', f'{t5x}pre_mlp_layer_norm/scale'
     )
   for kernel in ('wi', 'wi_0', 'wi_1', 'wo'):
     dense, expert = f'{{ff}}.{{dense}}.{kernel}.weight', f'{{ff}}.mlp.experts.expert_{{expert}}.{kernel}.weight'
     yield Row(DENSE, f'{mesh}{DENSE}/{kernel}/kernel', hugging_face + dense, f'{t5x}mlp/{kernel}/kernel', True)
     yield Row(
-        EXPERTS, f'{mesh}{EXPERTS}/{kernel}/kernel', hugging_face + expert, f'{t5x}mlp/expert/{kernel}/kernel', True
+      EXPERTS, f'{mesh}{EXPERTS}/{kernel}/kernel', hugging_face + expert, f'{t5x}mlp/expert/{kernel}/kernel', True
     )
   router = f'{hugging_face}{{ff}}.mlp.router.classifier.weight', f'{t5x}mlp/router/router_weights/w/kernel'
   yield Row(EXPERTS, f'{mesh}{EXPERTS}/switch_gating/kernel', *router, True)
@@ -168,8 +169,8 @@ class Names:
     template = place and (place.row.hugging_face if self.kind == HUGGING_FACE else place.row.t5x)
     if template is None:
       raise UserError(
-          f'{TITLES[self.kind]} has no place for {variable} of this model ({self.config.name}): {_reason(variable)}. '
-          'Convert it to mesh or keras.'
+        f'{TITLES[self.kind]} has no place for {variable} of this model ({self.config.name}): {_reason(variable)}. '
+        'Convert it to mesh or keras.'
       )
     return template
 
@@ -227,8 +228,8 @@ def places(config) -> Iterator[tuple[str, Place]]:
       for stack in ('encoder', 'decoder') if '{stack}' in row.mesh else ('',):
         yield row.mesh.format(stack=stack), Place(row, stack)
   for stack, block, count in (
-      ('encoder', config.encoder_block, config.num_encoder_blocks),
-      ('decoder', config.decoder_block, config.num_decoder_blocks),
+    ('encoder', config.encoder_block, config.num_encoder_blocks),
+    ('decoder', config.decoder_block, config.num_decoder_blocks),
   ):
     layer = -1
     for number in range(count):

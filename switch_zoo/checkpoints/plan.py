@@ -1,4 +1,5 @@
 """What converting a model takes, from its configuration alone: parts, bytes, files."""
+
 import math
 from typing import NamedTuple
 

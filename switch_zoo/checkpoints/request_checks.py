@@ -1,4 +1,5 @@
 """What a conversion is asked for, and everything that can be wrong with it before a byte is written."""
+
 import dataclasses
 import os
 import shutil
@@ -57,7 +58,7 @@ def check_request(request):
     raise UserError(f'--max-shard-size={request.max_shard_bytes}: give a size above 0.')
   asked = request.surgery
   given = [
-      f'--{name.replace("_", "-")}' for name in ('experts', 'upcycle', 'dense_from') if getattr(asked, name) is not None
+    f'--{name.replace("_", "-")}' for name in ('experts', 'upcycle', 'dense_from') if getattr(asked, name) is not None
   ]
   if len(given) > 1:
     raise UserError(f'{" and ".join(given)} exclude each other: convert twice.')
@@ -71,8 +72,8 @@ def _check_slots(request, given):
   kind = sources.detect(request.source)
   if request.to != names.MESH or kind != names.MESH:
     raise UserError(
-        f"--keep-slots keeps the state of Mesh-TensorFlow's optimizer, from mesh to mesh; this is {names.TITLES[kind]} "
-        f'to {names.TITLES[request.to]}. Leave it out.'
+      f"--keep-slots keeps the state of Mesh-TensorFlow's optimizer, from mesh to mesh; this is {names.TITLES[kind]} "
+      f'to {names.TITLES[request.to]}. Leave it out.'
     )
 
 
@@ -89,8 +90,8 @@ def check_destination(request):
     raise UserError(f'{partial} is in the way: a conversion is written there first. Move or delete it.')
   if begun and not request.resume:
     raise UserError(
-        f'{partial} is there: a conversion to {os.path.basename(path)} was interrupted. --resume goes on with it; to '
-        'start anew, delete that folder.'
+      f'{partial} is there: a conversion to {os.path.basename(path)} was interrupted. --resume goes on with it; to '
+      'start anew, delete that folder.'
     )
   if request.resume and not begun:
     raise UserError(f'--resume: there is no {partial} with a conversion to go on with. Leave it out to start one.')
@@ -111,8 +112,8 @@ def check_space(request, nbytes):
   free = shutil.disk_usage(parent).free
   if free < needed:
     raise UserError(
-        f'{parent} has {free / 1e9:,.2f} GB free, and {needed / 1e9:,.2f} GB are needed. Free some space, give a '
-        'destination on another disk, or --dtype bfloat16.'
+      f'{parent} has {free / 1e9:,.2f} GB free, and {needed / 1e9:,.2f} GB are needed. Free some space, give a '
+      'destination on another disk, or --dtype bfloat16.'
     )
 
 

@@ -1,5 +1,6 @@
 """Safetensors files: a header of names, types, shapes and places, then the tensors. Source: the format's description,
 github.com/huggingface/safetensors, README.md, "Format"."""
+
 import json
 import math
 import os
@@ -52,12 +53,12 @@ def header(tensors: Mapping[str, Info]) -> tuple[bytes, dict[str, int]]:
     places[name] = position
     position += info.nbytes
   entries = {
-      name: {
-          'dtype': CODES[info.dtype],
-          'shape': list(info.shape),
-          'data_offsets': [places[name], places[name] + info.nbytes],
-      }
-      for name, info in tensors.items()
+    name: {
+      'dtype': CODES[info.dtype],
+      'shape': list(info.shape),
+      'data_offsets': [places[name], places[name] + info.nbytes],
+    }
+    for name, info in tensors.items()
   }
   text = json.dumps({'__metadata__': {'format': 'pt'}, **entries}, separators=(',', ':')).encode()
   text += b' ' * (-len(text) % ALIGNMENT)

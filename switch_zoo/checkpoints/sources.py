@@ -1,4 +1,5 @@
 """A checkpoint of any kind as what it means: a model, and its variables in the axes of Mesh-TensorFlow."""
+
 import dataclasses
 import os
 
@@ -103,7 +104,7 @@ def open_source(path: str, model: str | None = None) -> Source:
     aliases = aliases if not config.tied_embeddings else {}
     if aliases:
       notes.append(
-          f'{path} has no {HEAD}, and its logits are not scaled: {SHARED} is written as the matrix of logits too.'
+        f'{path} has no {HEAD}, and its logits are not scaled: {SHARED} is written as the matrix of logits too.'
       )
   source = Source(kind, path, config, tensors, notes, aliases)
   _check(source, f'the tensors of {config.name}' if model else 'a whole model, as the other tensors tell it')
@@ -130,7 +131,7 @@ def detect(path: str) -> str:
   ) if present]  # fmt: skip
   if len(found) > 1:
     raise UserError(
-        f'{path} holds several checkpoints: {" and ".join(names.TITLES[k] for k in found)}. Give each a folder.'
+      f'{path} holds several checkpoints: {" and ".join(names.TITLES[k] for k in found)}. Give each a folder.'
     )
   if not found:
     raise UserError(_no_checkpoint(path))
@@ -146,12 +147,12 @@ def is_export(folder: str) -> bool:
 def _no_checkpoint(path):
   if is_export(path):
     return (
-        f'{path} is an export: `switch_zoo serve` answers with it, and no weights can be read from it. Give the folder '
-        'of the checkpoint it was made of.'
+      f'{path} is an export: `switch_zoo serve` answers with it, and no weights can be read from it. Give the folder '
+      'of the checkpoint it was made of.'
     )
   return (
-      f'{path} holds no checkpoint: no Mesh-TensorFlow files (*.index), no {keras_files.WEIGHTS}, no Hugging Face '
-      f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*). It has {_listing(path)}.'
+    f'{path} holds no checkpoint: no Mesh-TensorFlow files (*.index), no {keras_files.WEIGHTS}, no Hugging Face '
+    f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*). It has {_listing(path)}.'
   )
 
 
@@ -170,7 +171,7 @@ def _read_config(kind, path, tensors, said, tied, notes):
     return load_config(os.path.join(folder, model_gin.FILE))
   if kind == names.HUGGING_FACE and not said:
     raise UserError(
-        f'{path} has no {huggingface.CONFIG}, which says what the tensors do not. Copy it too, or give --model.'
+      f'{path} has no {huggingface.CONFIG}, which says what the tensors do not. Copy it too, or give --model.'
     )
   found = anatomy.of(kind, tensors.infos)
   settings = found.settings
@@ -184,7 +185,7 @@ def _read_config(kind, path, tensors, said, tied, notes):
     settings['tied_embeddings'] = tied
   description = model_gin.Description(found.blocks, settings, found.router)
   return model_gin.load(
-      model_gin.text('A model read from a checkpoint.', os.path.basename(os.path.abspath(path)), description)
+    model_gin.text('A model read from a checkpoint.', os.path.basename(os.path.abspath(path)), description)
   )
 
 
@@ -205,7 +206,7 @@ def _check(source, what):
   """Refuses a checkpoint whose tensors are not those of its model."""
   infos = source.tensors.infos
   wanted = {
-      source.aliases.get(name, name): shape for name, shape in names.Names(source.config, source.kind).tensors().items()
+    source.aliases.get(name, name): shape for name, shape in names.Names(source.config, source.kind).tensors().items()
   }
   problems = [f'{name} is missing' for name in wanted if name not in infos]
   problems += [
@@ -213,18 +214,18 @@ def _check(source, what):
       for name, shape in wanted.items() if name in infos and not _fits(source, name, infos[name].shape, shape)
   ]  # fmt: skip
   problems += [
-      f'{name} is of type {infos[name].dtype}' for name in wanted if name in infos and not _is_float(infos[name])
+    f'{name} is of type {infos[name].dtype}' for name in wanted if name in infos and not _is_float(infos[name])
   ]
   extra = [name for name in infos if name not in wanted and not _may_be_extra(source, name)]
   problems += [
-      f'{name} is not the same as {SHARED}' if _is_copy(source, name) else f'{name} is in the checkpoint only'
-      for name in extra
+    f'{name} is not the same as {SHARED}' if _is_copy(source, name) else f'{name} is in the checkpoint only'
+    for name in extra
   ]
   if problems:
     more = f' and {len(problems) - MOST_SHOWN} more differences' if len(problems) > MOST_SHOWN else ''
     raise UserError(
-        f'{source.path} does not hold {what}: {"; ".join(problems[:MOST_SHOWN])}{more}. '
-        'Give the --model it is of, or copy it anew if it should be this one.'
+      f'{source.path} does not hold {what}: {"; ".join(problems[:MOST_SHOWN])}{more}. '
+      'Give the --model it is of, or copy it anew if it should be this one.'
     )
 
 

@@ -4,6 +4,7 @@ Blocks of entries whose keys share a prefix with the one before, then a block wi
 block, then a footer. Format: github.com/google/leveldb, doc/table_format.md; TensorFlow's, in
 tensorflow/core/lib/io/table*, is the same with its own block size, and its checkpoints are not compressed.
 """
+
 import struct
 from collections.abc import Iterator, Mapping
 

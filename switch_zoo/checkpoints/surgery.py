@@ -1,4 +1,5 @@
 """Other models from a checkpoint's weights: some of the experts, a dense model's layers as experts, a dense twin."""
+
 import dataclasses
 import zlib
 from collections.abc import Sequence
@@ -31,13 +32,13 @@ class Selected(Weights):
     wrong = [expert for expert in experts if not 0 <= expert < config.num_experts]
     if wrong or not experts or len(set(experts)) < len(experts):
       raise UserError(
-          f'--experts={",".join(map(str, experts))}: give different numbers from 0 to {config.num_experts - 1}, the '
-          f'experts of {config.name}.'
+        f'--experts={",".join(map(str, experts))}: give different numbers from 0 to {config.num_experts - 1}, the '
+        f'experts of {config.name}.'
       )
     if len(experts) < config.experts_per_token:
       raise UserError(
-          f'--experts={",".join(map(str, experts))} leaves fewer than the {config.experts_per_token} experts a token '
-          'goes to.'
+        f'--experts={",".join(map(str, experts))} leaves fewer than the {config.experts_per_token} experts a token '
+        'goes to.'
       )
     self.config = dataclasses.replace(config, num_experts=len(experts))
     self.notes = [*weights.notes, f'Experts {", ".join(map(str, experts))} of {config.num_experts} were kept.']
@@ -73,14 +74,14 @@ class Upcycled(Weights):
            if getattr(dense, f'num_{stack}_layers') % 2]  # fmt: skip
     if odd:
       raise UserError(
-          f'--upcycle puts experts into every other layer, and {dense.name} has {" and ".join(odd)}: an odd number.'
+        f'--upcycle puts experts into every other layer, and {dense.name} has {" and ".join(odd)}: an odd number.'
       )
     if num_experts < 1:
       raise UserError(f'--upcycle={num_experts}: the number of experts is at least 1.')
     self.config = _rebuilt(dense, (DENSE, EXPERTS), {'num_experts': num_experts}, 'top1')
     self.notes = [
-        *weights.notes,
-        f'Each expert is a copy of the dense layer it takes the place of; routers: seed {seed}.',
+      *weights.notes,
+      f'Each expert is a copy of the dense layer it takes the place of; routers: seed {seed}.',
     ]
     self._weights = weights
     self._sources = _by_layer(self.config, dense)
@@ -115,15 +116,15 @@ class DenseTwin(Weights):
       raise UserError(f'--dense-from={way}: the feed-forward layers in the place of experts are "{FRESH}" or "{MEAN}".')
     if sparse.expert_d_ff != sparse.d_ff:
       raise UserError(
-          f'The experts of {sparse.name} have a hidden size of {sparse.expert_d_ff}, its dense layers of '
-          f'{sparse.d_ff}: it has no dense twin.'
+        f'The experts of {sparse.name} have a hidden size of {sparse.expert_d_ff}, its dense layers of '
+        f'{sparse.d_ff}: it has no dense twin.'
       )
     self.config = _rebuilt(sparse, (DENSE,), {}, '')
     layers = len(sparse.encoder_sparse_layers) + len(sparse.decoder_sparse_layers)
     what = 'have fresh weights' if way == FRESH else f'are the mean of the {sparse.num_experts} experts'
     self.notes = [
-        *weights.notes,
-        f'{layers} feed-forward layers {what}; everything else is the weights of {sparse.name}.',
+      *weights.notes,
+      f'{layers} feed-forward layers {what}; everything else is the weights of {sparse.name}.',
     ]
     self._weights = weights
     self._sources = _by_layer(self.config, sparse)
@@ -151,7 +152,7 @@ def _rebuilt(config, feed_forward, changed, router):
     attention = ('SelfAttention',) if stack == 'encoder' else ('SelfAttention', 'EncDecAttention')
     blocks[stack] = tuple(sublayer for kind in feed_forward for sublayer in (*attention, kind))
   settings = {
-      k: v for k, v in model_gin.describe(config).settings.items() if k not in model_gin.EXPERT_OPTIONS
+    k: v for k, v in model_gin.describe(config).settings.items() if k not in model_gin.EXPERT_OPTIONS
   } | changed
   settings.pop('expert_d_ff', None)
   description = model_gin.Description(blocks, settings, router)

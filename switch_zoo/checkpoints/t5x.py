@@ -3,6 +3,7 @@
 Beside them lie the optimizer's `state.*`, which is left alone, and a file `checkpoint`, which only names the same
 folders. Source: t5x/checkpoints.py (`_write_state_to_tensorstore`).
 """
+
 import glob
 import json
 import os
@@ -21,7 +22,7 @@ class T5XTensors(Tensors):
 
   def __init__(self, folder: str):
     self._folders = {
-        os.path.basename(path).removeprefix(PREFIX).replace('.', '/'): path for path in array_folders(folder)
+      os.path.basename(path).removeprefix(PREFIX).replace('.', '/'): path for path in array_folders(folder)
     }
     self._open = {}
     self.infos = {name: _info(path) for name, path in self._folders.items()}
@@ -40,10 +41,10 @@ class T5XTensors(Tensors):
       except ImportError as error:
         raise UserError('Reading a T5X checkpoint needs tensorstore: pip install tensorstore.') from error
       spec = {
-          'driver': 'zarr',
-          'kvstore': {'driver': 'file', 'path': os.path.abspath(self._folders[name])},
-          # A chunk that is not there means a damaged checkpoint, not zeros.
-          'fill_missing_data_reads': False,
+        'driver': 'zarr',
+        'kvstore': {'driver': 'file', 'path': os.path.abspath(self._folders[name])},
+        # A chunk that is not there means a damaged checkpoint, not zeros.
+        'fill_missing_data_reads': False,
       }
       self._open[name] = tensorstore.open(spec, read=True).result()
     return self._open[name]

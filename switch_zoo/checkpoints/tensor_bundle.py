@@ -4,6 +4,7 @@ TensorFlow reads a variable whole, and 2048 experts of Switch-C are 105 GB. Here
 that one expert of it can be read or written. What is written is what `tf.train.Saver` writes: whole variables, one
 entry each. Format: tensorflow/core/protobuf/tensor_bundle.proto and tensorflow/core/util/tensor_bundle.
 """
+
 import glob
 import os
 import struct
@@ -54,8 +55,8 @@ class TensorBundle(Tensors):
     found = self._checksum(name, index, array)
     if found not in (None, stored):
       raise UserError(
-          f'{region.path} is damaged: {name} has the checksum {found:08x}, and {self.prefix}.index says {stored:08x}. '
-          'Copy it anew.'
+        f'{region.path} is damaged: {name} has the checksum {found:08x}, and {self.prefix}.index says {stored:08x}. '
+        'Copy it anew.'
       )
     return array
 
@@ -126,8 +127,8 @@ def _regions(prefix) -> Iterator[tuple[str, Region, int]]:
     file = data_file(prefix, entry.shard, shards)
     if entry.offset + entry.info.nbytes > sizes[entry.shard]:
       raise UserError(
-          f'{file} is truncated: {name} ends at byte {entry.offset + entry.info.nbytes:,}, the file at '
-          f'{sizes[entry.shard]:,}. Copy it anew.'
+        f'{file} is truncated: {name} ends at byte {entry.offset + entry.info.nbytes:,}, the file at '
+        f'{sizes[entry.shard]:,}. Copy it anew.'
       )
     yield name, Region(file, entry.offset, entry.info), entry.crc
 
@@ -147,8 +148,8 @@ def _decode(name, value, path):
     fields[number] = content
   if 7 in fields:
     raise UserError(
-        f'{path} stores {name} in slices (partitioned variables). Save it anew with tf.compat.v1.train.Saver and '
-        'without a partitioner.'
+      f'{path} stores {name} in slices (partitioned variables). Save it anew with tf.compat.v1.train.Saver and '
+      'without a partitioner.'
     )
   dtype = DTYPES.get(fields.get(1, 0))
   if dtype is None:
@@ -159,14 +160,14 @@ def _decode(name, value, path):
 def _encode(entry):
   dims = b''.join(_field(2, BYTES, _field(1, VARINT, size)) for size in entry.info.shape)
   return b''.join(
-      (
-          _field(1, VARINT, NUMBERS[entry.info.dtype]),
-          _field(2, BYTES, dims),
-          _field(3, VARINT, entry.shard),
-          _field(4, VARINT, entry.offset),
-          _field(5, VARINT, entry.info.nbytes),
-          _field(6, FIXED32, crc32c.masked(entry.crc)),
-      )
+    (
+      _field(1, VARINT, NUMBERS[entry.info.dtype]),
+      _field(2, BYTES, dims),
+      _field(3, VARINT, entry.shard),
+      _field(4, VARINT, entry.offset),
+      _field(5, VARINT, entry.info.nbytes),
+      _field(6, FIXED32, crc32c.masked(entry.crc)),
+    )
   )
 
 

@@ -4,6 +4,7 @@ Such a file is a zip archive: a pickle that says which tensors there are, and th
 pickle can name any function for its reader to call. Here it can name the few below, which build our own records, and
 everything else is refused by name. Format: torch/serialization.py (PyTorch 1.6 and later).
 """
+
 import collections
 import io
 import math
@@ -49,7 +50,7 @@ class View(NamedTuple):
       steps.append(expected)
       expected *= size
     return all(
-        size == 1 or step == given for size, step, given in zip(self.shape, reversed(steps), self.strides, strict=True)
+      size == 1 or step == given for size, step, given in zip(self.shape, reversed(steps), self.strides, strict=True)
     )
 
 
@@ -60,8 +61,8 @@ class TorchFile:
     self.path = path
     if not zipfile.is_zipfile(path):
       raise UserError(
-          f'{path} is no archive: it is cut off, or was written before PyTorch 1.6, in a form that is one pickle. '
-          'Load and save it with a current PyTorch, best as safetensors.'
+        f'{path} is no archive: it is cut off, or was written before PyTorch 1.6, in a form that is one pickle. '
+        'Load and save it with a current PyTorch, best as safetensors.'
       )
     with zipfile.ZipFile(path) as archive:
       members = {member.filename: member for member in archive.infolist()}
@@ -75,8 +76,8 @@ class TorchFile:
       raise UserError(f'{path} was written on a big-endian machine. Save it anew as safetensors.')
     self._views = views
     self._starts = {
-        view.storage.key: self._start(f'{prefix}data/{view.storage.key}', view.storage, members)
-        for view in views.values()
+      view.storage.key: self._start(f'{prefix}data/{view.storage.key}', view.storage, members)
+      for view in views.values()
     }
     for name, view in views.items():
       self._check(name, view)
@@ -153,9 +154,9 @@ def _rebuild_parameter(view, *_):
 
 
 _ALLOWED = {
-    ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
-    ('torch._utils', '_rebuild_parameter'): _rebuild_parameter,
-    ('collections', 'OrderedDict'): collections.OrderedDict,
+  ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
+  ('torch._utils', '_rebuild_parameter'): _rebuild_parameter,
+  ('collections', 'OrderedDict'): collections.OrderedDict,
 }
 
 
@@ -165,12 +166,12 @@ def _views(path, data):
     content = _Reader(io.BytesIO(data)).load()
   except _RefusedError as error:
     raise UserError(
-        f'{path} wants {error} to be called when it is read. Weights need no such thing, and nothing of the file was '
-        'run. Do not load it with torch.load either; ask its author for safetensors.'
+      f'{path} wants {error} to be called when it is read. Weights need no such thing, and nothing of the file was '
+      'run. Do not load it with torch.load either; ask its author for safetensors.'
     ) from error
   except Exception as error:  # noqa: BLE001 - a damaged pickle can raise nearly anything
     raise UserError(
-        f'{path} cannot be read: its list of tensors is damaged ({type(error).__name__}). Copy it anew.'
+      f'{path} cannot be read: its list of tensors is damaged ({type(error).__name__}). Copy it anew.'
     ) from error
   if isinstance(content, dict) and isinstance(content.get('state_dict'), dict):
     content = content['state_dict']

@@ -1,4 +1,5 @@
 """Two checkpoints of any formats: have they the same tensors with the same values?"""
+
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -61,8 +62,8 @@ def difference(one: np.ndarray, other: np.ndarray) -> str:
   with np.errstate(invalid='ignore'):
     largest = np.nanmax(np.abs(one - other)[unequal], initial=0.0)
   return (
-      f'{int(unequal.sum()):,} of {one.size:,} values differ, by at most {largest:.6g}; the first at {list(first)}: '
-      f'{one[first]:.9g} and {other[first]:.9g}'
+    f'{int(unequal.sum()):,} of {one.size:,} values differ, by at most {largest:.6g}; the first at {list(first)}: '
+    f'{one[first]:.9g} and {other[first]:.9g}'
   )
 
 

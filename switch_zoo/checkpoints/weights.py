@@ -1,4 +1,5 @@
 """The variables of a model, wherever they come from."""
+
 import numpy as np
 
 from switch_zoo.spec.config import ModelConfig

@@ -1,4 +1,5 @@
 """Options that `export`, `generate` and `score` share."""
+
 import typer
 
 MODEL = typer.Option(None, '--model', help='A name, or a gin file. Without it the shape is read from SRC.')

@@ -1,4 +1,5 @@
 """`switch_zoo convert SRC DST --to KIND`: the same weights in another format."""
+
 import re
 import time
 
@@ -13,22 +14,22 @@ UNITS = {'': 1, 'K': 10**3, 'M': 10**6, 'G': 10**9, 'T': 10**12}
 
 
 def command(
-    source: str = typer.Argument(
-        ..., metavar='SRC', help='Folder of Mesh-TensorFlow, Keras, Hugging Face or T5X weights.'
-    ),
-    destination: str = typer.Argument(..., metavar='DST', help='Folder to make.'),
-    to: str = typer.Option(..., '--to', metavar='{mesh,keras,hf}', help='Format to write.'),
-    model: str = typer.Option(None, '--model', help='A name, or a gin file. Without it the shape is read from SRC.'),
-    dtype: str = typer.Option(None, '--dtype', metavar='{float32,bfloat16}', help='Type to write; else as in SRC.'),
-    resume: bool = typer.Option(False, '--resume', help='Go on with an interrupted conversion.'),
-    experts: str = typer.Option(None, '--experts', metavar='0,3,5', help='Keep these experts only.'),
-    upcycle: int = typer.Option(None, '--upcycle', metavar='N', help='Make N experts of each second dense layer.'),
-    dense_from: str = typer.Option(
-        None, '--dense-from', metavar='{fresh,mean}', help='Make the dense twin, with such layers for the experts.'
-    ),
-    seed: int = typer.Option(0, '--seed', min=0, help='Of new weights: --upcycle, --dense-from fresh.'),
-    keep_slots: bool = typer.Option(False, '--keep-slots', help="Keep the optimizer's slots and the step."),
-    max_shard_size: str = typer.Option('5GB', '--max-shard-size', help='Largest file of weights to write.'),
+  source: str = typer.Argument(
+    ..., metavar='SRC', help='Folder of Mesh-TensorFlow, Keras, Hugging Face or T5X weights.'
+  ),
+  destination: str = typer.Argument(..., metavar='DST', help='Folder to make.'),
+  to: str = typer.Option(..., '--to', metavar='{mesh,keras,hf}', help='Format to write.'),
+  model: str = typer.Option(None, '--model', help='A name, or a gin file. Without it the shape is read from SRC.'),
+  dtype: str = typer.Option(None, '--dtype', metavar='{float32,bfloat16}', help='Type to write; else as in SRC.'),
+  resume: bool = typer.Option(False, '--resume', help='Go on with an interrupted conversion.'),
+  experts: str = typer.Option(None, '--experts', metavar='0,3,5', help='Keep these experts only.'),
+  upcycle: int = typer.Option(None, '--upcycle', metavar='N', help='Make N experts of each second dense layer.'),
+  dense_from: str = typer.Option(
+    None, '--dense-from', metavar='{fresh,mean}', help='Make the dense twin, with such layers for the experts.'
+  ),
+  seed: int = typer.Option(0, '--seed', min=0, help='Of new weights: --upcycle, --dense-from fresh.'),
+  keep_slots: bool = typer.Option(False, '--keep-slots', help="Keep the optimizer's slots and the step."),
+  max_shard_size: str = typer.Option('5GB', '--max-shard-size', help='Largest file of weights to write.'),
 ) -> None:
   """Converts weights between Mesh-TensorFlow, Keras and Hugging Face (T5X: read only), exactly.
 
@@ -48,9 +49,8 @@ def command(
       result = conversion.convert(request, bar)
   except KeyboardInterrupt:
     Console(stderr=True, highlight=False).print(
-        f'Interrupted. What is written is in {destination}{journal.PARTIAL}; the same command with --resume '
-        'goes on.',
-        soft_wrap=True,
+      f'Interrupted. What is written is in {destination}{journal.PARTIAL}; the same command with --resume goes on.',
+      soft_wrap=True,
     )
     raise typer.Exit(INTERRUPTED) from None
   _tell(console, request, result, time.monotonic() - started)
@@ -107,9 +107,9 @@ def _tell(console, request, result, seconds):
 
   config = result.config
   console.print(
-      f'{names.TITLES[result.source_kind]} to {names.TITLES[request.to]}: {config.num_parameters:,} parameters, '
-      f'{result.nbytes / 1e9:,.2f} GB in {seconds:.1f} s, in {request.destination}',
-      soft_wrap=True,
+    f'{names.TITLES[result.source_kind]} to {names.TITLES[request.to]}: {config.num_parameters:,} parameters, '
+    f'{result.nbytes / 1e9:,.2f} GB in {seconds:.1f} s, in {request.destination}',
+    soft_wrap=True,
   )
   if request.resume:
     console.print(f'{result.resumed:,} of {result.parts:,} parts were there already.')

@@ -1,4 +1,5 @@
 """`switch_zoo demo`: pre-train, fine-tune, evaluate, export and query a small Switch Transformer."""
+
 import pathlib
 
 import typer
@@ -11,8 +12,8 @@ INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 
 
 def command(
-    out: str = typer.Option('switch_zoo_demo', '--out', metavar='DIR', help='Folder of everything it makes.'),
-    seed: int = typer.Option(0, '--seed', min=0, help='The same seed gives the same figures.'),
+  out: str = typer.Option('switch_zoo_demo', '--out', metavar='DIR', help='Folder of everything it makes.'),
+  seed: int = typer.Option(0, '--seed', min=0, help='The same seed gives the same figures.'),
 ) -> None:
   """Trains a small Switch Transformer on the text every Python carries, and asks it something. Takes minutes.
 

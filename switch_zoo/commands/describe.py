@@ -1,4 +1,5 @@
 """`switch_zoo describe MODEL`: everything about one model, and where each number stands."""
+
 import json
 import os
 
@@ -26,8 +27,8 @@ EXPERTS = (
 
 
 def command(
-    model: str = typer.Argument(..., metavar='MODEL', help='A name, or the path of a gin file.'),
-    as_json: bool = typer.Option(False, '--json', help='One JSON object on stdout.'),
+  model: str = typer.Argument(..., metavar='MODEL', help='A name, or the path of a gin file.'),
+  as_json: bool = typer.Option(False, '--json', help='One JSON object on stdout.'),
 ) -> None:
   """Shows a model's full configuration, where each number comes from, and how it departs from its source."""
   config = load_config(model)

@@ -1,4 +1,5 @@
 """`switch_zoo export SRC EXPORT_DIR`: a SavedModel, text in and text out, from weights of any format."""
+
 import typer
 from rich.console import Console
 
@@ -6,19 +7,19 @@ from switch_zoo.commands import answering
 
 
 def command(
-    source: str = typer.Argument(..., metavar='SRC', help='Folder of Mesh-TensorFlow, Keras or Hugging Face weights.'),
-    folder: str = typer.Argument(..., metavar='EXPORT_DIR', help='Folder to make.'),
-    model: str = answering.MODEL,
-    vocab: str = answering.VOCAB,
-    dtype: str = answering.DTYPE,
-    max_new_tokens: int = answering.MAX_NEW_TOKENS,
-    max_input_tokens: int = answering.MAX_INPUT_TOKENS,
-    beam_size: int = answering.BEAM_SIZE,
-    length_penalty: float = answering.LENGTH_PENALTY,
-    temperature: float = answering.TEMPERATURE,
-    top_k: int = answering.TOP_K,
-    top_p: float = answering.TOP_P,
-    seed: int = typer.Option(None, '--seed', help='Of a sampling: the same answers to the same batch every time.'),
+  source: str = typer.Argument(..., metavar='SRC', help='Folder of Mesh-TensorFlow, Keras or Hugging Face weights.'),
+  folder: str = typer.Argument(..., metavar='EXPORT_DIR', help='Folder to make.'),
+  model: str = answering.MODEL,
+  vocab: str = answering.VOCAB,
+  dtype: str = answering.DTYPE,
+  max_new_tokens: int = answering.MAX_NEW_TOKENS,
+  max_input_tokens: int = answering.MAX_INPUT_TOKENS,
+  beam_size: int = answering.BEAM_SIZE,
+  length_penalty: float = answering.LENGTH_PENALTY,
+  temperature: float = answering.TEMPERATURE,
+  top_k: int = answering.TOP_K,
+  top_p: float = answering.TOP_P,
+  seed: int = typer.Option(None, '--seed', help='Of a sampling: the same answers to the same batch every time.'),
 ) -> None:
   """Exports a SavedModel that needs only tensorflow and tensorflow_text, in the layout of TensorFlow Serving."""
   from switch_zoo.keras import export
@@ -26,6 +27,7 @@ def command(
   export.check_destination(folder)
   sampling = answering.sampling(temperature, top_k, top_p)
   settings = export.Settings(
-      dtype, max_new_tokens, max_input_tokens, answering.beam(beam_size, length_penalty), sampling, seed)
+    dtype, max_new_tokens, max_input_tokens, answering.beam(beam_size, length_penalty), sampling, seed
+  )
   export.export(export.open_model(source, model, vocab, settings), folder)
   Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to ask it.', soft_wrap=True)

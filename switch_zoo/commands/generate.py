@@ -1,4 +1,5 @@
 """`switch_zoo generate SRC`: answers to texts, from weights of any format."""
+
 import json
 import sys
 from collections.abc import Iterator
@@ -16,22 +17,22 @@ TEXTS = typer.Option(None, '--text', help='A text; may be given several times.')
 
 
 def command(
-    source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format.'),
-    texts: list[str] = TEXTS,
-    file: str = typer.Option(None, '--file', help="A file with one text a line; '-' is standard input."),
-    batch_size: int = typer.Option(32, '--batch-size', min=1, help='Texts answered at once.'),
-    as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, output, score.'),
-    model: str = answering.MODEL,
-    vocab: str = answering.VOCAB,
-    dtype: str = answering.DTYPE,
-    max_new_tokens: int = answering.MAX_NEW_TOKENS,
-    max_input_tokens: int = answering.MAX_INPUT_TOKENS,
-    beam_size: int = answering.BEAM_SIZE,
-    length_penalty: float = answering.LENGTH_PENALTY,
-    temperature: float = answering.TEMPERATURE,
-    top_k: int = answering.TOP_K,
-    top_p: float = answering.TOP_P,
-    seed: int = typer.Option(0, '--seed', help='Of a sampling.'),
+  source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format.'),
+  texts: list[str] = TEXTS,
+  file: str = typer.Option(None, '--file', help="A file with one text a line; '-' is standard input."),
+  batch_size: int = typer.Option(32, '--batch-size', min=1, help='Texts answered at once.'),
+  as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, output, score.'),
+  model: str = answering.MODEL,
+  vocab: str = answering.VOCAB,
+  dtype: str = answering.DTYPE,
+  max_new_tokens: int = answering.MAX_NEW_TOKENS,
+  max_input_tokens: int = answering.MAX_INPUT_TOKENS,
+  beam_size: int = answering.BEAM_SIZE,
+  length_penalty: float = answering.LENGTH_PENALTY,
+  temperature: float = answering.TEMPERATURE,
+  top_k: int = answering.TOP_K,
+  top_p: float = answering.TOP_P,
+  seed: int = typer.Option(0, '--seed', help='Of a sampling.'),
 ) -> None:
   """Answers texts, a line each in the order of the inputs."""
   lines = read_lines(texts, file)
@@ -40,8 +41,13 @@ def command(
   from switch_zoo.keras import export
 
   settings = export.Settings(
-      dtype, max_new_tokens, max_input_tokens, answering.beam(beam_size, length_penalty),
-      answering.sampling(temperature, top_k, top_p), seed)
+    dtype,
+    max_new_tokens,
+    max_input_tokens,
+    answering.beam(beam_size, length_penalty),
+    answering.sampling(temperature, top_k, top_p),
+    seed,
+  )
   opened = export.open_model(source, model, vocab, settings)
   answer = tf.function(opened.answer, input_signature=[tf.TensorSpec([None], tf.string)])
   rows = []
@@ -49,8 +55,9 @@ def command(
     found = answer(tf.constant(batch))
     outputs = [output.decode(errors='replace') for output in found['outputs'].numpy()]
     rows += [
-        {'input': text, 'output': output, 'score': float(score)}
-        for text, output, score in zip(batch, outputs, found['scores'].numpy(), strict=True)]
+      {'input': text, 'output': output, 'score': float(score)}
+      for text, output, score in zip(batch, outputs, found['scores'].numpy(), strict=True)
+    ]
     if not as_json:
       print('\n'.join(one_line(output) for output in outputs), flush=True)
   if as_json:

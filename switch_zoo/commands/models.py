@@ -1,4 +1,5 @@
 """`switch_zoo models`: every model by name, with its size and its source."""
+
 import json
 from collections.abc import Iterable
 
@@ -12,14 +13,14 @@ from switch_zoo.spec.zoo import list_models, load_config
 
 HEADS = ('Model', 'Params', 'Active', 'Experts', 'FLOPs', 'Source')
 NOTE = (
-    'Active: the parameters a token meets. FLOPs: a forward pass over 512 input and 114 target tokens. '
-    'More about one of them: switch_zoo describe MODEL'
+  'Active: the parameters a token meets. FLOPs: a forward pass over 512 input and 114 target tokens. '
+  'More about one of them: switch_zoo describe MODEL'
 )
 
 
 def command(
-    as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout.'),
-    markdown: bool = typer.Option(False, '--markdown', help='The table of the README.'),
+  as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout.'),
+  markdown: bool = typer.Option(False, '--markdown', help='The table of the README.'),
 ) -> None:
   """Lists the models: parameters, active parameters per token, experts, FLOPs per sequence, source."""
   configs = [load_config(name) for name in list_models()]
@@ -36,12 +37,12 @@ def command(
 def row(config: ModelConfig) -> dict[str, str | int]:
   """One model as the JSON list has it. `experts` is their number in a layer, 0 in a dense model."""
   return {
-      'name': config.name,
-      'parameters': config.num_parameters,
-      'active_parameters': config.num_active_parameters,
-      'experts': config.num_experts,
-      'flops_per_sequence': config.flops_per_sequence(),
-      'source': config.source,
+    'name': config.name,
+    'parameters': config.num_parameters,
+    'active_parameters': config.num_active_parameters,
+    'experts': config.num_experts,
+    'flops_per_sequence': config.flops_per_sequence(),
+    'source': config.source,
   }
 
 

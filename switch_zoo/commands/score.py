@@ -1,4 +1,5 @@
 """`switch_zoo score SRC`: log-probabilities of targets."""
+
 import json
 
 import typer
@@ -11,16 +12,16 @@ TARGETS = typer.Option(None, '--target', help='The target of a --text, in the sa
 
 
 def command(
-    source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format.'),
-    texts: list[str] = TEXTS,
-    targets: list[str] = TARGETS,
-    file: str = typer.Option(None, '--file', help="A file of lines INPUT<tab>TARGET; '-' is standard input."),
-    batch_size: int = typer.Option(32, '--batch-size', min=1, help='Pairs scored at once.'),
-    as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, target, score.'),
-    model: str = answering.MODEL,
-    vocab: str = answering.VOCAB,
-    dtype: str = answering.DTYPE,
-    max_input_tokens: int = answering.MAX_INPUT_TOKENS,
+  source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format.'),
+  texts: list[str] = TEXTS,
+  targets: list[str] = TARGETS,
+  file: str = typer.Option(None, '--file', help="A file of lines INPUT<tab>TARGET; '-' is standard input."),
+  batch_size: int = typer.Option(32, '--batch-size', min=1, help='Pairs scored at once.'),
+  as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, target, score.'),
+  model: str = answering.MODEL,
+  vocab: str = answering.VOCAB,
+  dtype: str = answering.DTYPE,
+  max_input_tokens: int = answering.MAX_INPUT_TOKENS,
 ) -> None:
   """Scores targets: the natural logarithm of their probability given the input, a line each."""
   pairs = read_pairs(texts, targets, file)

@@ -1,4 +1,5 @@
 """`switch_zoo serve EXPORT_DIR`: an export behind TensorFlow Serving's REST form."""
+
 import json
 import os
 import shlex
@@ -13,18 +14,18 @@ SMALLEST = 0.001  # seconds
 
 
 def command(
-    export_dir: str = typer.Argument(..., metavar='EXPORT_DIR', help='Folder that `switch_zoo export` made.'),
-    port: int = typer.Option(8501, '--port', min=0, max=65535, help='0 takes a free one.'),
-    host: str = typer.Option('127.0.0.1', '--host', help='Address to listen on; 0.0.0.0 lets other machines ask.'),
-    name: str = typer.Option(None, '--name', help="The model's name; else that of the folder."),
-    max_batch_size: int = typer.Option(32, '--max-batch-size', min=1, help='Texts the model is given at once.'),
-    batch_timeout_ms: float = typer.Option(
-        5.0, '--batch-timeout-ms', min=0, help='Time to wait for a full batch while several clients ask.'
-    ),
-    max_request_bytes: int = typer.Option(4 * 2**20, '--max-request-bytes', min=1, help='Largest body of a request.'),
-    timeout: float = typer.Option(30.0, '--timeout', min=SMALLEST, help='Seconds a request waits for its answer.'),
-    read_timeout: float = typer.Option(10.0, '--read-timeout', min=SMALLEST, help='Seconds a request may arrive in.'),
-    max_queue: int = typer.Option(1024, '--max-queue', min=1, help='Texts that may wait; more are refused.'),
+  export_dir: str = typer.Argument(..., metavar='EXPORT_DIR', help='Folder that `switch_zoo export` made.'),
+  port: int = typer.Option(8501, '--port', min=0, max=65535, help='0 takes a free one.'),
+  host: str = typer.Option('127.0.0.1', '--host', help='Address to listen on; 0.0.0.0 lets other machines ask.'),
+  name: str = typer.Option(None, '--name', help="The model's name; else that of the folder."),
+  max_batch_size: int = typer.Option(32, '--max-batch-size', min=1, help='Texts the model is given at once.'),
+  batch_timeout_ms: float = typer.Option(
+    5.0, '--batch-timeout-ms', min=0, help='Time to wait for a full batch while several clients ask.'
+  ),
+  max_request_bytes: int = typer.Option(4 * 2**20, '--max-request-bytes', min=1, help='Largest body of a request.'),
+  timeout: float = typer.Option(30.0, '--timeout', min=SMALLEST, help='Seconds a request waits for its answer.'),
+  read_timeout: float = typer.Option(10.0, '--read-timeout', min=SMALLEST, help='Seconds a request may arrive in.'),
+  max_queue: int = typer.Option(1024, '--max-queue', min=1, help='Texts that may wait; more are refused.'),
 ) -> None:
   """Serves an export over HTTP as TensorFlow Serving does, on this machine, joining requests into batches.
 
@@ -54,6 +55,6 @@ def _line(model, url):
   asked = {'signature_name': signature, 'instances': [instance]}
   address = f'{url}/v1/models/{quote(model.name)}:predict'
   return (
-      f'Serving {model.name}, version {model.version}, on {url} - ask it: '
-      f'curl -d {shlex.quote(json.dumps(asked))} {shlex.quote(address)}'
+    f'Serving {model.name}, version {model.version}, on {url} - ask it: '
+    f'curl -d {shlex.quote(json.dumps(asked))} {shlex.quote(address)}'
   )

@@ -1,4 +1,5 @@
 """`switch_zoo tasks`: every task, whether its data is here, where to get it; with --show, its examples."""
+
 import json
 import re
 from collections.abc import Iterable
@@ -12,27 +13,27 @@ from switch_zoo.errors import UserError
 
 # Tasks that differ in a language only are one line of the table.
 FAMILIES = {
-    'zoo_mc4_<language>': re.compile(r'zoo_mc4_(\w+)$'),
-    'zoo_translate_<language>_en': re.compile(r'zoo_translate_(\w+)_en$'),
+  'zoo_mc4_<language>': re.compile(r'zoo_mc4_(\w+)$'),
+  'zoo_translate_<language>_en': re.compile(r'zoo_translate_(\w+)_en$'),
 }
 STYLES = {'ready': 'green', 'partly ready': 'yellow'}
 NOTE = (
-    "Data is looked for in the folder of SWITCH_ZOO_DATA_DIR, or of gin's task_data.folder (--gin_param). Which files: "
-    'switch_zoo tasks NAME. Examples: switch_zoo tasks NAME --show 3. Languages one by one: --all'
+  "Data is looked for in the folder of SWITCH_ZOO_DATA_DIR, or of gin's task_data.folder (--gin_param). Which files: "
+  'switch_zoo tasks NAME. Examples: switch_zoo tasks NAME --show 3. Languages one by one: --all'
 )
 
 
 def command(
-    name: str = typer.Argument('', metavar='[NAME]', help='A task or mixture; all of them without it.'),
-    show: int = typer.Option(0, '--show', min=0, help='Print so many raw and processed examples.'),
-    split: str = typer.Option('', '--split', help='Which split to show; the first that is here without it.'),
-    inputs_length: int = typer.Option(512, '--inputs-length', min=1, help='Tokens of the inputs shown.'),
-    targets_length: int = typer.Option(114, '--targets-length', min=1, help='Tokens of the targets shown.'),
-    gin_param: list[str] = typer.Option(  # noqa: B008 - typer's way
-        [], '--gin_param', '--gin-param', help='A gin binding, as t5_mesh_transformer takes it. May be repeated.'
-    ),
-    every: bool = typer.Option(False, '--all', help='List the languages of mC4 and of translation one by one.'),
-    as_json: bool = typer.Option(False, '--json', help='One JSON document on stdout.'),
+  name: str = typer.Argument('', metavar='[NAME]', help='A task or mixture; all of them without it.'),
+  show: int = typer.Option(0, '--show', min=0, help='Print so many raw and processed examples.'),
+  split: str = typer.Option('', '--split', help='Which split to show; the first that is here without it.'),
+  inputs_length: int = typer.Option(512, '--inputs-length', min=1, help='Tokens of the inputs shown.'),
+  targets_length: int = typer.Option(114, '--targets-length', min=1, help='Tokens of the targets shown.'),
+  gin_param: list[str] = typer.Option(  # noqa: B008 - typer's way
+    [], '--gin_param', '--gin-param', help='A gin binding, as t5_mesh_transformer takes it. May be repeated.'
+  ),
+  every: bool = typer.Option(False, '--all', help='List the languages of mC4 and of translation one by one.'),
+  as_json: bool = typer.Option(False, '--json', help='One JSON document on stdout.'),
 ) -> None:
   """Lists the tasks and whether their data is here, or shows the examples of one."""
   catalogue = _catalogue(gin_param)

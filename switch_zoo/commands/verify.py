@@ -1,4 +1,5 @@
 """`switch_zoo verify A B`: have two checkpoints, of any formats, the same weights?"""
+
 import typer
 from rich.console import Console
 
@@ -6,10 +7,10 @@ DIFFERENT = 1  # the exit code where they differ
 
 
 def command(
-    one: str = typer.Argument(..., metavar='A', help='Folder of weights in any format.'),
-    other: str = typer.Argument(..., metavar='B', help='Another one.'),
-    model: str = typer.Option(None, '--model', help='The model both are of, where their folders do not say it.'),
-    most: int = typer.Option(10, '--most', min=1, help='Differences to show.'),
+  one: str = typer.Argument(..., metavar='A', help='Folder of weights in any format.'),
+  other: str = typer.Argument(..., metavar='B', help='Another one.'),
+  model: str = typer.Option(None, '--model', help='The model both are of, where their folders do not say it.'),
+  most: int = typer.Option(10, '--most', min=1, help='Differences to show.'),
 ) -> None:
   """Compares two checkpoints of any formats, tensor by tensor and expert by expert; exit code 1 if they differ."""
   from switch_zoo.checkpoints import sources, verify
@@ -23,7 +24,7 @@ def command(
   compared = f'{report.values:,} values in {report.parts:,} tensors and parts of experts'
   if report.num_differences:
     console.print(
-        f'{one} and {other} differ in {report.num_differences:,} places; compared: {compared}.', soft_wrap=True
+      f'{one} and {other} differ in {report.num_differences:,} places; compared: {compared}.', soft_wrap=True
     )
     raise typer.Exit(DIFFERENT)
   console.print(f'The same: {compared}.')

@@ -5,6 +5,7 @@
 Reads a JSON list of texts; writes {"answers": [...], "seconds_to_load": s, "seconds_to_answer": s, "foreign": [...]},
 where foreign are the training packages this process imported, which must be none.
 """
+
 import json
 import sys
 import time
@@ -25,13 +26,13 @@ def main() -> None:
   answers = [text.decode() for text in signature(inputs=tf.constant(texts))['outputs'].numpy()]
   answered = time.monotonic()
   json.dump(
-      {
-          'answers': answers,
-          'seconds_to_load': round(loaded - began, 2),
-          'seconds_to_answer': round(answered - loaded, 2),
-          'foreign': [name for name in TRAINING_PACKAGES if name in sys.modules],
-      },
-      sys.stdout,
+    {
+      'answers': answers,
+      'seconds_to_load': round(loaded - began, 2),
+      'seconds_to_answer': round(answered - loaded, 2),
+      'foreign': [name for name in TRAINING_PACKAGES if name in sys.modules],
+    },
+    sys.stdout,
   )
 
 

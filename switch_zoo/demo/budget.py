@@ -1,4 +1,5 @@
 """What the demo spends. The figures it prints follow from these numbers, the seed and the interpreter's text."""
+
 import dataclasses
 
 
@@ -37,11 +38,11 @@ class Budget:
   num_pieces: int = 924
   # Inputs of 64 tokens make targets of exactly 14 (t5.data.preprocessors.random_spans_helper).
   pretrain: Training = Training(
-      steps=800, batch_size=64, inputs_length=64, targets_length=14, learning_rate=0.05, save_steps=100
+    steps=800, batch_size=64, inputs_length=64, targets_length=14, learning_rate=0.05, save_steps=100
   )
   # Saved at its end only: interrupted it begins again, and dropout draws what it drew before.
   finetune: Training = Training(
-      steps=120, batch_size=16, inputs_length=128, targets_length=16, learning_rate=0.05, save_steps=120
+    steps=120, batch_size=16, inputs_length=128, targets_length=16, learning_rate=0.05, save_steps=120
   )
   eval_batch_size: int = 32
   answer_length: int = 4

@@ -1,4 +1,5 @@
 """Which experts the tokens were sent to: a picture and a table, from what the layers exported while training."""
+
 import pathlib
 import re
 from collections.abc import Mapping, Sequence

@@ -3,6 +3,7 @@
 `demo.json` marks a folder as a demo's and says with what it was begun. A phase that is done leaves
 `results/<phase>.json` with what it measured; a folder is resumed from these, and finished when all are there.
 """
+
 import dataclasses
 import fcntl
 import json
@@ -103,8 +104,8 @@ def check(path: pathlib.Path, seed: int, budget: Budget) -> None:
     _same_settings(path, settings(seed, budget))
   elif found:
     raise UserError(
-        f'--out {path} is not empty and holds no demo (there is {sorted(found)[0]}). Give a folder that is empty or '
-        'does not exist yet.'
+      f'--out {path} is not empty and holds no demo (there is {sorted(found)[0]}). Give a folder that is empty or '
+      'does not exist yet.'
     )
 
 
@@ -114,6 +115,6 @@ def _same_settings(path, begun_with):
   if different:
     name = different[0]
     raise UserError(
-        f'{path} holds a demo begun with {name} {stored.get(name)}, not {begun_with[name]}. Use another --out, or '
-        f'delete {path} to start anew.'
+      f'{path} holds a demo begun with {name} {stored.get(name)}, not {begun_with[name]}. Use another --out, or '
+      f'delete {path} to start anew.'
     )

@@ -1,4 +1,5 @@
 """The phases of the demo. Each is done once in a folder; what it measured is kept there."""
+
 import collections
 import json
 import pathlib
@@ -53,10 +54,10 @@ def train_vocabulary(demo: Demo) -> dict[str, Any]:
   documents = pydoc_topics.documents()
   vocabularies.train(documents, demo.folder.vocabulary, demo.budget.num_pieces)
   return {
-      'pieces': demo.budget.num_pieces,
-      'sentinels': NUM_SENTINELS,
-      'documents': len(documents),
-      'characters': sum(map(len, documents)),
+    'pieces': demo.budget.num_pieces,
+    'sentinels': NUM_SENTINELS,
+    'documents': len(documents),
+    'characters': sum(map(len, documents)),
   }
 
 
@@ -83,20 +84,20 @@ def evaluate(demo: Demo) -> dict[str, Any]:
   rows = pydoc_topics.rows('validation')
   section, count = collections.Counter(row.section for row in rows).most_common(1)[0]
   return {
-      'examples': len(rows),
-      'sections': len(pydoc_topics.SECTIONS),
-      'majority_section': section,
-      'majority': 100 * count / len(rows),
-      'from_random': _accuracy(demo, demo.folder.from_random),
-      'pretrained': _accuracy(demo, demo.folder.finetuned),
+    'examples': len(rows),
+    'sections': len(pydoc_topics.SECTIONS),
+    'majority_section': section,
+    'majority': 100 * count / len(rows),
+    'from_random': _accuracy(demo, demo.folder.from_random),
+    'pretrained': _accuracy(demo, demo.folder.finetuned),
   }
 
 
 def draw_expert_load(demo: Demo) -> dict[str, Any]:
   """Draws where the tokens went while pre-training and while fine-tuning."""
   loads = {
-      title: expert_load.mean_load(progress.read_curve(demo.folder.curve(name)))
-      for title, name in (('pre-training', 'pretrain'), ('fine-tuning', 'finetune'))
+    title: expert_load.mean_load(progress.read_curve(demo.folder.curve(name)))
+    for title, name in (('pre-training', 'pretrain'), ('fine-tuning', 'finetune'))
   }
   expert_load.picture(loads, demo.folder.picture)
   return loads
@@ -107,12 +108,12 @@ def export(demo: Demo) -> dict[str, Any]:
   if demo.folder.export.exists():
     shutil.rmtree(demo.folder.export)
   _run(
-      demo,
-      demo.folder.finetuned,
-      'runs/eval.gin',
-      *_evaluation(demo),
-      'utils.run.mode = "export_infer"',
-      f'utils.run.export_path = {str(demo.folder.export)!r}',
+    demo,
+    demo.folder.finetuned,
+    'runs/eval.gin',
+    *_evaluation(demo),
+    'utils.run.mode = "export_infer"',
+    f'utils.run.export_path = {str(demo.folder.export)!r}',
   )
   exported = max(demo.folder.export.iterdir())
   size = sum(file.stat().st_size for file in exported.rglob('*') if file.is_file())
@@ -147,14 +148,14 @@ def ask_saved_model(model: pathlib.Path, texts: list[str]) -> dict[str, Any]:
 
 
 PHASES = (
-    Phase('vocabulary', 'Vocabulary from the text of this Python', train_vocabulary),
-    Phase('pretrain', 'Pre-training by span corruption', pretrain),
-    Phase('finetune', 'Fine-tuning: paragraph to section', finetune),
-    Phase('finetune_random', 'The same fine-tuning without pre-training', finetune_from_random),
-    Phase('evaluate', 'Evaluation on held-out paragraphs', evaluate),
-    Phase('expert_load', 'Picture of the expert load', draw_expert_load),
-    Phase('export', 'Export as a SavedModel', export),
-    Phase('ask', 'A request to the SavedModel, in a fresh process', ask),
+  Phase('vocabulary', 'Vocabulary from the text of this Python', train_vocabulary),
+  Phase('pretrain', 'Pre-training by span corruption', pretrain),
+  Phase('finetune', 'Fine-tuning: paragraph to section', finetune),
+  Phase('finetune_random', 'The same fine-tuning without pre-training', finetune_from_random),
+  Phase('evaluate', 'Evaluation on held-out paragraphs', evaluate),
+  Phase('expert_load', 'Picture of the expert load', draw_expert_load),
+  Phase('export', 'Export as a SavedModel', export),
+  Phase('ask', 'A request to the SavedModel, in a fresh process', ask),
 )
 
 
@@ -168,32 +169,32 @@ def _train(demo, phase, model_dir, task, spend: Training, *params):
   curve = progress.read_curve(demo.folder.curve(phase))
   entropies = [row['cross_entropy'] for row in curve]
   return {
-      'steps': curve[-1]['step'],
-      'first_cross_entropy': entropies[0],
-      'cross_entropy': float(np.mean(entropies[-_LAST_RECORDS:])),
-      'loss': curve[-1]['loss'],
+    'steps': curve[-1]['step'],
+    'first_cross_entropy': entropies[0],
+    'cross_entropy': float(np.mean(entropies[-_LAST_RECORDS:])),
+    'loss': curve[-1]['loss'],
   }
 
 
 def _training(demo, task, spend):
   return [
-      f'MIXTURE_NAME = {task!r}',
-      f'SEED = {demo.seed}',
-      f'TRAIN_STEPS = {spend.steps}',
-      f'BATCH_SIZE = {spend.batch_size}',
-      f'INPUTS_LENGTH = {spend.inputs_length}',
-      f'TARGETS_LENGTH = {spend.targets_length}',
-      f'SAVE_STEPS = {spend.save_steps}',
-      'utils.run.keep_checkpoint_max = 2',
-      'utils.run.learning_rate_schedule = @learning_rate_schedules.learning_rate_schedule_noam',
-      f'learning_rate_schedule_noam.warmup_steps = {_WARMUP}',
-      f'learning_rate_schedule_noam.multiplier = {spend.learning_rate * _WARMUP**0.5}',
-      'learning_rate_schedule_noam.linear_decay_fraction = 1.0',
-      # Momentum: batches this small are noisy.
-      'optimize.AdafactorOptimizer.beta1 = 0.9',
-      # A resumed training goes on with the batches it has not seen.
-      'utils.run.skip_seen_data = True',
-      'progress.every = 5',
+    f'MIXTURE_NAME = {task!r}',
+    f'SEED = {demo.seed}',
+    f'TRAIN_STEPS = {spend.steps}',
+    f'BATCH_SIZE = {spend.batch_size}',
+    f'INPUTS_LENGTH = {spend.inputs_length}',
+    f'TARGETS_LENGTH = {spend.targets_length}',
+    f'SAVE_STEPS = {spend.save_steps}',
+    'utils.run.keep_checkpoint_max = 2',
+    'utils.run.learning_rate_schedule = @learning_rate_schedules.learning_rate_schedule_noam',
+    f'learning_rate_schedule_noam.warmup_steps = {_WARMUP}',
+    f'learning_rate_schedule_noam.multiplier = {spend.learning_rate * _WARMUP**0.5}',
+    'learning_rate_schedule_noam.linear_decay_fraction = 1.0',
+    # Momentum: batches this small are noisy.
+    'optimize.AdafactorOptimizer.beta1 = 0.9',
+    # A resumed training goes on with the batches it has not seen.
+    'utils.run.skip_seen_data = True',
+    'progress.every = 5',
   ]
 
 
@@ -204,10 +205,10 @@ def _accuracy(demo, model_dir):
 
 def _evaluation(demo):
   return [
-      f'MIXTURE_NAME = {tasks.TOPICS_TASK!r}',
-      f'BATCH_SIZE = {demo.budget.eval_batch_size}',
-      f'INPUTS_LENGTH = {demo.budget.finetune.inputs_length}',
-      f'TARGETS_LENGTH = {demo.budget.answer_length}',
+    f'MIXTURE_NAME = {tasks.TOPICS_TASK!r}',
+    f'BATCH_SIZE = {demo.budget.eval_batch_size}',
+    f'INPUTS_LENGTH = {demo.budget.finetune.inputs_length}',
+    f'TARGETS_LENGTH = {demo.budget.answer_length}',
   ]
 
 

@@ -1,4 +1,5 @@
 """What is seen while the demo works: a bar in a terminal, lines elsewhere."""
+
 import json
 import pathlib
 import time
@@ -74,12 +75,12 @@ def as_json(record: Record, seconds: float) -> dict:
   """A record as one line of the curve; load: layer -> share of the tokens each expert was given."""
   load = {name.removesuffix('/load'): v.tolist() for name, v in record.exported.items() if name.endswith('/load')}
   return {
-      'step': record.step,
-      'loss': record.loss,
-      'cross_entropy': record.cross_entropy,
-      'tokens': float(record.exported['tokens']),
-      'seconds': round(seconds, 2),
-      'load': load,
+    'step': record.step,
+    'loss': record.loss,
+    'cross_entropy': record.cross_entropy,
+    'tokens': float(record.exported['tokens']),
+    'seconds': round(seconds, 2),
+    'load': load,
   }
 
 

@@ -1,4 +1,5 @@
 """One sitting of the demo: what is left to do in a folder, then the figures."""
+
 import pathlib
 import time
 

@@ -1,4 +1,5 @@
 """What the demo found, at its end: every figure is one that a phase measured and kept in the folder."""
+
 from collections.abc import Set
 from typing import Any
 
@@ -51,11 +52,11 @@ def contents(folder: Folder) -> list[str]:
   """What a finished folder holds, by name."""
   exported = f'{folder.export.name}/{folder.result("export")["folder"]}'
   return [
-      f'{folder.vocabulary.name} (sentencepiece)',
-      f'{folder.pretrained.name}, {folder.finetuned.name} and {folder.from_random.name} (checkpoints)',
-      f'{exported} (SavedModel)',
-      f'{folder.picture.name} (picture)',
-      'results (figures)',
+    f'{folder.vocabulary.name} (sentencepiece)',
+    f'{folder.pretrained.name}, {folder.finetuned.name} and {folder.from_random.name} (checkpoints)',
+    f'{exported} (SavedModel)',
+    f'{folder.picture.name} (picture)',
+    'results (figures)',
   ]
 
 

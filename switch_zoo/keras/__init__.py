@@ -2,6 +2,7 @@
 
 Imports neither mesh_tensorflow nor t5 nor seqio.
 """
+
 from switch_zoo.keras.loading import load
 from switch_zoo.keras.loss import CrossEntropy
 from switch_zoo.keras.model import SwitchTransformer

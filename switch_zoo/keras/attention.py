@@ -2,6 +2,7 @@
 
 B batch  T queries  S keys  N heads  D d_kv  M d_model
 """
+
 import math
 from typing import NamedTuple
 
@@ -26,7 +27,8 @@ class Attention(Layer):
   """The weights and the sums that self-attention and attention over the encoder share."""
 
   def __init__(self, d_model, num_heads, d_kv, dropout_rate=DROPOUT_RATE, **kwargs):
-    """Args:
+    """
+    Args:
       d_model: M
       num_heads, d_kv: N and D; N x D need not be M
       dropout_rate: of the attention weights, the same for all queries of a sequence
@@ -50,7 +52,8 @@ class Attention(Layer):
     return Memory(self._heads(tf.matmul(x, self.k)), self._heads(tf.matmul(x, self.v)))
 
   def attend(self, x, memory, bias, training=False):
-    """Args:
+    """
+    Args:
       x: <float>[B, T, M]
       memory: Memory
       bias: <float>, broadcast to [B, N, T, S]
@@ -77,7 +80,8 @@ class SelfAttention(Attention):
   """Self-attention; the first one of a stack holds the relative positions of all of them."""
 
   def __init__(self, d_model, num_heads, d_kv, buckets=0, **kwargs):
-    """Args:
+    """
+    Args:
       d_model, num_heads, d_kv: as `Attention`
       buckets: of relative positions; 0: none are held here
     """

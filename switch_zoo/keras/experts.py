@@ -6,6 +6,7 @@ matrices in place; nobody is dropped unless `capacity_factor` says so.
 
 N tokens (B x T)  G groups  S tokens of a group  M d_model  E experts  H d_ff  C slots  K choices
 """
+
 import tensorflow as tf
 from tensorflow import keras
 
@@ -21,7 +22,8 @@ class Router(Kernel):
   """The gating kernel. Computes in float32 whatever the model's dtype is: arXiv:2101.03961, section 2.4."""
 
   def __init__(self, shape, stddev, jitter=0.0, **kwargs):
-    """Args:
+    """
+    Args:
       shape: (M, E)
       stddev: of the first values
       jitter: in training the input is multiplied by uniform(1 - jitter, 1 + jitter); appendix C
@@ -43,24 +45,25 @@ class SwitchFeedForward(Layer):
   """Many feed-forward networks, of which a token uses one or a few. Source: arXiv:2101.03961, section 2."""
 
   def __init__(
-      self,
-      d_model,
-      d_ff,
-      num_experts,
-      activation=('relu',),
-      router='top1',
-      router_kernel='switch_gating',
-      experts_per_token=1,
-      jitter=0.01,
-      balance_loss_coef=0.01,
-      expert_dropout_rate=DROPOUT_RATE,
-      capacity_factor_train=capacity.FACTOR_TRAIN,
-      capacity_factor=None,
-      min_expert_capacity=capacity.MIN_CAPACITY,
-      group_size=capacity.GROUP_SIZE,
-      **kwargs,
+    self,
+    d_model,
+    d_ff,
+    num_experts,
+    activation=('relu',),
+    router='top1',
+    router_kernel='switch_gating',
+    experts_per_token=1,
+    jitter=0.01,
+    balance_loss_coef=0.01,
+    expert_dropout_rate=DROPOUT_RATE,
+    capacity_factor_train=capacity.FACTOR_TRAIN,
+    capacity_factor=None,
+    min_expert_capacity=capacity.MIN_CAPACITY,
+    group_size=capacity.GROUP_SIZE,
+    **kwargs,
   ):
-    """Args:
+    """
+    Args:
       d_model, d_ff, num_experts: M, H and E
       activation: names; the product of several is the hidden layer
       router: top1, top2 or top_n
@@ -94,7 +97,8 @@ class SwitchFeedForward(Layer):
     return {**super().get_config(), **self._own_config}
 
   def call(self, x, real, training=False):
-    """Args:
+    """
+    Args:
       x: <float>[B, T, M]
       real: <bool>[B, T], False for padding, which goes to no expert and comes back as zeros
       training: bool
@@ -119,8 +123,9 @@ class SwitchFeedForward(Layer):
     """How tokens are cut where slots are limited: needs sizes that are known when the graph is made."""
     if None in x.shape[:2]:
       raise UserError(
-          f'Experts with limited slots need a fixed batch and length, and got {tuple(x.shape[:2])}. Train on batches '
-          'of one shape (tf.data: batch(..., drop_remainder=True)), or leave capacity_factor=None outside training.')
+        f'Experts with limited slots need a fixed batch and length, and got {tuple(x.shape[:2])}. Train on batches '
+        'of one shape (tf.data: batch(..., drop_remainder=True)), or leave capacity_factor=None outside training.'
+      )
     return capacity.split_into_groups(x.shape[0] * x.shape[1], self.group_size)
 
   def _slots(self, group_size, training):

@@ -1,8 +1,9 @@
 """A SavedModel that takes text and gives text, and needs nothing but tensorflow and tensorflow_text to run.
 
-    EXPORT_DIR/1/          what TensorFlow Serving loads as version 1 of the model
-    EXPORT_DIR/README.md   its signatures, and how to ask it
+EXPORT_DIR/1/          what TensorFlow Serving loads as version 1 of the model
+EXPORT_DIR/README.md   its signatures, and how to ask it
 """
+
 import os
 import tempfile
 from typing import NamedTuple
@@ -63,7 +64,8 @@ class TextModel(tf.Module):
     if seed is None:
       seed = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int32)
     answers = generation.answer(
-        self.model, self._ids(inputs), settings.max_new_tokens, settings.beam, settings.sampling, seed)
+      self.model, self._ids(inputs), settings.max_new_tokens, settings.beam, settings.sampling, seed
+    )
     return {'outputs': self.vocabulary.decode(answers.ids), 'scores': answers.scores}
 
   def score(self, inputs, targets):
@@ -102,8 +104,9 @@ def check_vocabulary(vocabulary, config) -> None:
   rows = min(config.vocab_size, config.target_vocab_size)
   if vocabulary.size > rows:
     raise UserError(
-        f'The vocabulary has {vocabulary.size:,} ids and the model {rows:,}. Give the one it was trained with: '
-        '--vocab FILE.')
+      f'The vocabulary has {vocabulary.size:,} ids and the model {rows:,}. Give the one it was trained with: '
+      '--vocab FILE.'
+    )
 
 
 def export(model: TextModel, folder: str) -> None:
@@ -116,8 +119,8 @@ def export(model: TextModel, folder: str) -> None:
   texts = tf.TensorSpec([None], tf.string, 'inputs')
   targets = tf.TensorSpec([None], tf.string, 'targets')
   signatures = {
-      'serving_default': tf.function(model.answer).get_concrete_function(texts),
-      'score': tf.function(model.score).get_concrete_function(texts, targets),
+    'serving_default': tf.function(model.answer).get_concrete_function(texts),
+    'score': tf.function(model.score).get_concrete_function(texts, targets),
   }
   path = os.path.abspath(folder)
   readme = export_readme.text(os.path.basename(path), model.model.config, model.settings, model.model.dtype.name)

@@ -52,8 +52,14 @@ def text(name, config, settings, dtype) -> str:
     dtype: of the weights
   """
   return _TEXT.format(
-      name=name, model=config.name, parameters=config.num_parameters, dtype=dtype, method=_method(settings),
-      max_new_tokens=settings.max_new_tokens, max_input_tokens=settings.max_input_tokens)
+    name=name,
+    model=config.name,
+    parameters=config.num_parameters,
+    dtype=dtype,
+    method=_method(settings),
+    max_new_tokens=settings.max_new_tokens,
+    max_input_tokens=settings.max_input_tokens,
+  )
 
 
 def _method(settings):

@@ -2,6 +2,7 @@
 
 B batch  K beams  V vocabulary
 """
+
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -117,8 +118,13 @@ def sample(model, inputs, max_new_tokens, sampling, seed=0) -> Answers:
     return place + 1, ids, alive & tf.not_equal(ids, END), scores, tf.concat([answers, ids[:, None]], 1), caches
 
   start = (
-      tf.constant(0), tf.zeros([batch], tf.int32), tf.ones([batch], tf.bool), tf.zeros([batch]),
-      tf.zeros([batch, 0], tf.int32), model.caches(batch))
+    tf.constant(0),
+    tf.zeros([batch], tf.int32),
+    tf.ones([batch], tf.bool),
+    tf.zeros([batch]),
+    tf.zeros([batch, 0], tf.int32),
+    model.caches(batch),
+  )
   *_, scores, answers, _ = _loop(going_on, step, start)
   return Answers(answers, scores)
 
@@ -161,8 +167,13 @@ def beam_search(model, inputs, max_new_tokens, beam) -> Answers:
     return place + 1, live, live_scores, done, done_scores, caches
 
   start = (
-      tf.constant(0), tf.zeros([batch, k, 0], tf.int32), tf.tile([[0.0] + [_NEVER] * (k - 1)], [batch, 1]),
-      tf.zeros([batch, k, 0], tf.int32), tf.fill([batch, k], _NEVER), model.caches(batch * k))
+    tf.constant(0),
+    tf.zeros([batch, k, 0], tf.int32),
+    tf.tile([[0.0] + [_NEVER] * (k - 1)], [batch, 1]),
+    tf.zeros([batch, k, 0], tf.int32),
+    tf.fill([batch, k], _NEVER),
+    model.caches(batch * k),
+  )
   place, live, live_scores, done, done_scores, _ = _loop(going_on, step, start)
   return _best(beam, place, live, live_scores, done, done_scores)
 

@@ -5,6 +5,7 @@ Values are those of the Keras model. Nothing here trains.
 B batch  S input tokens  T targets  C room in a cache  N heads  D d_kv  M d_model  V vocabulary  R rows
 P tokens that are no padding (packing.py)
 """
+
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -40,7 +41,8 @@ class Inference(tf.Module):
   """A model for generation and scoring; `SwitchTransformer.for_inference` makes one."""
 
   def __init__(self, config, read, dtype):
-    """Args:
+    """
+    Args:
       config: ModelConfig
       read: Mesh-TensorFlow's name of a variable -> its value; called once for each, so that a checkpoint need not be
         in memory

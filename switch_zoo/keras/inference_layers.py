@@ -6,6 +6,7 @@ how it is handed to the processor (products.py).
 B batch  T queries  S keys  C room in a cache  N heads  D d_kv  M d_model  H d_ff  K choices of a token  R rows
 P tokens that are no padding (packing.py)
 """
+
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -200,7 +201,8 @@ class Block(tf.Module):
   def __init__(self, config, weights, scopes):
     super().__init__()
     self.sublayers = [
-        Sublayer(config, weights.below(f'layer_{index:03d}'), scope) for index, scope in enumerate(scopes)]
+      Sublayer(config, weights.below(f'layer_{index:03d}'), scope) for index, scope in enumerate(scopes)
+    ]
 
   def memories(self, encoded, packing):
     """What its attentions over the encoder read of it. <float>[P, M], Packing -> Memory of [B, N, S, D] of each"""

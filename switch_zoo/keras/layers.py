@@ -2,6 +2,7 @@
 
 B batch  T length  M d_model  H d_ff.  Weights have the names and shapes of the Mesh-TensorFlow variables.
 """
+
 import contextlib
 import contextvars
 import functools
@@ -14,16 +15,16 @@ from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.spec.shape import DROPOUT_RATE, NORM_EPSILON
 
 ACTIVATIONS = {
-    'relu': tf.nn.relu,
-    'gelu': functools.partial(tf.nn.gelu, approximate=True),  # the form of Mesh-TensorFlow and T5 1.1
-    'swish': tf.nn.silu,
-    'sigmoid': tf.nn.sigmoid,
-    'tanh': tf.nn.tanh,
-    'elu': tf.nn.elu,
-    'selu': tf.nn.selu,
-    'softplus': tf.nn.softplus,
-    'squared_relu': lambda x: tf.square(tf.nn.relu(x)),
-    'linear': tf.identity,
+  'relu': tf.nn.relu,
+  'gelu': functools.partial(tf.nn.gelu, approximate=True),  # the form of Mesh-TensorFlow and T5 1.1
+  'swish': tf.nn.silu,
+  'sigmoid': tf.nn.sigmoid,
+  'tanh': tf.nn.tanh,
+  'elu': tf.nn.elu,
+  'selu': tf.nn.selu,
+  'softplus': tf.nn.softplus,
+  'squared_relu': lambda x: tf.square(tf.nn.relu(x)),
+  'linear': tf.identity,
 }
 
 
@@ -53,7 +54,8 @@ class Kernel(Layer):
   """One matrix, or one of each expert; the layer that uses it says how."""
 
   def __init__(self, shape, stddev, **kwargs):
-    """Args:
+    """
+    Args:
       shape: of the weight `kernel`
       stddev: of its first values, before they are cut off at twice that
     """
@@ -73,7 +75,8 @@ class RMSNorm(Layer):
   """x / sqrt(mean(x^2)) * scale; the mean in float32. Source: arXiv:1910.07467; T5 takes it without a bias."""
 
   def __init__(self, d_model, **kwargs):
-    """Args:
+    """
+    Args:
       d_model: M
     """
     super().__init__(**kwargs)
@@ -93,7 +96,8 @@ class DenseReluDense(Layer):
   """The feed-forward layer. Source: arXiv:1910.10683, section 2.1; gated (GEGLU): arXiv:2002.05202."""
 
   def __init__(self, d_model, d_ff, activation=('relu',), dropout_rate=DROPOUT_RATE, **kwargs):
-    """Args:
+    """
+    Args:
       d_model: M
       d_ff: H
       activation: names; the product of several is the hidden layer

@@ -1,4 +1,5 @@
 """A Keras model with weights from a folder of any format."""
+
 import os
 
 from switch_zoo.checkpoints import sources

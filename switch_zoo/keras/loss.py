@@ -1,4 +1,5 @@
 """The loss of `fit`: what the Mesh-TensorFlow model minimizes, without the balance losses that its layers add."""
+
 import tensorflow as tf
 from tensorflow import keras
 
@@ -8,7 +9,8 @@ class CrossEntropy(keras.losses.Loss):
   """Mean cross-entropy of the real targets, natural logarithm; 0 is padding."""
 
   def __init__(self, z_loss=1e-4, name='cross_entropy'):
-    """Args:
+    """
+    Args:
       z_loss: weight of log(Z)^2, which keeps logits small; T5's default (arXiv:1910.10683, released code)
       name: of the loss
     """

@@ -1,4 +1,5 @@
 """T5 and Switch as a Keras model, from a ModelConfig."""
+
 import contextlib
 import dataclasses
 import functools
@@ -18,7 +19,8 @@ class Embedding(Layer):
   """The table of vectors that encoder and decoder share."""
 
   def __init__(self, vocab_size, d_model, **kwargs):
-    """Args:
+    """
+    Args:
       vocab_size, d_model: V and M
     """
     super().__init__(**kwargs)
@@ -39,7 +41,8 @@ class SwitchTransformer(keras.Model):
   """
 
   def __init__(self, config, capacity_factor=None, **kwargs):
-    """Args:
+    """
+    Args:
       config: ModelConfig, or the fields of one as `get_config` gives them
       capacity_factor: of experts outside training, to see what Mesh-TensorFlow's evaluation does; None: every token
         has room. Generation never drops a token

@@ -4,6 +4,7 @@ Measured by benchmarks/serving.py; all are the same sums as the plain form.
 
 M inputs  H outputs  R rows  E experts
 """
+
 import tensorflow as tf
 
 # A product whose operands fit into a core's second-level cache runs where it is asked for, without handing it to

@@ -2,6 +2,7 @@
 
 What gets smaller is the SavedModel, and the time and memory to load it and to run it for the first time.
 """
+
 import tensorflow as tf
 
 from switch_zoo.keras.stacked_variables import replaced

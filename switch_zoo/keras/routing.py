@@ -2,6 +2,7 @@
 
 G groups  S tokens of a group  E experts  K choices of a token
 """
+
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -56,7 +57,8 @@ class TopK(NamedTuple):
     return expert, gate
 
   def choose(self, probabilities, real, training) -> Choices:
-    """Args:
+    """
+    Args:
       probabilities: <float32>[G, S, E]
       real: <bool>[G, S], False for padding
       training: bool

@@ -1,4 +1,5 @@
 """Rows to the networks of their experts and back, computing only experts that have rows."""
+
 import tensorflow as tf
 
 NOBODY = -1

@@ -3,6 +3,7 @@
 A loop of TensorFlow hands every tensor it reads from one turn to the next, three operations for each; a SavedModel has
 four operations and several objects for every variable. A T5 has twelve small matrices and norms in a block.
 """
+
 import contextlib
 
 import tensorflow as tf

@@ -3,6 +3,7 @@
 Attributes are named as the scopes of the Mesh-TensorFlow variables, which makes the paths of weights equal:
 `encoder/block_000/layer_001/DenseReluDense/wi/kernel`.
 """
+
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -33,7 +34,8 @@ class Sublayer(Layer):
   """A norm, a layer and the residual."""
 
   def __init__(self, layer, scope, d_model, dropout_rate, **kwargs):
-    """Args:
+    """
+    Args:
       layer: of this module's kinds
       scope: the attribute it gets, its name in checkpoints
       d_model, dropout_rate: of the model
@@ -82,7 +84,8 @@ class Stack(Layer):
   """An encoder or a decoder, as attributes block_000, block_001, ... and the last norm."""
 
   def __init__(self, config, stack, capacity_factor=None, **kwargs):
-    """Args:
+    """
+    Args:
       config: ModelConfig
       stack: 'encoder' or 'decoder'
       capacity_factor: of experts outside training; None: room for all
@@ -132,8 +135,9 @@ class Stack(Layer):
     config = self.config
     scopes = config.decoder_block if self.is_decoder else config.encoder_block
     sublayers = [
-        Sublayer(self._layer(scope, number == index == 0), scope, config.d_model, config.dropout_rate)
-        for index, scope in enumerate(scopes)]
+      Sublayer(self._layer(scope, number == index == 0), scope, config.d_model, config.dropout_rate)
+      for index, scope in enumerate(scopes)
+    ]
     return Block(sublayers, name=self.names[number])
 
   def _layer(self, scope, holds_positions):
@@ -152,18 +156,18 @@ class Stack(Layer):
 def experts_of(config, capacity_factor=None) -> SwitchFeedForward:
   """The layer with experts of a ModelConfig; capacity_factor: see `Stack`."""
   return SwitchFeedForward(
-      d_model=config.d_model,
-      d_ff=config.expert_d_ff,
-      num_experts=config.num_experts,
-      activation=config.ff_activation,
-      router=config.router,
-      router_kernel=config.router_kernels[0],
-      experts_per_token=config.experts_per_token,
-      balance_loss_coef=config.balance_loss_coef,
-      expert_dropout_rate=config.expert_dropout_rate,
-      capacity_factor_train=config.capacity_factor_train,
-      capacity_factor=capacity_factor,
-      min_expert_capacity=config.min_expert_capacity,
-      group_size=config.group_size,
-      name=EXPERTS,
+    d_model=config.d_model,
+    d_ff=config.expert_d_ff,
+    num_experts=config.num_experts,
+    activation=config.ff_activation,
+    router=config.router,
+    router_kernel=config.router_kernels[0],
+    experts_per_token=config.experts_per_token,
+    balance_loss_coef=config.balance_loss_coef,
+    expert_dropout_rate=config.expert_dropout_rate,
+    capacity_factor_train=config.capacity_factor_train,
+    capacity_factor=capacity_factor,
+    min_expert_capacity=config.min_expert_capacity,
+    group_size=config.group_size,
+    name=EXPERTS,
   )

@@ -2,6 +2,7 @@
 
 Ids are T5's: 0 padding, 1 end, 2 unknown; 100 sentinels behind the pieces, `<extra_id_0>` the last of all.
 """
+
 import os
 
 import tensorflow as tf
@@ -19,7 +20,8 @@ class Pieces(tf.Module):
   """A sentencepiece model with sentinels."""
 
   def __init__(self, path):
-    """Args:
+    """
+    Args:
       path: of the model
     Raises:
       UserError: it is no sentencepiece model
@@ -78,8 +80,9 @@ def vocabulary(choice: str | None, folder: str):
   choice = choice or next(filter(os.path.isfile, beside), None) or os.environ.get(VARIABLE)
   if not choice:
     raise UserError(
-        f'There is no vocabulary: {folder} has no {" and no ".join(FILES)}. Give --vocab FILE, a sentencepiece model, '
-        f'or --vocab bytes, or set {VARIABLE}.')
+      f'There is no vocabulary: {folder} has no {" and no ".join(FILES)}. Give --vocab FILE, a sentencepiece model, '
+      f'or --vocab bytes, or set {VARIABLE}.'
+    )
   if choice == BYTES:
     return Bytes()
   if not os.path.isfile(choice):

@@ -1,4 +1,5 @@
 """Keras' own file of weights, `*.weights.h5`, with Mesh-TensorFlow's names in it: `switch_zoo convert` reads it."""
+
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -50,9 +51,15 @@ def load(weights: Mapping[str, Any], path: str, model_name: str) -> None:
 def _differences(wanted: Mapping[str, tuple[int, ...]], infos: Mapping[str, Info]) -> list[str]:
   missing = [f'{name} is missing' for name in wanted if name not in infos]
   extra = [f'{name} is in the file only' for name in infos if name not in wanted]
-  return missing + extra + [
+  return (
+    missing
+    + extra
+    + [
       f'{name} is {list(infos[name].shape)} in the file and {list(shape)} in the model'
-      for name, shape in wanted.items() if name in infos and infos[name].shape != shape]
+      for name, shape in wanted.items()
+      if name in infos and infos[name].shape != shape
+    ]
+  )
 
 
 def _numpy_dtype(weight: Any) -> np.dtype:

@@ -5,6 +5,7 @@ wants the heads apart, and both are one movement: tf.transpose would be a second
 
 B batch  S length  P tokens that are kept  N heads  D d_kv
 """
+
 from typing import NamedTuple
 
 import tensorflow as tf

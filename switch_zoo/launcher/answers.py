@@ -3,6 +3,7 @@
 On this TensorFlow the released model decodes ids to text inside the graph, and the released writers still expect ids:
 they write Python's `b'...'` for an answer and fail on scores.
 """
+
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any

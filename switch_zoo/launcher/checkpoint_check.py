@@ -1,4 +1,5 @@
 """Can the model be built, and is the checkpoint in its folder one of it? Asked before anything is written there."""
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,8 +31,8 @@ def same_variables(model_dir: str, run: Mapping[str, Any]) -> None:
   found = difference(wanted, dict(tf.train.list_variables(checkpoint)))
   if found:
     raise UserError(
-        f'{model_dir} holds the checkpoint of another model: {found}. Use another --model_dir, or the --gin_file and '
-        '--gin_param the checkpoint was made with (its operative_config.gin has them).'
+      f'{model_dir} holds the checkpoint of another model: {found}. Use another --model_dir, or the --gin_file and '
+      '--gin_param the checkpoint was made with (its operative_config.gin has them).'
     )
 
 
@@ -49,14 +50,14 @@ def variables(run: Mapping[str, Any]) -> Shapes:
   with tf.Graph().as_default():
     mesh = mtf.Mesh(graph, 'mesh')
     model = mesh_utils.build_model(
-        model_type=run['model_type'],
-        input_vocab_size=mesh_utils.inputs_vocabulary(run['vocabulary']).vocab_size,
-        output_vocab_size=mesh_utils.targets_vocabulary(run['vocabulary']).vocab_size,
-        layout_rules=layout,
-        mesh_shape=mesh_shape,
+      model_type=run['model_type'],
+      input_vocab_size=mesh_utils.inputs_vocabulary(run['vocabulary']).vocab_size,
+      output_vocab_size=mesh_utils.targets_vocabulary(run['vocabulary']).vocab_size,
+      layout_rules=layout,
+      mesh_shape=mesh_shape,
     )
     ids = lambda feature: mtf.zeros(
-        mesh, [mtf.Dimension('batch', batch), mtf.Dimension('length', run['sequence_length'][feature])], tf.int32
+      mesh, [mtf.Dimension('batch', batch), mtf.Dimension('length', run['sequence_length'][feature])], tf.int32
     )
     model.call_simple(ids('inputs'), ids('targets'), compute_loss=True, mode=tf_estimator.ModeKeys.EVAL)
   return {v.name: v.shape.to_integer_list for v in graph.trainable_variables}

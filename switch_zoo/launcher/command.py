@@ -1,4 +1,5 @@
 """The part of `t5_mesh_transformer` that needs TensorFlow: from parsed flags to the end of the run."""
+
 import importlib
 import os
 import shlex

@@ -1,4 +1,5 @@
 """Evaluation whose results are seen: the released loop writes them to TensorBoard only."""
+
 import collections
 import dataclasses
 import functools
@@ -45,9 +46,9 @@ def means(results: list[Result]) -> list[Result]:
     if result.metric not in PERPLEXITY:
       values[result.step][result.task].append(result.value)
   return [
-      Result(f'{name}_mean', 'score', step, mean)
-      for step, of_task in values.items()
-      for name, mean in benchmark_means.means(of_task).items()
+    Result(f'{name}_mean', 'score', step, mean)
+    for step, of_task in values.items()
+    for name, mean in benchmark_means.means(of_task).items()
   ]
 
 
@@ -113,5 +114,5 @@ def table(results: list[Result]) -> str:
   width = max(len(r.task) for r in results)
   metric_width = max(len(r.metric) for r in results)
   return '\n'.join(
-      f'{r.task:<{width}}  {r.metric:<{metric_width}}  {r.value:10.4f}  (step {r.step:,})' for r in results
+    f'{r.task:<{width}}  {r.metric:<{metric_width}}  {r.value:10.4f}  (step {r.step:,})' for r in results
   )

@@ -1,4 +1,5 @@
 """What a failed run is told as. Mistakes that surface only in a run are a user's too."""
+
 import re
 
 from switch_zoo import tf_compat
@@ -6,8 +7,8 @@ from switch_zoo.errors import from_tensorflow, paragraph
 
 # How Mesh-TensorFlow and gin begin what is, in the end, a wrong setting.
 _SETTINGS = (
-    re.compile(r'Required bindings for'),
-    re.compile(r'not divisible'),
+  re.compile(r'Required bindings for'),
+  re.compile(r'not divisible'),
 )
 
 

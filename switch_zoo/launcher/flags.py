@@ -3,6 +3,7 @@
 They are defined here again, and not taken from `t5.models.mesh_transformer_main`, so that a mistyped flag or gin file
 is answered at once: importing T5 takes seconds. A test compares the two lists.
 """
+
 from collections.abc import Sequence
 
 from absl import flags
@@ -25,8 +26,8 @@ def parse(arguments: Sequence[str]) -> flags.FlagValues:
     rest = flags.FLAGS(values(list(arguments), known_only=True))[1:]
   except flags.UnrecognizedFlagError as error:
     raise UserError(
-        f'There is no flag --{error.flagname}.{did_you_mean(error.flagname, [*values, *flags.FLAGS])} '
-        '--help lists the flags.'
+      f'There is no flag --{error.flagname}.{did_you_mean(error.flagname, [*values, *flags.FLAGS])} '
+      '--help lists the flags.'
     ) from error
   except flags.Error as error:
     raise UserError(f'{error} --help lists the flags.') from error

@@ -3,6 +3,7 @@
 Mesh-TensorFlow builds the Estimator's model function in `transformer.utils.tpu_estimator_model_fn`, which both
 `utils.run` and T5's `MtfModel` call and which has no place for hooks. `install` puts a thin wrapper around it.
 """
+
 import functools
 
 import mesh_tensorflow as mtf

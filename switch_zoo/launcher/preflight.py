@@ -1,4 +1,5 @@
 """What can be wrong with a run is found before anything is built or written."""
+
 import os
 import tempfile
 from typing import Any
@@ -32,8 +33,8 @@ def mixture_or_task(name: str):
   names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
   if name not in names:
     raise UserError(
-        f'There is no task or mixture "{name}".{did_you_mean(name, names)} Tasks of your own are registered by the '
-        'module that --module_import names.'
+      f'There is no task or mixture "{name}".{did_you_mean(name, names)} Tasks of your own are registered by the '
+      'module that --module_import names.'
     )
   return seqio.get_mixture_or_task(name)
 
@@ -50,9 +51,9 @@ def vocabulary_fits(name: str) -> None:
     padded = -(-size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
     if isinstance(wanted, int) and padded != wanted:
       raise UserError(
-          f'The vocabulary of {name} ({feature}) has {size:,} entries, {padded:,} when padded to a multiple of '
-          f'{VOCAB_MULTIPLE}; the model has vocab_size = {wanted:,}. Choose the model that belongs to this vocabulary, '
-          f'or train one anew with --gin_param="vocab_size = {padded}".'
+        f'The vocabulary of {name} ({feature}) has {size:,} entries, {padded:,} when padded to a multiple of '
+        f'{VOCAB_MULTIPLE}; the model has vocab_size = {wanted:,}. Choose the model that belongs to this vocabulary, '
+        f'or train one anew with --gin_param="vocab_size = {padded}".'
       )
 
 
@@ -91,8 +92,8 @@ def model_dir_can_be_written(model_dir: str) -> None:
       pass
   except OSError as error:
     raise UserError(
-        f'--model_dir={model_dir} cannot be written: {folder} does not allow it ({error.strerror}). '
-        'Choose a folder of your own.'
+      f'--model_dir={model_dir} cannot be written: {folder} does not allow it ({error.strerror}). '
+      'Choose a folder of your own.'
     ) from error
 
 
@@ -105,8 +106,8 @@ def checkpoint_present(model_dir: str) -> str:
   checkpoint = tf.train.latest_checkpoint(model_dir) if tf.io.gfile.isdir(model_dir) else None
   if checkpoint is None:
     raise UserError(
-        f'--model_dir={model_dir} holds no checkpoint, and this run needs one. Train first (runs/pretrain.gin or '
-        'runs/finetune.gin), or give the folder of a trained model.'
+      f'--model_dir={model_dir} holds no checkpoint, and this run needs one. Train first (runs/pretrain.gin or '
+      'runs/finetune.gin), or give the folder of a trained model.'
     )
   return checkpoint
 
@@ -121,8 +122,8 @@ def init_checkpoint_present(path: str | None) -> None:
     return
   if not (tf.io.gfile.exists(f'{path}.index') or (tf.io.gfile.isdir(path) and tf.train.latest_checkpoint(path))):
     raise UserError(
-        f'INIT_CHECKPOINT = "{path}" is no checkpoint: neither a folder that holds one nor a path such as '
-        'DIR/model.ckpt-1000. Use None to start from random weights.'
+      f'INIT_CHECKPOINT = "{path}" is no checkpoint: neither a folder that holds one nor a path such as '
+      'DIR/model.ckpt-1000. Use None to start from random weights.'
     )
 
 

@@ -1,4 +1,5 @@
 """How a training run tells where it is: one line every few steps, or whatever a reporter makes of it."""
+
 import dataclasses
 import sys
 import time
@@ -154,10 +155,10 @@ class Hook(tf.train.SessionRunHook):
   def _due(self):
     step = self._step + 1
     return (
-        step == self._first + 1
-        or step >= _Run.last_step
-        or step % self._settings.every == 0
-        or (self._time is not None and time.monotonic() - self._time > self._settings.seconds)
+      step == self._first + 1
+      or step >= _Run.last_step
+      or step % self._settings.every == 0
+      or (self._time is not None and time.monotonic() - self._time > self._settings.seconds)
     )
 
   def _report(self, results):
@@ -167,15 +168,15 @@ class Hook(tf.train.SessionRunHook):
     entropy = exported.get('loss/cross_entropy')
     tokens = exported.get('tokens')
     _Run.reporter.step(
-        Record(
-            step=self._step,
-            last_step=_Run.last_step,
-            loss=loss,
-            cross_entropy=None if entropy is None else float(entropy),
-            balance_loss=None if entropy is None else loss - float(entropy) - float(exported.get('loss/logits_z', 0)),
-            tokens_per_second=None if per_step is None or tokens is None else float(tokens) / per_step,
-            seconds_left=None if per_step is None else per_step * (_Run.last_step - self._step),
-            exported=exported,
-        )
+      Record(
+        step=self._step,
+        last_step=_Run.last_step,
+        loss=loss,
+        cross_entropy=None if entropy is None else float(entropy),
+        balance_loss=None if entropy is None else loss - float(entropy) - float(exported.get('loss/logits_z', 0)),
+        tokens_per_second=None if per_step is None or tokens is None else float(tokens) / per_step,
+        seconds_left=None if per_step is None else per_step * (_Run.last_step - self._step),
+        exported=exported,
+      )
     )
     self._time = now

@@ -1,4 +1,5 @@
 """One run of a model, from gin files to the end: train, evaluate, infer or score, in this process."""
+
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
@@ -27,11 +28,11 @@ class Tpu:
 
 
 def run(
-    model_dir: str,
-    gin_files: Sequence[str],
-    gin_params: Sequence[str] = (),
-    reporter: progress.Reporter | None = None,
-    prefixes: Sequence[str] = (),
+  model_dir: str,
+  gin_files: Sequence[str],
+  gin_params: Sequence[str] = (),
+  reporter: progress.Reporter | None = None,
+  prefixes: Sequence[str] = (),
 ) -> list[evaluation.Result]:
   """Does what a run file says (runs/pretrain.gin, eval.gin, ...) with a model in `model_dir`.
 
@@ -52,7 +53,7 @@ def run(
 
 
 def configure(
-    files: Sequence[str], params: Sequence[str], prefixes: Sequence[str] = (), skip_unknown: Any = ()
+  files: Sequence[str], params: Sequence[str], prefixes: Sequence[str] = (), skip_unknown: Any = ()
 ) -> None:
   """Reads and checks gin files and parameters and binds them.
 
@@ -106,9 +107,9 @@ def _check_score():
 
 # Which split a mode reads: the parameter and its default.
 _SPLIT = {
-    'train': ('mesh_train_dataset_fn.dataset_split', 'train'),
-    'eval': ('utils.run.dataset_split', 'validation'),
-    'perplexity_eval': ('utils.run.dataset_split', 'validation'),
+  'train': ('mesh_train_dataset_fn.dataset_split', 'train'),
+  'eval': ('utils.run.dataset_split', 'validation'),
+  'perplexity_eval': ('utils.run.dataset_split', 'validation'),
 }
 _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_strings': _check_score}
 
@@ -141,9 +142,9 @@ def _done_already(model_dir, steps):
 
 def _say_what_was_made(model_dir):
   made = {
-      'train': lambda: tf.train.latest_checkpoint(model_dir),
-      'infer': lambda: f"{preflight.parameter('utils.decode_from_file.output_filename')}-{_step(model_dir)}",
-      'score_from_strings': lambda: f"{preflight.parameter('launcher.save_scores.scores_filename')}.scores",
+    'train': lambda: tf.train.latest_checkpoint(model_dir),
+    'infer': lambda: f'{preflight.parameter("utils.decode_from_file.output_filename")}-{_step(model_dir)}',
+    'score_from_strings': lambda: f'{preflight.parameter("launcher.save_scores.scores_filename")}.scores',
   }.get(preflight.parameter('utils.run.mode', 'train'))
   if made:
     _say(f'Written: {made()}')

@@ -1,4 +1,5 @@
 """One seed for everything random in a run: weights, dropout and the router's noise. The data has its own argument."""
+
 import random
 import zlib
 

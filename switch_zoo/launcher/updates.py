@@ -4,6 +4,7 @@ Mesh-TensorFlow's variables are TensorFlow 1 reference variables, which an assig
 each be assigned as soon as its own new value is known. A gradient that still has to be carried back through a weight
 then meets the old value or the new one, as the threads happen to run, and the learning rate the old step or the next.
 """
+
 import tensorflow.compat.v1 as tf
 
 _ASSIGNMENTS = ('Assign', 'AssignAdd', 'AssignSub', 'AssignVariableOp', 'AssignAddVariableOp', 'AssignSubVariableOp')

@@ -4,6 +4,7 @@ Source: Switch Transformers, arXiv:2101.03961, appendix A and Table 10. One set 
 unique set the shared keys and values; a token's router is asked once. The paper tried linear experts and small
 feed-forward networks; both were unstable with a bfloat16 router, so keep `precision` selective.
 """
+
 import gin
 import mesh_tensorflow as mtf
 from mesh_tensorflow.transformer import attention, transformer_layers
@@ -23,10 +24,12 @@ class SwitchSelfAttention(transformer_layers.SelfAttention):
 
   What gin binds for transformer_layers.SelfAttention (heads, sizes, relative positions) holds here too.
   """
+
   scope_name = 'ExpertsSelfAttention'
 
   def __init__(self, exchange=gin.REQUIRED, hidden_size=None, activation='relu', **kwargs):
-    """Args:
+    """
+    Args:
       exchange: an `exchange.Exchange`, in gin @experts.Exchange()
       hidden_size: H; None for linear experts
       activation: of the hidden layer
@@ -43,21 +46,21 @@ class SwitchSelfAttention(transformer_layers.SelfAttention):
     heads = [mtf.Dimension('heads', self.num_heads)]
     model_dim = context.model.model_dim
     return _ExpertParams(
-        self._project,
-        context,
-        mesh=context.mesh,
-        query_input_dim=model_dim,
-        memory_input_dim=model_dim,
-        output_dim=model_dim,
-        key_dim=self.kv_dim,
-        value_dim=self.kv_dim,
-        query_heads_dims=heads,
-        memory_heads_dims=heads,
-        variable_dtype=context.variable_dtype,
-        shared_kv=True,
-        combine_dims=True,
-        fold_scaling_into_initializer=self.fold_scaling_into_initializer,
-        make_attention_vars=False,
+      self._project,
+      context,
+      mesh=context.mesh,
+      query_input_dim=model_dim,
+      memory_input_dim=model_dim,
+      output_dim=model_dim,
+      key_dim=self.kv_dim,
+      value_dim=self.kv_dim,
+      query_heads_dims=heads,
+      memory_heads_dims=heads,
+      variable_dtype=context.variable_dtype,
+      shared_kv=True,
+      combine_dims=True,
+      fold_scaling_into_initializer=self.fold_scaling_into_initializer,
+      make_attention_vars=False,
     )
 
   def _project(self, context, x, size):
@@ -69,8 +72,9 @@ class SwitchSelfAttention(transformer_layers.SelfAttention):
     # A name that no layout cuts: `heads` may be cut over the axis that cuts expert_hidden.
     new_dim = mtf.Dimension('d_attention', size)
     return [
-        bring_back(expert_product(self._exchange, context, tokens, [*slot_dims, new_dim], name))
-        for name in ('q_wo', 'k_wo')]
+      bring_back(expert_product(self._exchange, context, tokens, [*slot_dims, new_dim], name))
+      for name in ('q_wo', 'k_wo')
+    ]
 
 
 class _ExpertParams(attention.AttentionParams):

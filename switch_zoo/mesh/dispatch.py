@@ -3,6 +3,7 @@
 `Einsum` multiplies by the masks of the routing record: what TPUs do best. `Gather` moves rows by index: what CPUs and
 GPUs do best, and it makes no tensor of the size tokens x experts x capacity. Both give the same numbers and gradients.
 """
+
 import gin
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf

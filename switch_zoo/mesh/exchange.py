@@ -3,6 +3,7 @@
 What experts do with their tokens is up to the layer: `experts.SwitchFeedForward`, `attention.SwitchSelfAttention`.
 Letters and dimension names: `switch_zoo.mesh.routing`.
 """
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,20 +23,22 @@ from switch_zoo.spec import capacity
 
 class Precision(NamedTuple):
   """dtypes of the router and of the experts; None is the dtype of the activations."""
+
   router: tf.DType | None
   experts: tf.DType | None
 
 
 # The rows of arXiv:2101.03961, Table 2. The router alone in float32 is as good as everything in float32 (section 2.4).
 PRECISIONS = {
-    'selective': Precision(tf.float32, None),
-    'float32': Precision(tf.float32, tf.float32),
-    'bfloat16': Precision(tf.bfloat16, tf.bfloat16),
+  'selective': Precision(tf.float32, None),
+  'float32': Precision(tf.float32, tf.float32),
+  'bfloat16': Precision(tf.bfloat16, tf.bfloat16),
 }
 
 
 class _Dims(NamedTuple):
   """Shapes of one call. unsplit: tokens are cut over the mesh; split: experts are. Both before their last dimension."""
+
   tokens: list[mtf.Dimension]
   unsplit: list[mtf.Dimension]
   split: list[mtf.Dimension]
@@ -46,19 +49,20 @@ class Exchange:
   """The settings of routing, and the way to the experts and back."""
 
   def __init__(
-      self,
-      num_experts=gin.REQUIRED,
-      router=None,
-      dispatch=None,
-      group_size=capacity.GROUP_SIZE,
-      capacity_factor_train=capacity.FACTOR_TRAIN,
-      capacity_factor_eval=capacity.FACTOR_EVAL,
-      capacity_factor_decode=None,
-      min_expert_capacity=capacity.MIN_CAPACITY,
-      precision='selective',
-      init_scale=0.1,
+    self,
+    num_experts=gin.REQUIRED,
+    router=None,
+    dispatch=None,
+    group_size=capacity.GROUP_SIZE,
+    capacity_factor_train=capacity.FACTOR_TRAIN,
+    capacity_factor_eval=capacity.FACTOR_EVAL,
+    capacity_factor_decode=None,
+    min_expert_capacity=capacity.MIN_CAPACITY,
+    precision='selective',
+    init_scale=0.1,
   ):
-    """Args:
+    """
+    Args:
       num_experts: E
       router: a `routing.Router`, by default `routing.Top1()`
       dispatch: `dispatch.Einsum()` or `dispatch.Gather()`; by default what suits the machine
@@ -82,7 +86,8 @@ class Exchange:
   def _check(self, precision):
     if not isinstance(self._router, Router):
       raise UserError(
-          f'router={self._router!r} is not a router. Give an object, in gin with parentheses: router = @routing.Top1()')
+        f'router={self._router!r} is not a router. Give an object, in gin with parentheses: router = @routing.Top1()'
+      )
     for name in ('num_experts', 'group_size', 'min_expert_capacity'):
       value = getattr(self, f'_{name}')
       if not isinstance(value, int) or value < 1:
@@ -90,11 +95,13 @@ class Exchange:
     for phase, factor in self._factors.items():
       if factor is not None and factor <= 0:
         raise UserError(
-            f'capacity_factor_{phase}={factor}: experts would have no room for tokens. Use a positive factor; '
-            f'1.0 is just enough for perfectly balanced experts, 1.25 (training) and 2.0 (evaluation) are usual.')
+          f'capacity_factor_{phase}={factor}: experts would have no room for tokens. Use a positive factor; '
+          f'1.0 is just enough for perfectly balanced experts, 1.25 (training) and 2.0 (evaluation) are usual.'
+        )
     if precision not in PRECISIONS:
-      raise UserError(f'precision={precision!r} is unknown. Use one of {", ".join(PRECISIONS)}.'
-                      f'{did_you_mean(precision, PRECISIONS)}')
+      raise UserError(
+        f'precision={precision!r} is unknown. Use one of {", ".join(PRECISIONS)}.{did_you_mean(precision, PRECISIONS)}'
+      )
     self._router.check(self._num_experts)
 
   @property
@@ -146,9 +153,9 @@ class Exchange:
     groups = mtf.Dimension(batch_dims[0].name, cut.number)
     slots = mtf.Dimension('expert_capacity', cut.slots)
     return _Dims(
-        tokens=[outer, groups, mtf.Dimension('group', cut.size)],
-        unsplit=[mtf.Dimension('expert_unsplit', self._num_experts), outer, groups, slots],
-        split=[self._checked_experts_dim(context), outer, mtf.Dimension('batch_unsplit', cut.number), slots],
+      tokens=[outer, groups, mtf.Dimension('group', cut.size)],
+      unsplit=[mtf.Dimension('expert_unsplit', self._num_experts), outer, groups, slots],
+      split=[self._checked_experts_dim(context), outer, mtf.Dimension('batch_unsplit', cut.number), slots],
     )
 
   def _cut(self, context, num_tokens, mesh_size):
@@ -163,19 +170,20 @@ class Exchange:
     mesh_size = mesh_size_of(context.model, self.experts_dim)
     if self._num_experts % mesh_size:
       raise UserError(
-          f'num_experts={self._num_experts} does not divide over the {mesh_size} slices of the mesh axis that the '
-          f'layout gives to "experts". Use a multiple of {mesh_size}, or a layout with a smaller expert axis.')
+        f'num_experts={self._num_experts} does not divide over the {mesh_size} slices of the mesh axis that the '
+        f'layout gives to "experts". Use a multiple of {mesh_size}, or a layout with a smaller expert axis.'
+      )
     return self.experts_dim
 
   def _setting(self, context, dims, activation_dtype):
     dtype = self._precision.router or activation_dtype
     return Setting(
-        experts=dims.unsplit[0],
-        capacity=dims.unsplit[-1],
-        train=context.train,
-        dtype=dtype,
-        variable_dtype=_read_as(context.variable_dtype, dtype),
-        initializer=self.initializer,
+      experts=dims.unsplit[0],
+      capacity=dims.unsplit[-1],
+      train=context.train,
+      dtype=dtype,
+      variable_dtype=_read_as(context.variable_dtype, dtype),
+      initializer=self.initializer,
     )
 
   def _report(self, context, routing):
@@ -237,14 +245,16 @@ def _check_model(context, router):
     raise UserError(f'ensemble={model.ensemble_dim.size}: experts do not run in an ensemble. Set ensemble to None.')
   if router.sees_future and model.autoregressive:
     raise UserError(
-        f'router {type(router).__name__} looks at the whole group to route a token, so in the decoder '
-        f'"{model.name}" it would see the tokens to be predicted. Use it in encoders only, and in the decoder '
-        f'@routing.Top1().')
+      f'router {type(router).__name__} looks at the whole group to route a token, so in the decoder '
+      f'"{model.name}" it would see the tokens to be predicted. Use it in encoders only, and in the decoder '
+      f'@routing.Top1().'
+    )
   if context.losses is not None and context.activation_dtype != tf.float32 and _has_released_loss(model):
     raise UserError(
-        f'The decoder "{model.name}" has activations in {context.activation_dtype.name} and no loss_fn, so its '
-        f'cross-entropy would be added up in that dtype, and losses of routers are float32. Bind '
-        f'transformer.Unitransformer.loss_fn = @loss.cross_entropy.')
+      f'The decoder "{model.name}" has activations in {context.activation_dtype.name} and no loss_fn, so its '
+      f'cross-entropy would be added up in that dtype, and losses of routers are float32. Bind '
+      f'transformer.Unitransformer.loss_fn = @loss.cross_entropy.'
+    )
 
 
 def _has_released_loss(model):

@@ -2,6 +2,7 @@
 
 Source: Switch Transformers, arXiv:2101.03961, sections 2.1, 2.4 and 5.
 """
+
 import functools
 
 import gin
@@ -21,29 +22,31 @@ ACTIVATIONS = ('relu', 'gelu', 'swish', 'sigmoid', 'tanh', 'elu', 'selu', 'softp
 class SwitchFeedForward(transformer.TransformerLayer):
   """A sparse layer in place of DenseReluDense, with the variables of the released MoE1D:
 
-    MoE1D/<router>/kernel   [M, E]       e.g. switch_gating
-    MoE1D/wi/kernel         [E, M, H]    wi_0 and wi_1 with two activations (GEGLU)
-    MoE1D/wo/kernel         [E, H, M]
+  MoE1D/<router>/kernel   [M, E]       e.g. switch_gating
+  MoE1D/wi/kernel         [E, M, H]    wi_0 and wi_1 with two activations (GEGLU)
+  MoE1D/wo/kernel         [E, H, M]
   """
+
   scope_name = 'MoE1D'
 
   def __init__(
-      self,
-      num_experts=gin.REQUIRED,
-      hidden_size=gin.REQUIRED,
-      activation='relu',
-      expert_dropout_rate=DROPOUT_RATE,
-      router=None,
-      dispatch=None,
-      group_size=capacity.GROUP_SIZE,
-      capacity_factor_train=capacity.FACTOR_TRAIN,
-      capacity_factor_eval=capacity.FACTOR_EVAL,
-      capacity_factor_decode=None,
-      min_expert_capacity=capacity.MIN_CAPACITY,
-      precision='selective',
-      init_scale=0.1,
+    self,
+    num_experts=gin.REQUIRED,
+    hidden_size=gin.REQUIRED,
+    activation='relu',
+    expert_dropout_rate=DROPOUT_RATE,
+    router=None,
+    dispatch=None,
+    group_size=capacity.GROUP_SIZE,
+    capacity_factor_train=capacity.FACTOR_TRAIN,
+    capacity_factor_eval=capacity.FACTOR_EVAL,
+    capacity_factor_decode=None,
+    min_expert_capacity=capacity.MIN_CAPACITY,
+    precision='selective',
+    init_scale=0.1,
   ):
-    """Args:
+    """
+    Args:
       num_experts: E
       hidden_size: H
       activation: relu, or a list such as ['gelu', 'linear'], whose products are the hidden layer (GEGLU)
@@ -52,16 +55,16 @@ class SwitchFeedForward(transformer.TransformerLayer):
         min_expert_capacity, precision, init_scale: see `exchange.Exchange`
     """
     self._exchange = Exchange(
-        num_experts=num_experts,
-        router=router,
-        dispatch=dispatch,
-        group_size=group_size,
-        capacity_factor_train=capacity_factor_train,
-        capacity_factor_eval=capacity_factor_eval,
-        capacity_factor_decode=capacity_factor_decode,
-        min_expert_capacity=min_expert_capacity,
-        precision=precision,
-        init_scale=init_scale,
+      num_experts=num_experts,
+      router=router,
+      dispatch=dispatch,
+      group_size=group_size,
+      capacity_factor_train=capacity_factor_train,
+      capacity_factor_eval=capacity_factor_eval,
+      capacity_factor_decode=capacity_factor_decode,
+      min_expert_capacity=min_expert_capacity,
+      precision=precision,
+      init_scale=init_scale,
     )
     self._hidden_dim = mtf.Dimension('expert_hidden', hidden_size)
     self._activation = checked_activation(activation)
@@ -94,8 +97,9 @@ def expert_hidden(exchange, context, tokens, hidden_dim, activation):
   names = ['wi'] if len(activation) == 1 else [f'wi_{i}' for i in range(len(activation))]
   experts_dim, *slot_dims = tokens.shape.dims[:-1]
   factors = [
-      function(expert_product(exchange, context, tokens, [experts_dim, hidden_dim, *slot_dims], name))
-      for function, name in zip(activation, names, strict=True)]
+    function(expert_product(exchange, context, tokens, [experts_dim, hidden_dim, *slot_dims], name))
+    for function, name in zip(activation, names, strict=True)
+  ]
   return functools.reduce(mtf.multiply, factors)
 
 
@@ -112,13 +116,13 @@ def expert_product(exchange, context, x, output_dims, name):
     <float>[output_dims]
   """
   kernel = mtf.layers.get_dense_kernel_weights(
-      x,
-      new_dims=[d for d in output_dims if d not in x.shape.dims],
-      reduced_dims=[d for d in x.shape.dims if d not in output_dims],
-      expert_dims=[exchange.experts_dim],
-      kernel_initializer=exchange.initializer,
-      name=name,
-      variable_dtype=exchange.variable_dtype(context),
+    x,
+    new_dims=[d for d in output_dims if d not in x.shape.dims],
+    reduced_dims=[d for d in x.shape.dims if d not in output_dims],
+    expert_dims=[exchange.experts_dim],
+    kernel_initializer=exchange.initializer,
+    name=name,
+    variable_dtype=exchange.variable_dtype(context),
   )
   return _product(x, kernel, mtf.Shape(output_dims))
 
@@ -146,7 +150,8 @@ def relu(x):
 
   def gradient(op, dy):
     backward = mtf.cwise(
-        lambda g, y: tf.raw_ops.ReluGrad(gradients=g, features=y), [dy, op.outputs[0]], grad_function=0)
+      lambda g, y: tf.raw_ops.ReluGrad(gradients=g, features=y), [dy, op.outputs[0]], grad_function=0
+    )
     return [backward]
 
   return mtf.cwise(tf.nn.relu, [x], grad_function=gradient, name='relu')
@@ -161,8 +166,9 @@ def checked_activation(activation):
   functions = list(activation) if isinstance(activation, (list, tuple)) else [activation]
   for name in functions:
     if not callable(name) and name not in ACTIVATIONS:
-      raise UserError(f'activation={name!r} is unknown. Use one of {", ".join(ACTIVATIONS)}.'
-                      f'{did_you_mean(str(name), ACTIVATIONS)}')
+      raise UserError(
+        f'activation={name!r} is unknown. Use one of {", ".join(ACTIVATIONS)}.{did_you_mean(str(name), ACTIVATIONS)}'
+      )
   ours = {'relu': relu, 'linear': lambda x: x}
   return [f if callable(f) else ours.get(f) or getattr(mtf, f) for f in functions]
 
@@ -172,5 +178,6 @@ def check_divides(model, dim, name):
   mesh_size = mesh_size_of(model, dim)
   if dim.size % mesh_size:
     raise UserError(
-        f'{name}={dim.size} does not divide over the {mesh_size} slices of the mesh axis that the layout gives to '
-        f'"{dim.name}". Use a multiple of {mesh_size}, or a layout with a smaller axis.')
+      f'{name}={dim.size} does not divide over the {mesh_size} slices of the mesh axis that the layout gives to '
+      f'"{dim.name}". Use a multiple of {mesh_size}, or a layout with a smaller axis.'
+    )

@@ -1,4 +1,5 @@
 """Configures a run with gin, and says what is wrong in a user's words."""
+
 import contextlib
 import importlib
 import inspect
@@ -14,19 +15,19 @@ from switch_zoo.spec import gin_files
 
 # Modules by the names they had, which the operative_config.gin of an earlier training imports -> those of today.
 MOVED = {
-    'switch_zoo.attention': 'switch_zoo.mesh.attention',
-    'switch_zoo.dispatch': 'switch_zoo.mesh.dispatch',
-    'switch_zoo.exchange': 'switch_zoo.mesh.exchange',
-    'switch_zoo.experts': 'switch_zoo.mesh.experts',
-    'switch_zoo.loss': 'switch_zoo.mesh.loss',
-    'switch_zoo.routing': 'switch_zoo.mesh.routing',
-    'switch_zoo.routing.expert_choice': 'switch_zoo.mesh.routing.expert_choice',
-    'switch_zoo.routing.losses': 'switch_zoo.mesh.routing.losses',
-    'switch_zoo.routing.noisy': 'switch_zoo.mesh.routing.noisy_top_k',
-    'switch_zoo.routing.routers': 'switch_zoo.mesh.routing.routers',
-    'switch_zoo.stacks': 'switch_zoo.mesh.stacks',
-    'switch_zoo.tasks.inference': 'switch_zoo.tasks.anli',
-    'switch_zoo.tasks.record': 'switch_zoo.tasks.record_cloze',
+  'switch_zoo.attention': 'switch_zoo.mesh.attention',
+  'switch_zoo.dispatch': 'switch_zoo.mesh.dispatch',
+  'switch_zoo.exchange': 'switch_zoo.mesh.exchange',
+  'switch_zoo.experts': 'switch_zoo.mesh.experts',
+  'switch_zoo.loss': 'switch_zoo.mesh.loss',
+  'switch_zoo.routing': 'switch_zoo.mesh.routing',
+  'switch_zoo.routing.expert_choice': 'switch_zoo.mesh.routing.expert_choice',
+  'switch_zoo.routing.losses': 'switch_zoo.mesh.routing.losses',
+  'switch_zoo.routing.noisy': 'switch_zoo.mesh.routing.noisy_top_k',
+  'switch_zoo.routing.routers': 'switch_zoo.mesh.routing.routers',
+  'switch_zoo.stacks': 'switch_zoo.mesh.stacks',
+  'switch_zoo.tasks.inference': 'switch_zoo.tasks.anli',
+  'switch_zoo.tasks.record': 'switch_zoo.tasks.record_cloze',
 }
 
 

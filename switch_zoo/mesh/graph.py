@@ -3,6 +3,7 @@
 Nothing is computed and nothing is allocated: a graph of Switch-C fits a laptop. Tests count its variables, the planner
 reads its shapes; lowering it is a separate step that only needs a mesh.
 """
+
 import contextlib
 import gc
 from collections.abc import Iterable, Sequence
@@ -69,19 +70,19 @@ def run_setting(name: str, default):
 def build_model(config: ModelConfig, mesh_shape: str = '', layout_rules: str = ''):
   """The transformer.Bitransformer that gin, configured by `configure`, describes, with the vocabularies of `config`."""
   return utils.build_model(
-      input_vocab_size=config.vocab_size,
-      output_vocab_size=config.target_vocab_size,
-      mesh_shape=mtf.convert_to_shape(mesh_shape),
-      layout_rules=mtf.convert_to_layout_rules(layout_rules),
+    input_vocab_size=config.vocab_size,
+    output_vocab_size=config.target_vocab_size,
+    mesh_shape=mtf.convert_to_shape(mesh_shape),
+    layout_rules=mtf.convert_to_layout_rules(layout_rules),
   )
 
 
 def build_training(
-    model,
-    batch: Batch,
-    values: dict[str, tf.Tensor] | None = None,
-    outer_batch_size: int = 1,
-    learning_rate: float | None = 1e-3,
+  model,
+  batch: Batch,
+  values: dict[str, tf.Tensor] | None = None,
+  outer_batch_size: int = 1,
+  learning_rate: float | None = 1e-3,
 ) -> TrainingGraph:
   """The graph of one training step of a model in the default TensorFlow graph, not lowered.
 
@@ -97,10 +98,10 @@ def build_training(
   features = {name: _feature(mesh, batch, outer_batch_size, name, values) for name in batch.lengths}
   with without_collector():
     _, loss = model.call_simple(
-        inputs=features['inputs'],
-        targets=features['targets'],
-        compute_loss=True,
-        variable_dtype=utils.get_variable_dtype(),
+      inputs=features['inputs'],
+      targets=features['targets'],
+      compute_loss=True,
+      variable_dtype=utils.get_variable_dtype(),
     )
     variables = graph.trainable_variables
     gradients = mtf.gradients([loss], [variable.outputs[0] for variable in variables])

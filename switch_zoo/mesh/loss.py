@@ -1,4 +1,5 @@
 """The training loss: cross-entropy of the targets, apart from what experts add."""
+
 import gin
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf

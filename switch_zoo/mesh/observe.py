@@ -4,6 +4,7 @@ A layer calls `export('encoder/block_000/layer_003/MoE1D/load', load)`. When the
 TensorFlow collection; whoever writes progress lines or summaries reads it with `exported()`. Nothing in a layer knows
 who reads, and nothing is written inside the algorithm.
 """
+
 import functools
 from typing import NamedTuple
 

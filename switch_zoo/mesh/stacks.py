@@ -1,4 +1,5 @@
 """Pieces of a layer stack that gin files name."""
+
 import gin
 import tensorflow.compat.v1 as tf
 from mesh_tensorflow.transformer import transformer
@@ -29,8 +30,8 @@ def num_blocks(num_layers=gin.REQUIRED, layers_per_block=gin.REQUIRED):
   """Blocks in a stack of `num_layers` Transformer layers when a block holds `layers_per_block` of them."""
   if num_layers % layers_per_block:
     raise ValueError(
-        f'num_layers={num_layers} is not a multiple of layers_per_block={layers_per_block}: a block is repeated '
-        f'whole. Use {num_layers - num_layers % layers_per_block} or '
-        f'{num_layers + layers_per_block - num_layers % layers_per_block} layers.'
+      f'num_layers={num_layers} is not a multiple of layers_per_block={layers_per_block}: a block is repeated '
+      f'whole. Use {num_layers - num_layers % layers_per_block} or '
+      f'{num_layers + layers_per_block - num_layers % layers_per_block} layers.'
     )
   return num_layers // layers_per_block

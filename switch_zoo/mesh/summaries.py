@@ -1,4 +1,5 @@
 """The one writer of what layers exported: TensorBoard summaries, and no operation per expert."""
+
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.mesh import observe

@@ -4,6 +4,7 @@ What is refused is {"error": "..."}: 400 what the request says is wrong, 404 no 
 client was too slow, 413 too much, 415 compressed, 500 the model failed, 503 (with Retry-After) too much waits or the
 server stops, 504 no answer in time.
 """
+
 import asyncio
 import contextlib
 import logging
@@ -62,7 +63,8 @@ class Service:
   """A model and who asks it. `stopping`: no new request is to be taken; `taken`: requests that have to be answered."""
 
   def __init__(self, model: Any, limits: Limits):
-    """Args:
+    """
+    Args:
       model: with `name`, `version`, `signatures`, `metadata()` and `run(signature, columns)`, as saved_model.Model
       limits: Limits
     """

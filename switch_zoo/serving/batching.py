@@ -3,6 +3,7 @@
 A model decodes 32 texts in little more time than one, so whatever waits while it is busy goes together next. Requests
 of one signature are joined, the oldest first; one larger than a batch is cut, and answered when its last part is.
 """
+
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -57,7 +58,8 @@ class Batcher:
   """The queue and its thread."""
 
   def __init__(self, run: Callable[[str, Columns], Columns], size: int, wait: float, most: int):
-    """Args:
+    """
+    Args:
       run: signature, its columns -> the outputs' columns; called by one thread only
       size: texts in a batch, at most
       wait: seconds to wait for a batch to fill, after one that was made of several requests; a lone client never waits

@@ -5,6 +5,7 @@ input (output) stands without its name, several stand in objects. Bytes are {"b6
 "_bytes" is written so. Source: tensorflow.org/tfx/serving/api_rest, and tensorflow_serving/util/json_tensor.cc where
 the page is silent.
 """
+
 import base64
 import binascii
 import itertools

@@ -3,6 +3,7 @@
 The newest version is served. What is wrong is said before the weights are read, from the signatures in the file. Here
 and nowhere else below `serving` TensorFlow is imported, inside the functions.
 """
+
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -56,7 +57,8 @@ class Model:
   """A loaded export, which the server asks."""
 
   def __init__(self, found: Found, loaded: Any, definitions: Mapping[str, Any]):
-    """Args:
+    """
+    Args:
       found: where it is from
       loaded: of tf.saved_model.load
       definitions: signature -> SignatureDef
@@ -64,8 +66,9 @@ class Model:
     self.name, self.version = found.name, found.version
     self._loaded, self._definitions = loaded, definitions
     self.signatures = {
-        name: Signature(tuple(sorted(definition.inputs)), tuple(sorted(definition.outputs)))
-        for name, definition in sorted(definitions.items()) if _takes_texts(definition)
+      name: Signature(tuple(sorted(definition.inputs)), tuple(sorted(definition.outputs)))
+      for name, definition in sorted(definitions.items())
+      if _takes_texts(definition)
     }
 
   def run(self, signature: str, columns: Mapping[str, list[bytes]]) -> dict[str, list]:
@@ -86,12 +89,12 @@ class Model:
   def metadata(self) -> dict[str, Any]:
     """The signatures as TensorFlow Serving tells them: signature -> inputs, outputs, method_name."""
     return {
-        name: {
-            'inputs': {key: _info(info) for key, info in definition.inputs.items()},
-            'outputs': {key: _info(info) for key, info in definition.outputs.items()},
-            'method_name': definition.method_name,
-        }
-        for name, definition in self._definitions.items()
+      name: {
+        'inputs': {key: _info(info) for key, info in definition.inputs.items()},
+        'outputs': {key: _info(info) for key, info in definition.outputs.items()},
+        'method_name': definition.method_name,
+      }
+      for name, definition in self._definitions.items()
     }
 
 
@@ -145,9 +148,9 @@ def _info(info):
 
   dims = [{'size': str(dim.size), 'name': dim.name} for dim in info.tensor_shape.dim]
   return {
-      'dtype': types_pb2.DataType.Name(info.dtype),
-      'tensor_shape': {'dim': dims, 'unknown_rank': info.tensor_shape.unknown_rank},
-      'name': info.name,
+    'dtype': types_pb2.DataType.Name(info.dtype),
+    'tensor_shape': {'dim': dims, 'unknown_rank': info.tensor_shape.unknown_rank},
+    'name': info.name,
   }
 
 

@@ -3,6 +3,7 @@
 Stopping: the health check says so and new requests are refused with 503, while those that were taken are answered; a
 moment later the socket is closed. A second signal ends it at once.
 """
+
 import asyncio
 import errno
 import logging

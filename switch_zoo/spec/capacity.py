@@ -1,4 +1,5 @@
 """Groups and slots in plain integers, and their defaults; nothing here needs a graph."""
+
 from typing import NamedTuple
 
 from switch_zoo.errors import UserError
@@ -38,17 +39,17 @@ def split_into_groups(num_tokens: int, group_size: int, mesh_size: int = 1) -> t
     raise UserError(f'group_size={group_size}: a routing group holds at least one token. Use a positive group_size.')
   if num_tokens % mesh_size:
     raise UserError(
-        f'{num_tokens} tokens do not divide over the {mesh_size} slices of the mesh axis that cuts the batch. '
-        f'Use a batch that is a multiple of {mesh_size}, or a layout with a smaller batch axis.'
+      f'{num_tokens} tokens do not divide over the {mesh_size} slices of the mesh axis that cuts the batch. '
+      f'Use a batch that is a multiple of {mesh_size}, or a layout with a smaller batch axis.'
     )
   per_slice = num_tokens // mesh_size
   most = min(group_size, per_slice)
   size = next(s for s in range(most, 0, -1) if per_slice % s == 0)
   if 2 * size < most:
     raise UserError(
-        f'group_size={group_size}: the {per_slice} tokens of a mesh slice divide into equal groups of {size} at '
-        f'most, and so small groups would drop tokens for no reason. Use a batch size and lengths with more '
-        f'divisors, or group_size={per_slice} for one group per slice.'
+      f'group_size={group_size}: the {per_slice} tokens of a mesh slice divide into equal groups of {size} at '
+      f'most, and so small groups would drop tokens for no reason. Use a batch size and lengths with more '
+      f'divisors, or group_size={per_slice} for one group per slice.'
     )
   return num_tokens // size, size
 

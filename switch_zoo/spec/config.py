@@ -7,6 +7,7 @@
 >>> config.encoder_sparse_layers
 (1, 3, 5, 7, 9, 11)
 """
+
 import dataclasses
 import functools
 import math
@@ -95,8 +96,13 @@ class ModelConfig(ModelShape):
     fields = {'name': self.name, 'path': self.path}
     fields |= {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
     fields['places'] = dict(self.places)
-    derived = ('encoder_sparse_layers', 'decoder_sparse_layers', 'num_parameters', 'num_expert_parameters',
-               'num_active_parameters')
+    derived = (
+      'encoder_sparse_layers',
+      'decoder_sparse_layers',
+      'num_parameters',
+      'num_expert_parameters',
+      'num_active_parameters',
+    )
     fields |= {name: getattr(self, name) for name in derived}
     fields['flops_per_sequence'] = self.flops_per_sequence()
     return fields

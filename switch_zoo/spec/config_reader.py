@@ -3,6 +3,7 @@
 What counts is what the run will use: the parameters of the layers, in the scope of each stack, and not macros that
 happen to have the right name. A value that is missing or of the wrong kind is refused with its file and line.
 """
+
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -16,20 +17,20 @@ from switch_zoo.spec.routers import RouterSpec
 RELEASED_EXPERTS = 'MoE1D'
 # Layer in a gin file -> scope of its variables. Both layers with experts keep the variables of the released one.
 SUBLAYERS = {
-    'SelfAttention': sublayers.SELF_ATTENTION,
-    'EncDecAttention': sublayers.ENC_DEC_ATTENTION,
-    'DenseReluDense': sublayers.DENSE,
-    RELEASED_EXPERTS: sublayers.EXPERTS,
-    'SwitchFeedForward': sublayers.EXPERTS,
+  'SelfAttention': sublayers.SELF_ATTENTION,
+  'EncDecAttention': sublayers.ENC_DEC_ATTENTION,
+  'DenseReluDense': sublayers.DENSE,
+  RELEASED_EXPERTS: sublayers.EXPERTS,
+  'SwitchFeedForward': sublayers.EXPERTS,
 }
 
 
 # Parameters of a layer with experts that need no binding.
 DEFAULTS = {
-    'min_expert_capacity': capacity.MIN_CAPACITY,
-    'group_size': capacity.GROUP_SIZE,
-    'capacity_factor_train': capacity.FACTOR_TRAIN,
-    'capacity_factor_eval': capacity.FACTOR_EVAL,
+  'min_expert_capacity': capacity.MIN_CAPACITY,
+  'group_size': capacity.GROUP_SIZE,
+  'capacity_factor_train': capacity.FACTOR_TRAIN,
+  'capacity_factor_eval': capacity.FACTOR_EVAL,
 }
 # A key at the head of a model file, and lines that go on: '# Source: ...', '#   ...'.
 HEADER_KEYS = ('Source', 'Departures', 'Parameters')
@@ -47,12 +48,12 @@ def read(files: Sequence[str], parameters: Iterable[str] = ()) -> dict[str, Any]
   fields = _fields(reader)
   header = read_header(files[0])
   return fields | {
-      'name': os.path.splitext(os.path.basename(files[0]))[0],
-      'path': os.path.abspath(files[0]),
-      'title': header.get('Title', ''),
-      'source': header.get('Source', ''),
-      'departures': header.get('Departures', ''),
-      'places': reader.places,
+    'name': os.path.splitext(os.path.basename(files[0]))[0],
+    'path': os.path.abspath(files[0]),
+    'title': header.get('Title', ''),
+    'source': header.get('Source', ''),
+    'departures': header.get('Departures', ''),
+    'places': reader.places,
   }
 
 
@@ -134,20 +135,20 @@ class BindingReader:
 
 def _fields(reader: BindingReader) -> dict[str, Any]:
   fields = {
-      'd_model': reader.get('d_model', int, 'Unitransformer', 'd_model'),
-      'd_ff': reader.get('d_ff', int, 'DenseReluDense', 'hidden_size'),
-      'd_kv': reader.get('d_kv', int, 'SelfAttention', 'key_value_size'),
-      'num_heads': reader.get('num_heads', int, 'SelfAttention', 'num_heads'),
-      'ff_activation': reader.get('ff_activation', tuple, 'DenseReluDense', 'activation', default=('relu',)),
-      'vocab_size': sublayers.padded_vocabulary(reader.macro('vocab_size', int)),
-      'target_vocab_size': sublayers.padded_vocabulary(reader.macro('target_vocab_size', int)),
-      'tied_embeddings': reader.get(
-          'tied_embeddings', bool, 'Unitransformer', 'shared_embedding_and_softmax_weights', 'decoder'
-      ),
-      'shared_embedding': reader.get('shared_embedding', bool, 'Bitransformer', 'shared_embedding', default=True),
-      'relative_attention_num_buckets': _buckets(reader),
-      'dropout_rate': reader.get('dropout_rate', float, 'sublayer_dropout', 'dropout_rate', default=shape.DROPOUT_RATE),
-      'activation_dtype': reader.get('activation_dtype', str, 'get_variable_dtype', 'activation_dtype'),
+    'd_model': reader.get('d_model', int, 'Unitransformer', 'd_model'),
+    'd_ff': reader.get('d_ff', int, 'DenseReluDense', 'hidden_size'),
+    'd_kv': reader.get('d_kv', int, 'SelfAttention', 'key_value_size'),
+    'num_heads': reader.get('num_heads', int, 'SelfAttention', 'num_heads'),
+    'ff_activation': reader.get('ff_activation', tuple, 'DenseReluDense', 'activation', default=('relu',)),
+    'vocab_size': sublayers.padded_vocabulary(reader.macro('vocab_size', int)),
+    'target_vocab_size': sublayers.padded_vocabulary(reader.macro('target_vocab_size', int)),
+    'tied_embeddings': reader.get(
+      'tied_embeddings', bool, 'Unitransformer', 'shared_embedding_and_softmax_weights', 'decoder'
+    ),
+    'shared_embedding': reader.get('shared_embedding', bool, 'Bitransformer', 'shared_embedding', default=True),
+    'relative_attention_num_buckets': _buckets(reader),
+    'dropout_rate': reader.get('dropout_rate', float, 'sublayer_dropout', 'dropout_rate', default=shape.DROPOUT_RATE),
+    'activation_dtype': reader.get('activation_dtype', str, 'get_variable_dtype', 'activation_dtype'),
   }
   expert_layers = set()
   for stack in ('encoder', 'decoder'):
@@ -169,13 +170,13 @@ def _expert_fields(reader: BindingReader, layer: str) -> dict[str, Any]:
   _check_activation(reader, layer)
   dropout = 'dropout_rate' if released else 'expert_dropout_rate'
   fields = {
-      'num_experts': reader.get('num_experts', int, layer, 'num_experts'),
-      'expert_d_ff': reader.get('expert_d_ff', int, layer, 'hidden_size'),
-      'router': router.name,
-      'router_kernels': router.kernels,
-      'experts_per_token': router.experts_per_token,
-      'balance_loss_coef': reader.macro('balance_loss_coef', float),
-      'expert_dropout_rate': reader.get('expert_dropout_rate', float, layer, dropout, default=shape.DROPOUT_RATE),
+    'num_experts': reader.get('num_experts', int, layer, 'num_experts'),
+    'expert_d_ff': reader.get('expert_d_ff', int, layer, 'hidden_size'),
+    'router': router.name,
+    'router_kernels': router.kernels,
+    'experts_per_token': router.experts_per_token,
+    'balance_loss_coef': reader.macro('balance_loss_coef', float),
+    'expert_dropout_rate': reader.get('expert_dropout_rate', float, layer, dropout, default=shape.DROPOUT_RATE),
   }
   for parameter, default in DEFAULTS.items():
     fields[parameter] = reader.get(parameter, type(default), layer, parameter, default=default)
@@ -243,8 +244,8 @@ def _num_blocks(reader: BindingReader, stack: str) -> int:
   del reader.places['layers_per_block']
   if layers % per_block:
     raise UserError(
-        f'{reader.places[field]}: {layers} layers in the {stack} do not divide into blocks of {per_block}. '
-        f'Use {layers - layers % per_block or per_block} or {layers + per_block - layers % per_block}.'
+      f'{reader.places[field]}: {layers} layers in the {stack} do not divide into blocks of {per_block}. '
+      f'Use {layers - layers % per_block or per_block} or {layers + per_block - layers % per_block}.'
     )
   return layers // per_block
 
@@ -271,14 +272,14 @@ def _of_kind(kind: type, value: Any, name: str, place: str) -> Any:
 
 # Kind -> the types a value of it may have, what must hold, and how a message calls it.
 _KINDS = {
-    int: (int, lambda value: value is not True and value > 0, 'a whole number above 0'),
-    float: ((int, float), lambda value: not isinstance(value, bool), 'a number'),
-    bool: (bool, lambda value: True, 'True or False'),
-    str: (str, lambda value: True, 'text in quotes'),
-    list: (list, lambda value: True, 'a list of layers'),
-    tuple: (
-        (list, tuple),
-        lambda value: value and all(isinstance(item, str) for item in value),
-        'the name of an activation, or a list of them',
-    ),
+  int: (int, lambda value: value is not True and value > 0, 'a whole number above 0'),
+  float: ((int, float), lambda value: not isinstance(value, bool), 'a number'),
+  bool: (bool, lambda value: True, 'True or False'),
+  str: (str, lambda value: True, 'text in quotes'),
+  list: (list, lambda value: True, 'a list of layers'),
+  tuple: (
+    (list, tuple),
+    lambda value: value and all(isinstance(item, str) for item in value),
+    'the name of an activation, or a list of them',
+  ),
 }

@@ -3,6 +3,7 @@
 gin's own parser does the reading. What is read here is what stands in the files: bindings, macros and references as
 data. `ModelConfig`, the launcher's check before a run and the planner use it; gin itself configures the run.
 """
+
 import dataclasses
 import importlib.util
 import os
@@ -112,8 +113,8 @@ class GinFiles:
         if '.' not in macro.name and macro.name not in self.bindings:
           known = [k for k in self.bindings if '.' not in k]
           raise UserError(
-              f'{binding.place}: {key} uses %{macro.name}, which no gin file or --gin_param defines.'
-              f'{did_you_mean(macro.name, known)}'
+            f'{binding.place}: {key} uses %{macro.name}, which no gin file or --gin_param defines.'
+            f'{did_you_mean(macro.name, known)}'
           )
 
   def _find(self, name, included_from):
@@ -122,8 +123,8 @@ class GinFiles:
       if os.path.isfile(path):
         return path
     raise UserError(
-        f'There is no gin file "{name}"{included_from}. It is looked for in the current folder, and below '
-        f'{", ".join(self.folders)}.{did_you_mean(name, available(self.folders))}'
+      f'There is no gin file "{name}"{included_from}. It is looked for in the current folder, and below '
+      f'{", ".join(self.folders)}.{did_you_mean(name, available(self.folders))}'
     )
 
   def _read(self, text, path):
@@ -135,8 +136,8 @@ class GinFiles:
       place = f'{path}, line {line}' if path else f'--gin_param="{text}"'
       reason = message.strip().splitlines()[-1].strip().rstrip('.')
       raise UserError(
-          f'{place} is not gin: {reason}. A line binds a value, as in: name = 3, name = "text" (with quotes) or '
-          'configurable.parameter = %name.'
+        f'{place} is not gin: {reason}. A line binds a value, as in: name = 3, name = "text" (with quotes) or '
+        'configurable.parameter = %name.'
       ) from error
 
   def _take(self, statement, path):

@@ -3,6 +3,7 @@
 A layout is two texts. The mesh shape gives a slice's cores axes, 'batch:16;model:2'; the rules give dimensions of the
 model to axes, 'batch:batch;d_ff:model'. A rule for an axis the mesh does not have does nothing.
 """
+
 import dataclasses
 import math
 import re
@@ -14,17 +15,17 @@ from switch_zoo.spec.config import ModelConfig
 
 # Dimensions a rule can name in the models of this package, and what a user knows each by.
 DIMENSIONS = {
-    'outer_batch': 'replicas of the experts (outer_batch_size)',
-    'batch': 'sequences of the batch, for each replica of the experts',
-    'length': 'tokens of a sequence',
-    'd_model': 'd_model',
-    'd_model_split': 'd_model',
-    'd_ff': 'd_ff',
-    'd_kv': 'd_kv',
-    'heads': 'num_heads',
-    'vocab': 'vocab_size',
-    'experts': 'num_experts',
-    'expert_hidden': 'expert_d_ff',
+  'outer_batch': 'replicas of the experts (outer_batch_size)',
+  'batch': 'sequences of the batch, for each replica of the experts',
+  'length': 'tokens of a sequence',
+  'd_model': 'd_model',
+  'd_model_split': 'd_model',
+  'd_ff': 'd_ff',
+  'd_kv': 'd_kv',
+  'heads': 'num_heads',
+  'vocab': 'vocab_size',
+  'experts': 'num_experts',
+  'expert_hidden': 'expert_d_ff',
 }
 SEQUENCES = 2048
 
@@ -84,10 +85,10 @@ def load_layout(name: str, parameters: tuple[str, ...] = ()) -> Layout:
     if f'utils.run.{setting}' not in bound.bindings:
       raise UserError(f'{name} is not a layout: it sets no utils.run.{setting}.')
   return parse(
-      bound.value('utils.run.mesh_shape'),
-      bound.value('utils.run.layout_rules'),
-      bound.value('utils.tpu_estimator_model_fn.outer_batch_size', 1),
-      bound.bindings['utils.run.layout_rules'].place,
+    bound.value('utils.run.mesh_shape'),
+    bound.value('utils.run.layout_rules'),
+    bound.value('utils.tpu_estimator_model_fn.outer_batch_size', 1),
+    bound.bindings['utils.run.layout_rules'].place,
   )
 
 
@@ -109,8 +110,8 @@ def parse(mesh_shape: str, layout_rules: str, outer_batch_size: int = 1, place: 
   for dimension in rules:
     if dimension not in DIMENSIONS:
       raise UserError(
-          f'layout rule "{dimension}:{rules[dimension]}": no model has a dimension "{dimension}", so that the rule '
-          f'would cut nothing.{did_you_mean(dimension, DIMENSIONS)} Dimensions are {", ".join(DIMENSIONS)}.'
+        f'layout rule "{dimension}:{rules[dimension]}": no model has a dimension "{dimension}", so that the rule '
+        f'would cut nothing.{did_you_mean(dimension, DIMENSIONS)} Dimensions are {", ".join(DIMENSIONS)}.'
       )
   present = {dimension: axis for dimension, axis in rules.items() if axis in mesh}
   return Layout(mesh, present, outer_batch_size, place)
@@ -146,13 +147,13 @@ def check(layout: Layout, config: ModelConfig, sequences: int = SEQUENCES, slice
   if slice_name and layout.num_slices != cores(slice_name):
     mesh = ' x '.join(f'{axis}:{size}' for axis, size in layout.mesh.items())
     raise UserError(
-        f'The mesh {mesh} has {layout.num_slices} slices, and {slice_name} has {cores(slice_name)} cores: a core holds '
-        f'one slice. Make the axes multiply to {cores(slice_name)}.'
+      f'The mesh {mesh} has {layout.num_slices} slices, and {slice_name} has {cores(slice_name)} cores: a core holds '
+      f'one slice. Make the axes multiply to {cores(slice_name)}.'
     )
   if sequences % layout.outer_batch_size:
     raise UserError(
-        f'{sequences} sequences do not divide over {layout.outer_batch_size} replicas of the experts '
-        f'(outer_batch_size). Use a multiple of {layout.outer_batch_size}.'
+      f'{sequences} sequences do not divide over {layout.outer_batch_size} replicas of the experts '
+      f'(outer_batch_size). Use a multiple of {layout.outer_batch_size}.'
     )
   for dimension, size in _sizes(layout, config, sequences):
     _check_divides(layout, dimension, size)
@@ -202,8 +203,8 @@ def _check_divides(layout, dimension, size):
     axis = layout.rules[dimension]
     rule = f'layout rule "{dimension}:{axis}"' + (f' of {layout.place}' if layout.place else '')
     raise UserError(
-        f'{DIMENSIONS[dimension]}={size} does not divide over mesh axis "{axis}" of size {parts} ({rule}). '
-        f'Use a multiple of {parts}, or a smaller axis "{axis}".'
+      f'{DIMENSIONS[dimension]}={size} does not divide over mesh axis "{axis}" of size {parts} ({rule}). '
+      f'Use a multiple of {parts}, or a smaller axis "{axis}".'
     )
 
 
@@ -214,6 +215,6 @@ def _check_axes(layout, name, shape):
     others = [other for other in cut if other != dimension and layout.rules[other] == layout.rules[dimension]]
     if others:
       raise UserError(
-          f'Layout rules give {dimension} and {others[0]} of {name} to the same mesh axis '
-          f'"{layout.rules[dimension]}". Give one of them another axis, or none.'
+        f'Layout rules give {dimension} and {others[0]} of {name} to the same mesh axis '
+        f'"{layout.rules[dimension]}". Give one of them another axis, or none.'
       )

@@ -1,4 +1,5 @@
 """The routers by every name they have: in gin files, in a ModelConfig, and as scopes of variables."""
+
 from typing import NamedTuple
 
 
@@ -19,12 +20,12 @@ class RouterSpec(NamedTuple):
 
 # Class of our routers. Expert choice gives a token one expert on average at capacity factor 1.
 CLASSES = {
-    'Top1': RouterSpec('top1', ('switch_gating',)),
-    'Top2': RouterSpec('top2', ('top_2_gating',), 2),
-    'TopN': RouterSpec('top_n', ('top_n_gating',), 3, 'n'),
-    'NoTokenLeftBehind': RouterSpec('no_token_left_behind', ('ntlb_gating',)),
-    'ExpertChoice': RouterSpec('expert_choice', ('expert_selection_gating',)),
-    'NoisyTopK': RouterSpec('noisy_top_k', ('noisy_top_k_gating', 'noisy_top_k_noise'), 4, 'k'),
+  'Top1': RouterSpec('top1', ('switch_gating',)),
+  'Top2': RouterSpec('top2', ('top_2_gating',), 2),
+  'TopN': RouterSpec('top_n', ('top_n_gating',), 3, 'n'),
+  'NoTokenLeftBehind': RouterSpec('no_token_left_behind', ('ntlb_gating',)),
+  'ExpertChoice': RouterSpec('expert_choice', ('expert_selection_gating',)),
+  'NoisyTopK': RouterSpec('noisy_top_k', ('noisy_top_k_gating', 'noisy_top_k_noise'), 4, 'k'),
 }
 # Kind of gating of the released MoE1D layer.
 RELEASED = {'switch': CLASSES['Top1'], 'top_2': CLASSES['Top2']}

@@ -1,4 +1,5 @@
 """ModelShape: the sizes of a model and its layers."""
+
 import dataclasses
 
 from switch_zoo.spec import sublayers

@@ -2,6 +2,7 @@
 
 A sublayer is named by the scope of its variables. A layer is a self-attention and all that follows up to the next one.
 """
+
 from collections.abc import Iterable, Sequence
 
 SELF_ATTENTION = 'SelfAttention'

@@ -3,6 +3,7 @@
 Names and axes are those of the released code, so that `d_ff: 3072` here is what a rule `d_ff:model` finds there.
 In attention weights the axis `heads` has num_heads x d_kv entries.
 """
+
 from switch_zoo.spec.shape import ModelShape
 from switch_zoo.spec.sublayers import ATTENTION, DENSE, ROUTER_AXIS
 

@@ -1,4 +1,5 @@
 """The models that come with switch_zoo, and any gin file, as a ModelConfig."""
+
 import os
 import re
 from collections.abc import Iterable

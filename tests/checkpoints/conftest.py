@@ -1,4 +1,5 @@
 """What all tests of checkpoints share."""
+
 import os
 
 import pytest

@@ -1,4 +1,5 @@
 """Models of PyTorch's transformers with random weights, and the logits of both sides."""
+
 import pathlib
 from collections.abc import Sequence
 
@@ -83,7 +84,7 @@ def mesh_logits(folder: str, inputs, targets, parameters: Sequence[str] = ()) ->
     features = [_imported(mesh, name, value) for name, value in (('inputs', inputs), ('targets', targets))]
     model = mesh_graph.build_model(config)
     logits, _ = model.call_simple(
-        *features, compute_loss=False, mode=tf.estimator.ModeKeys.EVAL, variable_dtype=utils.get_variable_dtype()
+      *features, compute_loss=False, mode=tf.estimator.ModeKeys.EVAL, variable_dtype=utils.get_variable_dtype()
     )
     fetched = mtf.anonymize(logits)
     with zoo_harness.lowered(graph, mesh, zoo_harness.ONE_SLICE) as (lowering, session):

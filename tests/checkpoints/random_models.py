@@ -1,4 +1,5 @@
 """Checkpoints with random weights in every format that is read, written by the libraries they belong to."""
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -47,9 +48,9 @@ def save_t5x(folder, config, weights) -> str:
     path = of_t5x.locate(variable).name.replace('/', '.')
     for prefix in ('target', 'state.param_states'):
       spec = {
-          'driver': 'zarr',
-          'kvstore': {'driver': 'file', 'path': str(folder / f'{prefix}.{path}')},
-          'metadata': {'compressor': {'id': 'gzip'}, 'chunks': [max(1, size // 2) for size in value.shape]},
+        'driver': 'zarr',
+        'kvstore': {'driver': 'file', 'path': str(folder / f'{prefix}.{path}')},
+        'metadata': {'compressor': {'id': 'gzip'}, 'chunks': [max(1, size // 2) for size in value.shape]},
       }
       tensorstore.open(spec, create=True, dtype=value.dtype, shape=value.shape).result().write(value).result()
   (folder / 'checkpoint').write_bytes(b'\x80')

@@ -1,4 +1,5 @@
 """What is wrong with the input is said, and the destination stays as it was."""
+
 import collections
 import errno
 import json
@@ -64,7 +65,7 @@ class Case:
 
 Q = 'encoder.block.0.layer.0.SelfAttention.q.weight'
 POSITIONS = [
-    f'{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight' for stack in ('encoder', 'decoder')
+  f'{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight' for stack in ('encoder', 'decoder')
 ]
 SPARSE = ['encoder.block.1.layer.1', 'decoder.block.1.layer.2']
 EXPERT = 'decoder.block.1.layer.2.mlp.experts.expert_2.wo.weight'
@@ -172,132 +173,130 @@ def chunk_lost(case):
 
 
 CASES = {
-    'a missing tensor': ROW('hf', drop(Q), f'{Q} is missing'),
-    'a missing expert': ROW('hf', drop(EXPERT), f'{EXPERT} is missing'),
-    'several missing': ROW(
-        'hf', drop(Q, EXPERT, 'encoder.final_layer_norm.weight', Q.replace('.q.', '.v.')), 'and 1 more differences'
-    ),
-    'no embedding': ROW('hf', drop('shared.weight'), 'has no embedding'),
-    'an extra tensor': ROW('hf', add(some__bias=np.zeros(3, 'f')), 'some.bias is in the checkpoint only'),
-    'an expert too many': ROW(
-        'hf',
-        add(**{EXPERT.replace('expert_2', 'expert_3').replace('.', '__'): np.zeros((16, 24), 'f')}),
-        'expert_3.wo.weight is in the checkpoint only',
-    ),
-    'a wrong shape': ROW('hf', replace(EXPERT, np.zeros((24, 16), 'f')), f'{EXPERT} is [24, 16] there and [16, 24]'),
-    'a type that is no weight': ROW('hf', replace(EXPERT, np.zeros((16, 24), 'i8')), f'{EXPERT} is of type int64'),
-    'copies of the embedding that differ': ROW(
-        'hf',
-        add(encoder__embed_tokens__weight=np.zeros((128, 16), 'f')),
-        'encoder.embed_tokens.weight is not the same as shared',
-    ),
-    'heads that do not divide': ROW(
-        'hf',
-        lambda case: [replace(name, np.zeros((32, 5), 'f'))(case) for name in POSITIONS],
-        'which the 5 heads of its relative positions do not divide',
-    ),
-    'no router': ROW(
-        'hf',
-        drop(*(f'{layer}.mlp.router.classifier.weight' for layer in SPARSE)),
-        'no router switch_zoo knows',
-    ),
-    'an embedding of one axis': ROW('hf', replace('shared.weight', np.zeros(5, 'f')), 'has no embedding of two axes'),
-    'a layer far away': ROW(
-        'hf',
-        add(encoder__block__999999999__layer__0__SelfAttention__q__weight=np.zeros(1, 'f')),
-        'no layer 2 in the encoder',
-    ),
-    'no relative positions': ROW('hf', drop(*POSITIONS), 'no table of relative positions'),
-    'an encoder alone': ROW(
-        'hf',
-        lambda case: case.tensors(lambda t: [t.pop(name) for name in list(t) if name.startswith('decoder')]),
-        'has no decoder',
-    ),
-    'a truncated file': ROW('hf', lambda case: case.cut('model.safetensors', -40), 'model.safetensors is truncated'),
-    'a file cut off in its header': ROW(
-        'hf', lambda case: case.cut('model.safetensors', 100), 'cut off inside its header'
-    ),
-    'an empty file': ROW('hf', lambda case: case.cut('model.safetensors', 0), 'is no safetensors file'),
-    'a header of a terabyte': ROW('hf', header_of_a_terabyte, 'is no safetensors file'),
-    'a header that is no JSON': ROW(
-        'hf',
-        lambda case: (case.source / 'model.safetensors').write_bytes(b'\x04' + bytes(7) + b'oops'),
-        'its header cannot be read',
-    ),
-    'a truncated shard': ROW(
-        'shards', lambda case: case.cut(first_shard(case), -40), 'is truncated: its header speaks of'
-    ),
-    'a shard that is absent': ROW(
-        'shards', lambda case: (case.source / first_shard(case)).unlink(), '1 of them are absent'
-    ),
-    'a tensor in two shards': ROW('shards', same_tensor_twice, 'which another file of the folder holds too'),
-    'an index that names an absent tensor': ROW('shards', index_names_a_tensor_that_is_not_there, 'ghost.weight is in'),
-    'an index that is no JSON': ROW('shards', lambda case: case.cut('model.safetensors.index.json', 50), 'is not JSON'),
-    'an index that leads elsewhere': ROW('shards', index_outside, 'has no weight_map from tensors to files beside it'),
-    'no weights': ROW(
-        'hf', remove('model.safetensors'), 'has no weights: neither model.safetensors nor pytorch_model.bin'
-    ),
-    'no config.json': ROW('hf', remove('config.json'), 'has no config.json'),
-    'a config.json that is no JSON': ROW('hf', lambda case: case.cut('config.json', 9), 'config.json is not JSON'),
-    'a config.json of another family': ROW('hf', lambda case: case.config(model_type='bart'), 'is of a "bart"'),
-    'an activation that cannot be had': ROW(
-        'dense', lambda case: case.config(feed_forward_proj='gated-silu'), 'activation "gated-silu" cannot be converted'
-    ),
-    'a pickle with code in it': ROW('hf', with_code, 'posix.mkdir to be called'),
-    'a mistyped model': ROW('hf', asking(model='switch_bse_8'), 'Did you mean switch_base_8'),
-    'a model of another shape': ROW('hf', asking(model='tiny_switch_8'), 'does not hold the tensors of tiny_switch_8'),
-    'a dense model for a sparse one': ROW('hf', asking(model='t5_base'), 'does not hold the tensors of t5_base'),
-    'an unknown format': ROW('hf', asking(to='onnx'), '--to=onnx: the formats that can be written are mesh, keras, hf'),
-    'an unknown type': ROW('hf', asking(dtype='int8'), '--dtype=int8: weights are written as float32 or bfloat16'),
-    'no such source': ROW('hf', lambda case: shutil.rmtree(case.source), 'There is no folder'),
-    'a source without a checkpoint': ROW('hf', empty, 'holds no checkpoint'),
-    'an export as a source': ROW('hf', export_at('1/saved_model.pb'), 'Give the folder of the checkpoint it was made'),
-    'a version of an export': ROW('hf', export_at('saved_model.pb'), 'is an export'),
-    'a folder of anything with an export inside': ROW('hf', export_at('old/saved_model.pb'), 'holds no checkpoint'),
-    'two checkpoints in one folder': ROW('hf', second_checkpoint, 'holds several checkpoints: Keras and Hugging Face'),
-    'a destination that is not empty': ROW('hf', full_destination, 'new is not empty'),
-    'a destination that is a file': ROW('hf', file_as_destination, 'new is a file'),
-    'a destination in no folder': ROW('hf', asking(destination='/nowhere/new'), 'There is no folder /nowhere'),
-    'a folder of the user in the way': ROW(
-        'hf', lambda case: (case.folder / 'new.partial').mkdir(), 'new.partial is in the way'
-    ),
-    'nothing to resume': ROW('hf', asking(resume=True), 'there is no'),
-    'slots of another format': ROW('hf', asking(keep_slots=True), 'this is Hugging Face to Mesh-TensorFlow'),
-    'slots and surgery': ROW(
-        'mesh', asking(keep_slots=True, to='mesh', surgery=Surgery(experts=(0,))), 'exclude each other'
-    ),
-    'two surgeries': ROW('hf', asking(surgery=Surgery(experts=(0,), dense_from='mean')), 'exclude each other'),
-    'an expert that is not there': ROW(
-        'hf', asking(surgery=Surgery(experts=(0, 3))), 'give different numbers from 0 to 2'
-    ),
-    'an expert twice': ROW('hf', asking(surgery=Surgery(experts=(1, 1))), 'give different numbers'),
-    'experts of a dense model': ROW('dense', asking(surgery=Surgery(experts=(0,))), 'is dense'),
-    'upcycling a sparse model': ROW('hf', asking(surgery=Surgery(upcycle=4)), 'has 3 already'),
-    'upcycling to nothing': ROW('dense', asking(surgery=Surgery(upcycle=0)), 'at least 1'),
-    'a dense twin of a dense model': ROW('dense', asking(surgery=Surgery(dense_from='mean')), 'is dense already'),
-    'an unknown way to the dense twin': ROW('hf', asking(surgery=Surgery(dense_from='best')), '"fresh" or "mean"'),
-    'a Mesh-TensorFlow index that is damaged': ROW('mesh', flipped_checksum, 'a checksum in it is wrong'),
-    'Mesh-TensorFlow data cut off': ROW(
-        'mesh', lambda case: case.cut(next(case.source.glob('*.data-*')).name, -8), 'is truncated: '
-    ),
-    'Mesh-TensorFlow data absent': ROW(
-        'mesh', lambda case: next(case.source.glob('*.data-*')).unlink(), 'is missing: '
-    ),
-    'a Keras file cut off': ROW(
-        'keras', lambda case: case.cut('model.weights.h5', 3000), 'is no HDF5 file, or is truncated'
-    ),
-    'a gin file that is none': ROW(
-        'keras', lambda case: (case.source / 'model.gin').write_text('d_model = '), 'is not gin'
-    ),
-    'T5X metadata damaged': ROW(
-        't5x', lambda case: next(case.source.glob('target.*/.zarray')).write_text('{'), 'cannot be read'
-    ),
-    'a T5X array absent': ROW(
-        't5x',
-        lambda case: shutil.rmtree(case.source / 'target.decoder.decoder_norm.scale'),
-        'decoder/decoder_norm/scale is missing',
-    ),
-    'a T5X chunk absent': ROW('t5x', chunk_lost, 'cannot be read'),
+  'a missing tensor': ROW('hf', drop(Q), f'{Q} is missing'),
+  'a missing expert': ROW('hf', drop(EXPERT), f'{EXPERT} is missing'),
+  'several missing': ROW(
+    'hf', drop(Q, EXPERT, 'encoder.final_layer_norm.weight', Q.replace('.q.', '.v.')), 'and 1 more differences'
+  ),
+  'no embedding': ROW('hf', drop('shared.weight'), 'has no embedding'),
+  'an extra tensor': ROW('hf', add(some__bias=np.zeros(3, 'f')), 'some.bias is in the checkpoint only'),
+  'an expert too many': ROW(
+    'hf',
+    add(**{EXPERT.replace('expert_2', 'expert_3').replace('.', '__'): np.zeros((16, 24), 'f')}),
+    'expert_3.wo.weight is in the checkpoint only',
+  ),
+  'a wrong shape': ROW('hf', replace(EXPERT, np.zeros((24, 16), 'f')), f'{EXPERT} is [24, 16] there and [16, 24]'),
+  'a type that is no weight': ROW('hf', replace(EXPERT, np.zeros((16, 24), 'i8')), f'{EXPERT} is of type int64'),
+  'copies of the embedding that differ': ROW(
+    'hf',
+    add(encoder__embed_tokens__weight=np.zeros((128, 16), 'f')),
+    'encoder.embed_tokens.weight is not the same as shared',
+  ),
+  'heads that do not divide': ROW(
+    'hf',
+    lambda case: [replace(name, np.zeros((32, 5), 'f'))(case) for name in POSITIONS],
+    'which the 5 heads of its relative positions do not divide',
+  ),
+  'no router': ROW(
+    'hf',
+    drop(*(f'{layer}.mlp.router.classifier.weight' for layer in SPARSE)),
+    'no router switch_zoo knows',
+  ),
+  'an embedding of one axis': ROW('hf', replace('shared.weight', np.zeros(5, 'f')), 'has no embedding of two axes'),
+  'a layer far away': ROW(
+    'hf',
+    add(encoder__block__999999999__layer__0__SelfAttention__q__weight=np.zeros(1, 'f')),
+    'no layer 2 in the encoder',
+  ),
+  'no relative positions': ROW('hf', drop(*POSITIONS), 'no table of relative positions'),
+  'an encoder alone': ROW(
+    'hf',
+    lambda case: case.tensors(lambda t: [t.pop(name) for name in list(t) if name.startswith('decoder')]),
+    'has no decoder',
+  ),
+  'a truncated file': ROW('hf', lambda case: case.cut('model.safetensors', -40), 'model.safetensors is truncated'),
+  'a file cut off in its header': ROW(
+    'hf', lambda case: case.cut('model.safetensors', 100), 'cut off inside its header'
+  ),
+  'an empty file': ROW('hf', lambda case: case.cut('model.safetensors', 0), 'is no safetensors file'),
+  'a header of a terabyte': ROW('hf', header_of_a_terabyte, 'is no safetensors file'),
+  'a header that is no JSON': ROW(
+    'hf',
+    lambda case: (case.source / 'model.safetensors').write_bytes(b'\x04' + bytes(7) + b'oops'),
+    'its header cannot be read',
+  ),
+  'a truncated shard': ROW(
+    'shards', lambda case: case.cut(first_shard(case), -40), 'is truncated: its header speaks of'
+  ),
+  'a shard that is absent': ROW(
+    'shards', lambda case: (case.source / first_shard(case)).unlink(), '1 of them are absent'
+  ),
+  'a tensor in two shards': ROW('shards', same_tensor_twice, 'which another file of the folder holds too'),
+  'an index that names an absent tensor': ROW('shards', index_names_a_tensor_that_is_not_there, 'ghost.weight is in'),
+  'an index that is no JSON': ROW('shards', lambda case: case.cut('model.safetensors.index.json', 50), 'is not JSON'),
+  'an index that leads elsewhere': ROW('shards', index_outside, 'has no weight_map from tensors to files beside it'),
+  'no weights': ROW(
+    'hf', remove('model.safetensors'), 'has no weights: neither model.safetensors nor pytorch_model.bin'
+  ),
+  'no config.json': ROW('hf', remove('config.json'), 'has no config.json'),
+  'a config.json that is no JSON': ROW('hf', lambda case: case.cut('config.json', 9), 'config.json is not JSON'),
+  'a config.json of another family': ROW('hf', lambda case: case.config(model_type='bart'), 'is of a "bart"'),
+  'an activation that cannot be had': ROW(
+    'dense', lambda case: case.config(feed_forward_proj='gated-silu'), 'activation "gated-silu" cannot be converted'
+  ),
+  'a pickle with code in it': ROW('hf', with_code, 'posix.mkdir to be called'),
+  'a mistyped model': ROW('hf', asking(model='switch_bse_8'), 'Did you mean switch_base_8'),
+  'a model of another shape': ROW('hf', asking(model='tiny_switch_8'), 'does not hold the tensors of tiny_switch_8'),
+  'a dense model for a sparse one': ROW('hf', asking(model='t5_base'), 'does not hold the tensors of t5_base'),
+  'an unknown format': ROW('hf', asking(to='onnx'), '--to=onnx: the formats that can be written are mesh, keras, hf'),
+  'an unknown type': ROW('hf', asking(dtype='int8'), '--dtype=int8: weights are written as float32 or bfloat16'),
+  'no such source': ROW('hf', lambda case: shutil.rmtree(case.source), 'There is no folder'),
+  'a source without a checkpoint': ROW('hf', empty, 'holds no checkpoint'),
+  'an export as a source': ROW('hf', export_at('1/saved_model.pb'), 'Give the folder of the checkpoint it was made'),
+  'a version of an export': ROW('hf', export_at('saved_model.pb'), 'is an export'),
+  'a folder of anything with an export inside': ROW('hf', export_at('old/saved_model.pb'), 'holds no checkpoint'),
+  'two checkpoints in one folder': ROW('hf', second_checkpoint, 'holds several checkpoints: Keras and Hugging Face'),
+  'a destination that is not empty': ROW('hf', full_destination, 'new is not empty'),
+  'a destination that is a file': ROW('hf', file_as_destination, 'new is a file'),
+  'a destination in no folder': ROW('hf', asking(destination='/nowhere/new'), 'There is no folder /nowhere'),
+  'a folder of the user in the way': ROW(
+    'hf', lambda case: (case.folder / 'new.partial').mkdir(), 'new.partial is in the way'
+  ),
+  'nothing to resume': ROW('hf', asking(resume=True), 'there is no'),
+  'slots of another format': ROW('hf', asking(keep_slots=True), 'this is Hugging Face to Mesh-TensorFlow'),
+  'slots and surgery': ROW(
+    'mesh', asking(keep_slots=True, to='mesh', surgery=Surgery(experts=(0,))), 'exclude each other'
+  ),
+  'two surgeries': ROW('hf', asking(surgery=Surgery(experts=(0,), dense_from='mean')), 'exclude each other'),
+  'an expert that is not there': ROW(
+    'hf', asking(surgery=Surgery(experts=(0, 3))), 'give different numbers from 0 to 2'
+  ),
+  'an expert twice': ROW('hf', asking(surgery=Surgery(experts=(1, 1))), 'give different numbers'),
+  'experts of a dense model': ROW('dense', asking(surgery=Surgery(experts=(0,))), 'is dense'),
+  'upcycling a sparse model': ROW('hf', asking(surgery=Surgery(upcycle=4)), 'has 3 already'),
+  'upcycling to nothing': ROW('dense', asking(surgery=Surgery(upcycle=0)), 'at least 1'),
+  'a dense twin of a dense model': ROW('dense', asking(surgery=Surgery(dense_from='mean')), 'is dense already'),
+  'an unknown way to the dense twin': ROW('hf', asking(surgery=Surgery(dense_from='best')), '"fresh" or "mean"'),
+  'a Mesh-TensorFlow index that is damaged': ROW('mesh', flipped_checksum, 'a checksum in it is wrong'),
+  'Mesh-TensorFlow data cut off': ROW(
+    'mesh', lambda case: case.cut(next(case.source.glob('*.data-*')).name, -8), 'is truncated: '
+  ),
+  'Mesh-TensorFlow data absent': ROW('mesh', lambda case: next(case.source.glob('*.data-*')).unlink(), 'is missing: '),
+  'a Keras file cut off': ROW(
+    'keras', lambda case: case.cut('model.weights.h5', 3000), 'is no HDF5 file, or is truncated'
+  ),
+  'a gin file that is none': ROW(
+    'keras', lambda case: (case.source / 'model.gin').write_text('d_model = '), 'is not gin'
+  ),
+  'T5X metadata damaged': ROW(
+    't5x', lambda case: next(case.source.glob('target.*/.zarray')).write_text('{'), 'cannot be read'
+  ),
+  'a T5X array absent': ROW(
+    't5x',
+    lambda case: shutil.rmtree(case.source / 'target.decoder.decoder_norm.scale'),
+    'decoder/decoder_norm/scale is missing',
+  ),
+  'a T5X chunk absent': ROW('t5x', chunk_lost, 'cannot be read'),
 }
 
 

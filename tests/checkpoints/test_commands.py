@@ -1,4 +1,5 @@
 """`switch_zoo convert` and `switch_zoo verify` as a user meets them, and fine-tuning from what they made."""
+
 import os
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def test_an_interruption_says_how_to_go_on(switch_zoo, hub, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ('text', 'expected'), [('5GB', 5 * 10**9), ('1.5m', 1_500_000), ('700', 700), ('2 TB', 2 * 10**12)]
+  ('text', 'expected'), [('5GB', 5 * 10**9), ('1.5m', 1_500_000), ('700', 700), ('2 TB', 2 * 10**12)]
 )
 def test_sizes(text, expected):
   assert convert.size(text) == expected

@@ -1,4 +1,5 @@
 """Conversions from end to end: round trips to the bit, types, shards, slots, interruption."""
+
 import json
 import os
 import pathlib
@@ -63,7 +64,7 @@ def test_around_all_formats_and_back_to_the_bit(trained, tmp_path, model, dtype)
   assert len([file for file in os.listdir(mesh) if '.data-' in file]) > 2
   for file in os.listdir(hugging_face):
     assert (
-        pathlib.Path(hugging_face, file).read_bytes() == pathlib.Path(again, file).read_bytes() or file == 'model.gin'
+      pathlib.Path(hugging_face, file).read_bytes() == pathlib.Path(again, file).read_bytes() or file == 'model.gin'
     )
 
 
@@ -96,9 +97,9 @@ def test_the_saver_restores_it_whole(trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'model',
-    [lambda: oracles.switch(num_experts=3, tied=False), lambda: oracles.switch(4, 2, 6), lambda: oracles.t5('1.0')],
-    ids=['untied switch', 'switch', 't5'],
+  'model',
+  [lambda: oracles.switch(num_experts=3, tied=False), lambda: oracles.switch(4, 2, 6), lambda: oracles.t5('1.0')],
+  ids=['untied switch', 'switch', 't5'],
 )
 def test_transformers_loads_what_we_write(model, tmp_path):
   """Every weight, none left over, each to the bit."""
@@ -196,7 +197,7 @@ def test_a_config_that_contradicts_its_tensors(tmp_path):
   assert 'config.json says num_heads = 5, the tensors 3' in text
   assert 'config.json says layer_norm_epsilon = 0.1. Here it is always 1e-06: the logits will not be the same.' in text
   assert (
-      'num_sparse_decoder_layers = 4 of 3, from which transformers builds 0 sparse layers; the tensors have 4' in text
+    'num_sparse_decoder_layers = 4 of 3, from which transformers builds 0 sparse layers; the tensors have 4' in text
   )
 
 
@@ -204,9 +205,12 @@ def test_a_t5_1_1_of_transformers_5_without_a_head_keeps_its_logits(tmp_path):
   """It ties the logits and does not scale them: here that is a matrix of logits with the embedding's values."""
   transformers = pytest.importorskip('transformers')
   model = transformers.T5ForConditionalGeneration(
-      transformers.T5Config(
-          **oracles.SIZES, num_layers=1, feed_forward_proj='gated-gelu', tie_word_embeddings=False,
-      )
+    transformers.T5Config(
+      **oracles.SIZES,
+      num_layers=1,
+      feed_forward_proj='gated-gelu',
+      tie_word_embeddings=False,
+    )
   )
   model.save_pretrained(tmp_path / 'hf')
   result = conversion.convert(Request(str(tmp_path / 'hf'), str(tmp_path / 'mesh'), 'mesh'))
@@ -223,7 +227,7 @@ def test_an_old_t5_with_all_its_copies(tmp_path):
   copies = ('encoder.embed_tokens.weight', 'decoder.embed_tokens.weight', 'lm_head.weight')
   unused = 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight'
   safetensors.numpy.save_file(
-      {**tensors, **{name: tensors['shared.weight'].copy() for name in copies}, unused: np.ones((32, 3), 'f')}, path
+    {**tensors, **{name: tensors['shared.weight'].copy() for name in copies}, unused: np.ones((32, 3), 'f')}, path
   )
   source = sources.open_source(folder)
   assert source.config.tied_embeddings and len(source.notes) == 1

@@ -1,4 +1,5 @@
 """Checksums against the examples of RFC 3720 and a loop over bits."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,16 +18,16 @@ def loop(data):
 
 
 @pytest.mark.parametrize(
-    ('data', 'expected'),
-    [
-        (b'', 0),
-        (b'123456789', 0xE3069283),
-        (bytes(32), 0x8A9136AA),
-        (b'\xff' * 32, 0x62A8AB43),
-        (bytes(range(32)), 0x46DD794E),
-        (bytes(range(31, -1, -1)), 0x113FDB5C),
-    ],
-    ids=['nothing', 'digits', 'zeros', 'ones', 'rising', 'falling'],
+  ('data', 'expected'),
+  [
+    (b'', 0),
+    (b'123456789', 0xE3069283),
+    (bytes(32), 0x8A9136AA),
+    (b'\xff' * 32, 0x62A8AB43),
+    (bytes(range(32)), 0x46DD794E),
+    (bytes(range(31, -1, -1)), 0x113FDB5C),
+  ],
+  ids=['nothing', 'digits', 'zeros', 'ones', 'rising', 'falling'],
 )
 def test_examples(data, expected):
   assert crc32c.of(data) == expected

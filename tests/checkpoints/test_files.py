@@ -1,4 +1,5 @@
 """Files of safetensors and PyTorch, against the libraries they belong to."""
+
 import collections
 import os
 import pickle
@@ -20,10 +21,10 @@ def as_numpy(tensor):
 
 
 STATE = {
-    'matrix': torch.arange(12, dtype=torch.float32).reshape(3, 4),
-    'narrow': torch.tensor([1.5, -2.0, 3.0]).to(torch.bfloat16),
-    'half': torch.tensor([[0.25]], dtype=torch.float16),
-    'numbers': torch.tensor([1, 2], dtype=torch.int64),
+  'matrix': torch.arange(12, dtype=torch.float32).reshape(3, 4),
+  'narrow': torch.tensor([1.5, -2.0, 3.0]).to(torch.bfloat16),
+  'half': torch.tensor([[0.25]], dtype=torch.float16),
+  'numbers': torch.tensor([1, 2], dtype=torch.int64),
 }
 
 
@@ -61,13 +62,13 @@ class View(torch.nn.Module):
 def test_reads_pytorch_as_pytorch_does(tmp_path):
   matrix = STATE['matrix']
   state = collections.OrderedDict(
-      STATE,
-      transposed=matrix.T,
-      column=matrix[:, 1],
-      part=matrix[1:],
-      shared=matrix,
-      scalar=torch.tensor(3.0),
-      parameter=View().weight,
+    STATE,
+    transposed=matrix.T,
+    column=matrix[:, 1],
+    part=matrix[1:],
+    shared=matrix,
+    scalar=torch.tensor(3.0),
+    parameter=View().weight,
   )
   path = tmp_path / 'a.bin'
   torch.save(state, path)
@@ -115,16 +116,16 @@ def rewritten(source, target, **changes):
 
 
 @pytest.mark.parametrize(
-    ('changes', 'words'),
-    [
-        ({'data_pkl': None}, 'has no data.pkl'),
-        ({'data_pkl': b'\x80'}, 'its list of tensors is damaged'),
-        ({'data_pkl': pickle.dumps([1, 2], 2)}, 'holds no tensors by name'),
-        ({'byteorder': b'big'}, 'big-endian'),
-        ({'0': b'abc'}, 'lacks the bytes of a tensor'),
-        ({'0': None}, 'lacks the bytes of a tensor'),
-    ],
-    ids=['no pickle', 'damaged', 'a list', 'big-endian', 'short storage', 'no storage'],
+  ('changes', 'words'),
+  [
+    ({'data_pkl': None}, 'has no data.pkl'),
+    ({'data_pkl': b'\x80'}, 'its list of tensors is damaged'),
+    ({'data_pkl': pickle.dumps([1, 2], 2)}, 'holds no tensors by name'),
+    ({'byteorder': b'big'}, 'big-endian'),
+    ({'0': b'abc'}, 'lacks the bytes of a tensor'),
+    ({'0': None}, 'lacks the bytes of a tensor'),
+  ],
+  ids=['no pickle', 'damaged', 'a list', 'big-endian', 'short storage', 'no storage'],
 )
 def test_a_damaged_archive_is_refused(tmp_path, changes, words):
   torch.save({'a': torch.zeros(3)}, tmp_path / 'good.bin')

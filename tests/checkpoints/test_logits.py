@@ -1,4 +1,5 @@
 """The same weights give the same logits here and in PyTorch: float32, encoder and decoder, no token dropped."""
+
 import numpy as np
 import oracles
 import pytest
@@ -26,11 +27,11 @@ def assert_same_logits(model, folder, parameters=()):
 
 
 SWITCHES = {
-    'heads x d_kv is not d_model, 3 experts, every other layer, tied': {'num_layers': 2, 'sparse': 1},
-    '6 experts, every layer, untied': {'num_layers': 2, 'sparse': 2, 'num_experts': 6, 'tied': False},
-    '4 layers, 6 experts, every other layer, untied': {'num_layers': 4, 'sparse': 2, 'num_experts': 6, 'tied': False},
-    'wide heads, 3 experts, every layer, tied': {'num_layers': 2, 'sparse': 2, 'd_kv': 16},
-    'every third of six layers is sparse': {'num_layers': 6, 'sparse': 2},
+  'heads x d_kv is not d_model, 3 experts, every other layer, tied': {'num_layers': 2, 'sparse': 1},
+  '6 experts, every layer, untied': {'num_layers': 2, 'sparse': 2, 'num_experts': 6, 'tied': False},
+  '4 layers, 6 experts, every other layer, untied': {'num_layers': 4, 'sparse': 2, 'num_experts': 6, 'tied': False},
+  'wide heads, 3 experts, every layer, tied': {'num_layers': 2, 'sparse': 2, 'd_kv': 16},
+  'every third of six layers is sparse': {'num_layers': 6, 'sparse': 2},
 }
 
 

@@ -1,4 +1,5 @@
 """The table of names against the state of transformers' own models, and against itself."""
+
 import dataclasses
 
 import pytest
@@ -95,12 +96,12 @@ def test_every_name_leads_back_to_its_variable(model):
 
 
 @pytest.mark.parametrize(
-    ('model', 'kind', 'words'),
-    [
-        ('moe_base_128', names.HUGGING_FACE, 'it routes by top-1 only'),
-        ('gshard_12b5', names.HUGGING_FACE, 'an embedding each'),
-        ('gshard_12b5', names.T5X, 'an embedding each'),
-    ],
+  ('model', 'kind', 'words'),
+  [
+    ('moe_base_128', names.HUGGING_FACE, 'it routes by top-1 only'),
+    ('gshard_12b5', names.HUGGING_FACE, 'an embedding each'),
+    ('gshard_12b5', names.T5X, 'an embedding each'),
+  ],
 )
 def test_a_model_a_format_has_no_place_for_is_refused(model, kind, words):
   with pytest.raises(UserError, match=words):

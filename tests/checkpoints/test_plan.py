@@ -1,4 +1,5 @@
 """The documents' table of what Switch-C takes, and a plan against a conversion that took place."""
+
 import os
 import pathlib
 

@@ -1,4 +1,5 @@
 """Some of the experts, experts out of dense layers, and a dense twin out of experts."""
+
 import numpy as np
 import oracles
 import pytest
@@ -31,7 +32,7 @@ def operate(source, destination, to='mesh', **surgery):
   found = random_models.restored(str(destination))
   del found['global_step']
   assert {name: list(value.shape) for name, value in found.items()} == {
-      name: list(axes.values()) for name, axes in config.variables.items()
+    name: list(axes.values()) for name, axes in config.variables.items()
   }
   return found, config
 
@@ -71,10 +72,10 @@ def test_upcycling_copies_the_dense_layers(checkpoints, tmp_path, model):
       np.testing.assert_array_equal(experts, np.stack([source] * 3))
   # Layer 1 of the dense model is the second half of the first block here.
   np.testing.assert_array_equal(
-      found['decoder/block_000/layer_004/EncDecAttention/k'], values['decoder/block_001/layer_001/EncDecAttention/k']
+    found['decoder/block_000/layer_004/EncDecAttention/k'], values['decoder/block_001/layer_001/EncDecAttention/k']
   )
   np.testing.assert_array_equal(
-      found['encoder/block_000/layer_003/rms_norm/scale'], values['encoder/block_001/layer_001/rms_norm/scale']
+    found['encoder/block_000/layer_003/rms_norm/scale'], values['encoder/block_001/layer_001/rms_norm/scale']
   )
 
 
@@ -83,7 +84,7 @@ def test_new_routers_are_small_seeded_and_different(checkpoints, tmp_path):
   first, _ = operate(folder, tmp_path / 'a', upcycle=64)
   again, _ = operate(folder, tmp_path / 'b', upcycle=64)
   other = conversion.convert(
-      Request(folder, str(tmp_path / 'c'), 'mesh', surgery=Surgery(upcycle=64, seed=1))
+    Request(folder, str(tmp_path / 'c'), 'mesh', surgery=Surgery(upcycle=64, seed=1))
   ) and random_models.restored(str(tmp_path / 'c'))
   decoder = 'decoder/block_000/layer_005/MoE1D/switch_gating/kernel'
   np.testing.assert_array_equal(first[ROUTER], again[ROUTER])
@@ -101,11 +102,11 @@ def test_the_dense_twin_has_all_weights_outside_of_experts(checkpoints, tmp_path
   np.testing.assert_array_equal(found['shared/embedding'], values['shared/embedding'])
   if model == 'switch_base_8':
     np.testing.assert_array_equal(
-        found['encoder/block_001/layer_000/SelfAttention/q'], values['encoder/block_000/layer_002/SelfAttention/q']
+      found['encoder/block_001/layer_000/SelfAttention/q'], values['encoder/block_000/layer_002/SelfAttention/q']
     )
     np.testing.assert_array_equal(
-        found['encoder/block_000/layer_001/DenseReluDense/wi/kernel'],
-        values['encoder/block_000/layer_001/DenseReluDense/wi/kernel'],
+      found['encoder/block_000/layer_001/DenseReluDense/wi/kernel'],
+      values['encoder/block_000/layer_001/DenseReluDense/wi/kernel'],
     )
     np.testing.assert_allclose(found[DENSE_WI], values[WI].astype(np.float64).mean(0), rtol=1e-6)
 

@@ -1,4 +1,5 @@
 """TensorFlow reads what we write, and we read what TensorFlow writes."""
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -8,12 +9,12 @@ from switch_zoo.checkpoints.arrays import BFLOAT16, Info
 from switch_zoo.errors import UserError
 
 VALUES = {
-    'a/kernel': np.arange(24, dtype=np.float32).reshape(2, 3, 4),
-    'a/kernel_slot_vr': np.array([1.5, -2.5], np.float32),
-    'b/scale': np.array([1, 2, 3]).astype(BFLOAT16),
-    'empty': np.zeros((0, 3), np.float32),
-    'global_step': np.array(7, np.int64),
-    'half': np.array([0.5], np.float16),
+  'a/kernel': np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+  'a/kernel_slot_vr': np.array([1.5, -2.5], np.float32),
+  'b/scale': np.array([1, 2, 3]).astype(BFLOAT16),
+  'empty': np.zeros((0, 3), np.float32),
+  'global_step': np.array(7, np.int64),
+  'half': np.array([0.5], np.float16),
 }
 
 

@@ -1,4 +1,5 @@
 """Differences between two checkpoints, whatever their formats."""
+
 import pathlib
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_one_value(pair, tmp_path):
   assert report.num_differences == 1
   # The axes are those of Mesh-TensorFlow.
   assert report.differences[0].startswith(
-      'encoder/block_000/layer_003/MoE1D/wi/kernel, expert 2: 1 of 96 values differ, by at most'
+    'encoder/block_000/layer_003/MoE1D/wi/kernel, expert 2: 1 of 96 values differ, by at most'
   )
   assert report.differences[0].endswith(f'the first at [7, 5]: {before:.9g} and 9.5')
 
@@ -81,7 +82,7 @@ def test_another_number_of_experts(pair, tmp_path):
   mesh = random_models.save_mesh(tmp_path / 'mesh', random_models.values(other), slots=False)
   report = compare(pair[0], mesh, most=100)
   assert 'encoder/block_000/layer_003/MoE1D/wi/kernel is [3, 8, 12] in the first and [2, 8, 12] in the second' in (
-      report.differences
+    report.differences
   )
 
 
@@ -93,14 +94,14 @@ def test_a_dense_one(pair, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('one', 'other', 'expected'),
-    [
-        ([1.0, np.nan], [1.0, np.nan], ''),
-        ([0.0], [-0.0], ''),
-        ([1.0, 2.0], [1.0, np.nan], '1 of 2 values differ, by at most 0; the first at [1]: 2 and nan'),
-        ([1.0, 2.0], [3.0, 2.5], '2 of 2 values differ, by at most 2; the first at [0]: 1 and 3'),
-    ],
-    ids=['nan', 'zeros', 'a new nan', 'two'],
+  ('one', 'other', 'expected'),
+  [
+    ([1.0, np.nan], [1.0, np.nan], ''),
+    ([0.0], [-0.0], ''),
+    ([1.0, 2.0], [1.0, np.nan], '1 of 2 values differ, by at most 0; the first at [1]: 2 and nan'),
+    ([1.0, 2.0], [3.0, 2.5], '2 of 2 values differ, by at most 2; the first at [0]: 1 and 3'),
+  ],
+  ids=['nan', 'zeros', 'a new nan', 'two'],
 )
 def test_words(one, other, expected):
   assert verify.difference(np.float32(one), np.float32(other)) == expected

@@ -1,4 +1,5 @@
 """The picture and the table of the expert load."""
+
 import io
 import subprocess
 import sys
@@ -41,10 +42,10 @@ def test_table():
 
 def test_picture_needs_no_display(tmp_path):
   program = (
-      'import pathlib, sys; from switch_zoo.demo import expert_load\n'
-      f'load = {{{ENCODER!r}: [0.25, 0.75], {DECODER!r}: [0.5, 0.5]}}\n'
-      f'expert_load.picture({{"pre-training": load, "fine-tuning": load}}, pathlib.Path({str(tmp_path / "a.png")!r}))\n'
-      'assert "matplotlib.pyplot" not in sys.modules and "tensorflow" not in sys.modules'
+    'import pathlib, sys; from switch_zoo.demo import expert_load\n'
+    f'load = {{{ENCODER!r}: [0.25, 0.75], {DECODER!r}: [0.5, 0.5]}}\n'
+    f'expert_load.picture({{"pre-training": load, "fine-tuning": load}}, pathlib.Path({str(tmp_path / "a.png")!r}))\n'
+    'assert "matplotlib.pyplot" not in sys.modules and "tensorflow" not in sys.modules'
   )
   subprocess.run([sys.executable, '-c', program], check=True)
   with Image.open(tmp_path / 'a.png') as image:

@@ -1,4 +1,5 @@
 """The demo's output folder: whose it is, and what a second run makes of it."""
+
 import json
 
 import pytest

@@ -1,4 +1,5 @@
 """What is seen and kept while a model trains."""
+
 import io
 import json
 
@@ -14,14 +15,14 @@ LAYER = 'encoder/block_000/layer_003/MoE1D'
 def record(step, last_step=4, seconds_left=65.0):
   exported = {f'{LAYER}/load': np.array([0.25, 0.75]), f'{LAYER}/dropped': np.float32(0), 'tokens': np.float32(100)}
   return Record(
-      step=step,
-      last_step=last_step,
-      loss=2.5,
-      cross_entropy=2.25,
-      balance_loss=0.25,
-      tokens_per_second=1234.5,
-      seconds_left=seconds_left,
-      exported=exported,
+    step=step,
+    last_step=last_step,
+    loss=2.5,
+    cross_entropy=2.25,
+    balance_loss=0.25,
+    tokens_per_second=1234.5,
+    seconds_left=seconds_left,
+    exported=exported,
   )
 
 
@@ -39,7 +40,7 @@ def watched(curve, terminal, first_step=0, steps=range(1, 5)):
 def test_lines_where_there_is_no_terminal(tmp_path):
   text = watched(tmp_path / 'curve.jsonl', terminal=False)
   assert text.splitlines()[0] == (
-      '  step 1/4  loss 2.5000  cross-entropy 2.2500  balance 0.2500  1,234 tokens/s  01:05 left'
+    '  step 1/4  loss 2.5000  cross-entropy 2.2500  balance 0.2500  1,234 tokens/s  01:05 left'
   )
   assert '\x1b' not in text and len(text.splitlines()) == 4
 

@@ -1,4 +1,5 @@
 """The demo from end to end with a tiny budget: what it leaves, how it goes on, what it says."""
+
 import os
 import signal
 import subprocess
@@ -12,19 +13,19 @@ from switch_zoo.demo.budget import Budget, Training
 from switch_zoo.demo.folder import Folder
 
 TINY = Budget(
-    num_pieces=924,
-    pretrain=Training(steps=12, batch_size=4, inputs_length=32, targets_length=8, learning_rate=0.01, save_steps=4),
-    finetune=Training(steps=4, batch_size=2, inputs_length=64, targets_length=4, learning_rate=0.003, save_steps=2),
+  num_pieces=924,
+  pretrain=Training(steps=12, batch_size=4, inputs_length=32, targets_length=8, learning_rate=0.01, save_steps=4),
+  finetune=Training(steps=4, batch_size=2, inputs_length=64, targets_length=4, learning_rate=0.003, save_steps=2),
 )
 COMMAND = [sys.executable, '-c', 'from switch_zoo.cli import main; main()']
-PROGRAM = f'''
+PROGRAM = f"""
 import pathlib, sys
 from switch_zoo import tf_compat; tf_compat.quiet()
 from rich.console import Console
 from switch_zoo.demo import session
 from switch_zoo.demo.budget import Budget, Training
 session.run(pathlib.Path(sys.argv[1]), 0, {TINY!r}, Console(highlight=False, width=200))
-'''
+"""
 
 
 def start(out):

@@ -1,4 +1,5 @@
 """Keras tests run eagerly, as Keras users do."""
+
 import gin
 import pytest
 

@@ -1,4 +1,5 @@
 """An export answers in a process without our packages; `generate` and `score` say the same."""
+
 import json
 import subprocess
 import sys
@@ -50,7 +51,8 @@ def source(vocabulary, tmp_path_factory):
   folder = tmp_path_factory.mktemp('source')
   tf.keras.utils.set_random_seed(0)
   SwitchTransformer(switch_zoo.load_config('tiny_switch_8', [*SMALL, 'vocab_size = 512'])).save_weights(
-      folder / 'model.weights.h5')
+    folder / 'model.weights.h5'
+  )
   lines = ["include 'models/tiny_switch_8.gin'", *SMALL, 'vocab_size = 512', '']
   (folder / 'model.gin').write_text('\n'.join(lines))
   (folder / 'vocabulary.model').write_bytes(vocabulary.read_bytes())
@@ -73,8 +75,13 @@ def exported(opened, tmp_path_factory):
 def answers(exported, tmp_path_factory):
   """What the export says in a process of its own, in an empty folder."""
   done = subprocess.run(
-      [sys.executable, '-I', '-c', PROGRAM, str(exported / '1')], input=json.dumps(TEXTS), capture_output=True,
-      text=True, check=False, cwd=tmp_path_factory.mktemp('empty'))
+    [sys.executable, '-I', '-c', PROGRAM, str(exported / '1')],
+    input=json.dumps(TEXTS),
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=tmp_path_factory.mktemp('empty'),
+  )
   assert done.returncode == 0, done.stderr
   return json.loads(done.stdout)
 
@@ -145,7 +152,8 @@ def test_pieces_have_the_ids_of_seqio(vocabulary):
 
 
 @pytest.mark.parametrize(
-    ('ids', 'end'), [([9, 12, 30, 1, 0], 3), ([1, 0, 0, 0, 0], 0), ([7, 8, 9, 10, 11], 5), ([7, 0, 0, 0, 0], 1)])
+  ('ids', 'end'), [([9, 12, 30, 1, 0], 3), ([1, 0, 0, 0, 0], 0), ([7, 8, 9, 10, 11], 5), ([7, 0, 0, 0, 0], 1)]
+)
 def test_decoding_stops_at_the_end(vocabulary, ids, end):
   theirs = seqio.SentencePieceVocabulary(str(vocabulary), extra_ids=100)
   assert text.Pieces(str(vocabulary)).decode(tf.constant([ids])).numpy()[0].decode() == theirs.decode(ids[:end])
@@ -178,7 +186,8 @@ def run(capsys, monkeypatch, *arguments):
 def test_generate_reads_a_file_and_answers_line_by_line(source, tmp_path, capsys, monkeypatch, opened):
   (tmp_path / 'in.txt').write_text('one\n\nthree\r\n', encoding='utf-8')
   code, out, _ = run(
-      capsys, monkeypatch, 'generate', source, '--file', tmp_path / 'in.txt', '--max-new-tokens', 5, '--batch-size', 2)
+    capsys, monkeypatch, 'generate', source, '--file', tmp_path / 'in.txt', '--max-new-tokens', 5, '--batch-size', 2
+  )
   expected = [o.decode() for o in opened.answer(tf.constant(['one', '', 'three']))['outputs'].numpy()]
   assert (code, out.split('\n')) == (0, [*expected, ''])
 
@@ -194,19 +203,19 @@ def test_score_gives_a_line_for_each_pair(source, tmp_path, capsys, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['generate', 'SRC'], 'Give the texts with --text'),
-        (['generate', 'SRC', '--file', '/no/such'], 'cannot be read'),
-        (['generate', 'SRC', '--text', 'a', '--top-k', '3'], 'give --temperature too'),
-        (['generate', 'SRC', '--text', 'a', '--vocab', '/no/such'], 'no vocabulary "/no/such"'),
-        (['generate', 'SRC', '--text', 'a', '--max-new-tokens', '0'], '--max-new-tokens=0'),
-        (['generate', '/no/such', '--text', 'a'], 'no folder "/no/such"'),
-        (['score', 'SRC', '--text', 'a'], '1 --text and 0 --target'),
-        (['export', 'SRC', 'NEW', '--dtype', 'float16'], 'float32 or bfloat16'),
-        (['export', 'SRC', 'NEW', '--beam-size', '2', '--temperature', '1'], 'draws nothing'),
-        (['export', 'SRC', 'NEW', '--beam-size', '0'], 'beam size 0'),
-    ],
+  ('arguments', 'message'),
+  [
+    (['generate', 'SRC'], 'Give the texts with --text'),
+    (['generate', 'SRC', '--file', '/no/such'], 'cannot be read'),
+    (['generate', 'SRC', '--text', 'a', '--top-k', '3'], 'give --temperature too'),
+    (['generate', 'SRC', '--text', 'a', '--vocab', '/no/such'], 'no vocabulary "/no/such"'),
+    (['generate', 'SRC', '--text', 'a', '--max-new-tokens', '0'], '--max-new-tokens=0'),
+    (['generate', '/no/such', '--text', 'a'], 'no folder "/no/such"'),
+    (['score', 'SRC', '--text', 'a'], '1 --text and 0 --target'),
+    (['export', 'SRC', 'NEW', '--dtype', 'float16'], 'float32 or bfloat16'),
+    (['export', 'SRC', 'NEW', '--beam-size', '2', '--temperature', '1'], 'draws nothing'),
+    (['export', 'SRC', 'NEW', '--beam-size', '0'], 'beam size 0'),
+  ],
 )
 def test_a_mistake_is_one_paragraph(arguments, message, source, tmp_path, capsys, monkeypatch):
   new = tmp_path / 'new'

@@ -1,4 +1,5 @@
 """Generation against Hugging Face's, a plain beam search, and the model's own logits without a cache."""
+
 from concurrent import futures
 
 import keras_harness
@@ -183,17 +184,17 @@ LOGITS = np.log(np.array([[0.1, 0.5, 0.05, 0.35]], np.float32))
 
 
 @pytest.mark.parametrize(
-    ('sampling', 'tokens'),
-    [
-        (Sampling(1.0), {0, 1, 2, 3}),
-        (Sampling(1.0, top_k=2), {1, 3}),
-        (Sampling(1.0, top_k=9), {0, 1, 2, 3}),
-        (Sampling(1.0, top_p=0.8), {1, 3}),  # 0.5 is not yet 0.8, 0.5 + 0.35 is
-        (Sampling(1.0, top_p=0.9), {0, 1, 3}),
-        (Sampling(1.0, top_p=0.01), {1}),
-        (Sampling(1e-4), {1}),
-        (Sampling(), {1}),
-    ],
+  ('sampling', 'tokens'),
+  [
+    (Sampling(1.0), {0, 1, 2, 3}),
+    (Sampling(1.0, top_k=2), {1, 3}),
+    (Sampling(1.0, top_k=9), {0, 1, 2, 3}),
+    (Sampling(1.0, top_p=0.8), {1, 3}),  # 0.5 is not yet 0.8, 0.5 + 0.35 is
+    (Sampling(1.0, top_p=0.9), {0, 1, 3}),
+    (Sampling(1.0, top_p=0.01), {1}),
+    (Sampling(1e-4), {1}),
+    (Sampling(), {1}),
+  ],
 )
 def test_what_sampling_draws_from(sampling, tokens):
   drawn = sampling.draw(np.repeat(LOGITS, 400, 0), tf.constant([0, 0]))
@@ -206,17 +207,16 @@ def test_temperature_sharpens():
   assert abs((drawn == 1).mean() - 0.65) < 0.03
 
 
-
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        ({'sampling': Sampling(-1.0)}, 'temperature=-1.0'),
-        ({'sampling': Sampling(top_k=-2)}, 'top_k=-2'),
-        ({'sampling': Sampling(top_p=0.0)}, 'top_p=0.0'),
-        ({'beam': Beam(0)}, 'beam size 0'),
-        ({'beam': Beam(), 'sampling': Sampling()}, 'Give a beam or a sampling'),
-        ({'max_new_tokens': 0}, 'max_new_tokens=0'),
-    ],
+  ('arguments', 'message'),
+  [
+    ({'sampling': Sampling(-1.0)}, 'temperature=-1.0'),
+    ({'sampling': Sampling(top_k=-2)}, 'top_k=-2'),
+    ({'sampling': Sampling(top_p=0.0)}, 'top_p=0.0'),
+    ({'beam': Beam(0)}, 'beam size 0'),
+    ({'beam': Beam(), 'sampling': Sampling()}, 'Give a beam or a sampling'),
+    ({'max_new_tokens': 0}, 'max_new_tokens=0'),
+  ],
 )
 def test_settings_that_make_no_sense(arguments, message):
   with pytest.raises(UserError, match=message):

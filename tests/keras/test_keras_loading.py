@@ -1,4 +1,5 @@
 """Weights of every format in the Keras model; the names in its own file."""
+
 import h5py
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from switch_zoo.keras import SwitchTransformer
 
 SMALL = ['d_model = 16', 'd_ff = 32', 'd_kv = 4', 'num_heads = 3', 'vocab_size = 128', 'num_experts = 3']
 IDS = {
-    'encoder_input_tokens': np.array([[5, 9, 7, 100, 0], [20, 3, 0, 0, 0]], np.int32),
-    'decoder_input_tokens': np.array([[0, 8, 30], [0, 11, 5]], np.int32),
+  'encoder_input_tokens': np.array([[5, 9, 7, 100, 0], [20, 3, 0, 0, 0]], np.int32),
+  'decoder_input_tokens': np.array([[0, 8, 30], [0, 11, 5]], np.int32),
 }
 
 

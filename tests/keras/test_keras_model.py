@@ -1,4 +1,5 @@
 """The Keras model against Mesh-TensorFlow on the same weights, and as users of Keras expect it to behave."""
+
 import keras_harness
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
 """The forms of products for one token's time against the plain ones, and rows to experts against a plain loop."""
+
 import hypothesis
 import numpy as np
 import pytest
@@ -36,16 +37,16 @@ def test_a_large_matrix_is_cut(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('rows', 'columns', 'pieces'),
-    [
-        (768, 768, 2),  # 1.2 MB
-        (3072, 768, 8),
-        (2048, 512, 4),
-        (64, 64, 1),  # small enough as it is
-        (768, 767, 2),
-        (769, 768, 1),  # no equal parts
-        (32128, 768, 1),  # 49 MB keep all threads busy as one product
-    ],
+  ('rows', 'columns', 'pieces'),
+  [
+    (768, 768, 2),  # 1.2 MB
+    (3072, 768, 8),
+    (2048, 512, 4),
+    (64, 64, 1),  # small enough as it is
+    (768, 767, 2),
+    (769, 768, 1),  # no equal parts
+    (32128, 768, 1),  # 49 MB keep all threads busy as one product
+  ],
 )
 def test_pieces_of_a_matrix(rows, columns, pieces):
   assert products.pieces_of(tf.zeros([rows, columns], tf.bfloat16)) == pieces

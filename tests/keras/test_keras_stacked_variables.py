@@ -1,4 +1,5 @@
 """Small variables in one, and layers in one function."""
+
 import numpy as np
 import pytest
 import tensorflow as tf

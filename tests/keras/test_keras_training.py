@@ -1,4 +1,5 @@
 """`fit` and gradients: one step as Mesh-TensorFlow makes it, and a loss that goes down."""
+
 import keras_harness
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
 """Tokens without their padding, and models that compute no other."""
+
 import hypothesis
 import numpy as np
 import pytest
@@ -30,8 +31,7 @@ def test_heads_are_split_and_for_padding_stands_the_first_token_of_its_own_text(
   packing = Packing.of(REAL, HEADS)
   apart = packing.split(heads_of(packing.pack(TOKENS)))
   assert apart.shape == [2, HEADS, 3, 1]
-  np.testing.assert_array_equal(
-      apart[..., 0], [[[100, 110, 100], [101, 111, 101]], [[200, 200, 200], [201, 201, 201]]])
+  np.testing.assert_array_equal(apart[..., 0], [[[100, 110, 100], [101, 111, 101]], [[200, 200, 200], [201, 201, 201]]])
 
 
 def test_heads_are_joined_without_the_padding():

@@ -1,4 +1,5 @@
 """`t5_mesh_transformer` as a user meets it: mistakes in this process, the real job in a fresh one."""
+
 import json
 import os
 import pathlib
@@ -172,30 +173,74 @@ def job(tmp_path_factory, vocabulary):
   api = ['--use_model_api', '--input_sequence_length=32', '--target_sequence_length=16', '--batch_size=4']
   small_loop = '--gin_param=utils.serialize_num_microbatches.tokens_per_microbatch_per_replica = 64'
   commands = {
-      'pretrain': ['--model_dir=p', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(12)],
-      'resume': ['--model_dir=p', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(15)],
-      'done': ['--model_dir=p', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(15)],
-      'microbatches': ['--model_dir=b', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(2), small_loop],
-      'finetune': ['--model_dir=f', *MODEL, '--gin_file=runs/finetune.gin', *SIZES, topics, steps(3),
-                   "--gin_param=INIT_CHECKPOINT = 'p'"],
-      'eval': ['--model_dir=f', *MODEL, '--gin_file=runs/eval.gin', *SIZES, topics, '--gin_param=NUM_EXAMPLES = 8'],
-      'perplexity': ['--model_dir=f', *MODEL, '--gin_file=runs/perplexity.gin', *SIZES, topics,
-                     '--gin_param=NUM_BATCHES = 2'],
-      'infer': ['--model_dir=f', *MODEL, '--gin_file=runs/infer.gin', *SIZES, topics, *files,
-                "--gin_param=OUTPUT_FILE = 'answers'"],
-      'score': ['--model_dir=f', *MODEL, '--gin_file=runs/score.gin', *SIZES, topics, *files,
-                "--gin_param=TARGET_FILE = 'targets.txt'", "--gin_param=SCORES_FILE = 'out'"],
-      'api_predict': [*api, '--mode=predict', '--model_dir=f', '--input_file=in.txt', '--output_file=api'],
-      'api_score': [*api, '--mode=score', '--model_dir=f', '--input_file=in.txt', '--target_file=targets.txt',
-                    '--output_file=api'],
-      'api_finetune': [*api, '--mode=finetune', '--mixture_or_task=zoo_demo_topics', '--pretrained_model_dir=p',
-                       '--model_dir=f2', '--train_steps=2'],
-      'api_export': [*api, '--mode=export_predict', '--model_dir=f', '--export_dir=export'],
+    'pretrain': ['--model_dir=p', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(12)],
+    'resume': ['--model_dir=p', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(15)],
+    'done': ['--model_dir=p', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(15)],
+    'microbatches': ['--model_dir=b', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(2), small_loop],
+    'finetune': [
+      '--model_dir=f',
+      *MODEL,
+      '--gin_file=runs/finetune.gin',
+      *SIZES,
+      topics,
+      steps(3),
+      "--gin_param=INIT_CHECKPOINT = 'p'",
+    ],
+    'eval': ['--model_dir=f', *MODEL, '--gin_file=runs/eval.gin', *SIZES, topics, '--gin_param=NUM_EXAMPLES = 8'],
+    'perplexity': [
+      '--model_dir=f',
+      *MODEL,
+      '--gin_file=runs/perplexity.gin',
+      *SIZES,
+      topics,
+      '--gin_param=NUM_BATCHES = 2',
+    ],
+    'infer': [
+      '--model_dir=f',
+      *MODEL,
+      '--gin_file=runs/infer.gin',
+      *SIZES,
+      topics,
+      *files,
+      "--gin_param=OUTPUT_FILE = 'answers'",
+    ],
+    'score': [
+      '--model_dir=f',
+      *MODEL,
+      '--gin_file=runs/score.gin',
+      *SIZES,
+      topics,
+      *files,
+      "--gin_param=TARGET_FILE = 'targets.txt'",
+      "--gin_param=SCORES_FILE = 'out'",
+    ],
+    'api_predict': [*api, '--mode=predict', '--model_dir=f', '--input_file=in.txt', '--output_file=api'],
+    'api_score': [
+      *api,
+      '--mode=score',
+      '--model_dir=f',
+      '--input_file=in.txt',
+      '--target_file=targets.txt',
+      '--output_file=api',
+    ],
+    'api_finetune': [
+      *api,
+      '--mode=finetune',
+      '--mixture_or_task=zoo_demo_topics',
+      '--pretrained_model_dir=p',
+      '--model_dir=f2',
+      '--train_steps=2',
+    ],
+    'api_export': [*api, '--mode=export_predict', '--model_dir=f', '--export_dir=export'],
   }
   env = {**os.environ, vocabularies.DEMO_VARIABLE: str(vocabulary), 'PYTHONWARNINGS': 'ignore'}
   done = subprocess.run(
-      [sys.executable, '-c', DRIVER], input=json.dumps(list(commands.values())), text=True, cwd=folder, env=env,
-      capture_output=True,
+    [sys.executable, '-c', DRIVER],
+    input=json.dumps(list(commands.values())),
+    text=True,
+    cwd=folder,
+    env=env,
+    capture_output=True,
   )
   assert done.returncode == 0, done.stderr
   results = json.loads((folder / 'results.json').read_text())
@@ -260,7 +305,7 @@ model = tf.saved_model.load(sys.argv[1])
 out = model.signatures['serving_default'](inputs=tf.constant(['section: a list', 'section: b']))
 print(out['outputs'].shape[0], 'mesh_tensorflow' in sys.modules)
 """
-    exported, = (job[1] / 'export').iterdir()
+    (exported,) = (job[1] / 'export').iterdir()
     done = subprocess.run([sys.executable, '-c', code, exported], capture_output=True, text=True, cwd='/')
     assert done.stdout == '2 False\n', done.stderr
 

@@ -1,4 +1,5 @@
 """What an evaluation tells of made-up files and predictions: the metrics of every task and the benchmark's score."""
+
 import benchmark_files
 import pytest
 import seqio
@@ -19,7 +20,7 @@ def files(tmp_path, monkeypatch):
 def evaluate(mixture, wrong=()):
   """As the released loop: targets and predictions of every task are postprocessed and measured."""
   for dataset in evaluation.evaluation_datasets(
-      mixture_or_task_name=mixture, sequence_length=None, dataset_split='validation'
+    mixture_or_task_name=mixture, sequence_length=None, dataset_split='validation'
   ):
     examples = validation_examples(seqio.TaskRegistry.get(dataset.name))
     targets = [dataset.postprocess_fn(one['targets'], example=one, is_target=True) for one in examples]
@@ -42,17 +43,17 @@ def test_a_mixture_ends_with_its_mean():
   results = evaluate('zoo_superglue')
   assert results[-1] == Result('zoo_superglue_mean', 'score', 500, 100.0)
   assert [(r.task, r.metric) for r in results[:-1]] == [
-      ('zoo_superglue_boolq', 'accuracy'),
-      ('zoo_superglue_cb', 'accuracy'),
-      ('zoo_superglue_cb', 'mean_3class_f1'),
-      ('zoo_superglue_copa', 'accuracy'),
-      ('zoo_superglue_multirc', 'f1'),
-      ('zoo_superglue_multirc', 'exact_match'),
-      ('zoo_superglue_record', 'em'),
-      ('zoo_superglue_record', 'f1'),
-      ('zoo_superglue_rte', 'accuracy'),
-      ('zoo_superglue_wic', 'accuracy'),
-      ('zoo_superglue_wsc', 'accuracy'),
+    ('zoo_superglue_boolq', 'accuracy'),
+    ('zoo_superglue_cb', 'accuracy'),
+    ('zoo_superglue_cb', 'mean_3class_f1'),
+    ('zoo_superglue_copa', 'accuracy'),
+    ('zoo_superglue_multirc', 'f1'),
+    ('zoo_superglue_multirc', 'exact_match'),
+    ('zoo_superglue_record', 'em'),
+    ('zoo_superglue_record', 'f1'),
+    ('zoo_superglue_rte', 'accuracy'),
+    ('zoo_superglue_wic', 'accuracy'),
+    ('zoo_superglue_wsc', 'accuracy'),
   ]
 
 

@@ -1,4 +1,5 @@
 """What a failed run is told as."""
+
 import pytest
 import tensorflow as tf
 

@@ -48,14 +48,14 @@ def test_parsing_twice_keeps_nothing():
 
 
 @pytest.mark.parametrize(
-    ('argument', 'words'),
-    [
-        ('--modeldir=x', 'no flag --modeldir. Did you mean model_dir'),
-        ('--batch_size=many', 'batch_size'),
-        ('--mode=trian', 'train'),
-        ('model_dir=x', '"model_dir=x" is no flag'),
-    ],
-    ids=['unknown', 'not a number', 'not one of the choices', 'not a flag'],
+  ('argument', 'words'),
+  [
+    ('--modeldir=x', 'no flag --modeldir. Did you mean model_dir'),
+    ('--batch_size=many', 'batch_size'),
+    ('--mode=trian', 'train'),
+    ('model_dir=x', '"model_dir=x" is no flag'),
+  ],
+  ids=['unknown', 'not a number', 'not one of the choices', 'not a flag'],
 )
 def test_mistakes(argument, words):
   with pytest.raises(UserError) as error:

@@ -16,11 +16,11 @@ def task():
   name = 'preflight_task'
   empty = lambda split, shuffle_files, seed=None: tf.data.Dataset.range(0)
   seqio.TaskRegistry.add(
-      name,
-      source=seqio.FunctionDataSource(empty, splits=['train']),
-      preprocessors=[],
-      output_features={'inputs': feature, 'targets': feature},
-      metric_fns=[],
+    name,
+    source=seqio.FunctionDataSource(empty, splits=['train']),
+    preprocessors=[],
+    output_features={'inputs': feature, 'targets': feature},
+    metric_fns=[],
   )
   yield name
   seqio.TaskRegistry.remove(name)
@@ -97,15 +97,15 @@ def test_files_to_read_and_write(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('stored', 'expected'),
-    [
-        ({'a': [2, 3], 'b': [4]}, None),
-        ({'a': [2, 3], 'b': [4], 'a_slot_vr': [2], 'global_step': []}, None),
-        ({'a': [2, 5], 'b': [4]}, 'a is [2, 5] there and [2, 3] in this model'),
-        ({'a': [2, 3]}, 'b is not there'),
-        ({}, 'a is not there; b is not there'),
-    ],
-    ids=['same', 'slots besides', 'another shape', 'missing', 'empty'],
+  ('stored', 'expected'),
+  [
+    ({'a': [2, 3], 'b': [4]}, None),
+    ({'a': [2, 3], 'b': [4], 'a_slot_vr': [2], 'global_step': []}, None),
+    ({'a': [2, 5], 'b': [4]}, 'a is [2, 5] there and [2, 3] in this model'),
+    ({'a': [2, 3]}, 'b is not there'),
+    ({}, 'a is not there; b is not there'),
+  ],
+  ids=['same', 'slots besides', 'another shape', 'missing', 'empty'],
 )
 def test_difference(stored, expected):
   assert checkpoint_check.difference({'a': [2, 3], 'b': [4]}, stored) == expected

@@ -9,21 +9,21 @@ from switch_zoo.launcher import progress
 
 def record(**changes):
   values = {
-      'step': 20,
-      'last_step': 1000,
-      'loss': 6.36,
-      'cross_entropy': 6.32,
-      'balance_loss': 0.04,
-      'tokens_per_second': 8210.4,
-      'seconds_left': 65.0,
-      'exported': {},
+    'step': 20,
+    'last_step': 1000,
+    'loss': 6.36,
+    'cross_entropy': 6.32,
+    'balance_loss': 0.04,
+    'tokens_per_second': 8210.4,
+    'seconds_left': 65.0,
+    'exported': {},
   }
   return progress.Record(**{**values, **changes})
 
 
 def test_a_line():
   assert progress.line(record()) == (
-      'step 20/1,000  loss 6.3600  cross-entropy 6.3200  balance 0.0400  8,210 tokens/s  01:05 left'
+    'step 20/1,000  loss 6.3600  cross-entropy 6.3200  balance 0.0400  8,210 tokens/s  01:05 left'
   )
 
 
@@ -33,8 +33,8 @@ def test_a_line_of_what_is_known():
 
 
 @pytest.mark.parametrize(
-    ('seconds', 'text'),
-    [(0, '00:00'), (65, '01:05'), (3600, '1:00:00'), (7265, '2:01:05'), (3 * 86400 + 7265, '3d 02:01:05')],
+  ('seconds', 'text'),
+  [(0, '00:00'), (65, '01:05'), (3600, '1:00:00'), (7265, '2:01:05'), (3 * 86400 + 7265, '3d 02:01:05')],
 )
 def test_duration(seconds, text):
   assert progress.duration(seconds) == text

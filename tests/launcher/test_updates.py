@@ -1,4 +1,5 @@
 """The order of a training step: no weight changes before everything that reads it is done."""
+
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.launcher import updates

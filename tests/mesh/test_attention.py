@@ -1,4 +1,5 @@
 """Switch attention: queries from one set of experts, shared keys and values from another."""
+
 import mesh_harness
 import numpy as np
 import pytest
@@ -21,7 +22,11 @@ def test_equals_attention_by_hand():
   sparse, case = layer(), Case(X, mode=EVAL)
   weights = mesh_harness.random_weights(sparse, case)
   assert {n: w.shape for n, w in weights.items()} == {
-      'switch_gating/kernel': (6, 3), 'q_wo/kernel': (3, 6, 8), 'k_wo/kernel': (3, 6, 8), 'o': (8, 6)}
+    'switch_gating/kernel': (6, 3),
+    'q_wo/kernel': (3, 6, 8),
+    'k_wo/kernel': (3, 6, 8),
+    'o': (8, 6),
+  }
   probabilities = reference.softmax(X @ weights['switch_gating/kernel'])
   expert = probabilities.argmax(-1)
   gate = probabilities.max(-1)[..., None]
@@ -41,9 +46,17 @@ def test_a_hidden_layer_is_shared_by_queries_and_keys_like_in_the_released_layer
 
 def test_has_the_variables_of_the_released_experts_attention_which_attends_to_nothing():
   from mesh_tensorflow.transformer import transformer_layers
+
   stock = transformer_layers.ExpertsSelfAttention(
-      num_experts=3, group_size=10, capacity_factor_eval=3.0, switch_policy_eval='argmax', hidden_size=12, num_heads=2,
-      key_value_size=4, shared_kv=True)
+    num_experts=3,
+    group_size=10,
+    capacity_factor_eval=3.0,
+    switch_policy_eval='argmax',
+    hidden_size=12,
+    num_heads=2,
+    key_value_size=4,
+    shared_kv=True,
+  )
   case = Case(X, np.ones((2, 5)), mode=EVAL)
   case = case._replace(weights=mesh_harness.random_weights(layer(hidden_size=12), case))
   theirs = mesh_harness.run(stock, case, 'ExpertsSelfAttention')
@@ -55,7 +68,8 @@ def test_has_the_variables_of_the_released_experts_attention_which_attends_to_no
   other[:, -1] += 1
   case = case._replace(x=other)
   np.testing.assert_allclose(
-      mesh_harness.run(stock, case, 'ExpertsSelfAttention').output[:, 0], theirs.output[:, 0], atol=1e-6)
+    mesh_harness.run(stock, case, 'ExpertsSelfAttention').output[:, 0], theirs.output[:, 0], atol=1e-6
+  )
   assert np.abs(mesh_harness.run(layer(hidden_size=12), case).output[:, 0] - ours.output[:, 0]).max() > 1e-3
 
 

@@ -1,4 +1,5 @@
 """Whole models with experts decode what teacher forcing predicts, greedily and by beam search."""
+
 import mesh_harness
 import mesh_tensorflow as mtf
 import numpy as np
@@ -16,20 +17,29 @@ def stack(decoder, router):
   sizes = {'num_heads': 2, 'key_value_size': 8, 'relative_attention_type': 'bias_shared'}
   routed = exchange.Exchange(num_experts=4, router=routers.Top1(), group_size=64, capacity_factor_eval=4.0)
   layers = [
-      transformer_layers.SelfAttention(**sizes),
-      *([transformer_layers.EncDecAttention(num_heads=2, key_value_size=8)] if decoder else []),
-      experts.SwitchFeedForward(
-          num_experts=4, hidden_size=16, router=router, group_size=64, capacity_factor_eval=4.0, init_scale=5.0),
-      attention.SwitchSelfAttention(routed, **sizes),
+    transformer_layers.SelfAttention(**sizes),
+    *([transformer_layers.EncDecAttention(num_heads=2, key_value_size=8)] if decoder else []),
+    experts.SwitchFeedForward(
+      num_experts=4, hidden_size=16, router=router, group_size=64, capacity_factor_eval=4.0, init_scale=5.0
+    ),
+    attention.SwitchSelfAttention(routed, **sizes),
   ]
   for i, layer in enumerate(layers):
     layer.set_name(f'layer_{i:03d}')
   per_layer = [transformer.sublayer_rms_norm, stacks.sublayer_call_layer, transformer.sublayer_residual]
   return transformer.Unitransformer(
-      transformer.LayerStack(layers, [], per_layer, [transformer.sublayer_rms_norm]), d_model=16,
-      input_vocab_size=VOCAB, output_vocab_size=VOCAB if decoder else None, autoregressive=decoder, max_length=LENGTH,
-      name='decoder' if decoder else 'encoder', layout='', mesh_shape='', positional_embedding=False,
-      loss_fn=loss.cross_entropy)
+    transformer.LayerStack(layers, [], per_layer, [transformer.sublayer_rms_norm]),
+    d_model=16,
+    input_vocab_size=VOCAB,
+    output_vocab_size=VOCAB if decoder else None,
+    autoregressive=decoder,
+    max_length=LENGTH,
+    name='decoder' if decoder else 'encoder',
+    layout='',
+    mesh_shape='',
+    positional_embedding=False,
+    loss_fn=loss.cross_entropy,
+  )
 
 
 def model(router):
@@ -64,8 +74,9 @@ def imported(mesh, ids):
   return mtf.import_tf_tensor(mesh, tf.constant(ids, tf.int32), shape)
 
 
-@pytest.mark.parametrize('router', [
-    pytest.param(routers.Top1(), id='top1'), pytest.param(routers.Top2(), id='top2', marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+  'router', [pytest.param(routers.Top1(), id='top1'), pytest.param(routers.Top2(), id='top2', marks=pytest.mark.slow)]
+)
 def test_greedy_decoding_is_the_argmax_of_teacher_forcing(router, tmp_path):
   path = str(tmp_path / 'model.ckpt')
 
@@ -78,8 +89,13 @@ def test_greedy_decoding_is_the_argmax_of_teacher_forcing(router, tmp_path):
   def teacher_forced(mesh):
     inputs = imported(mesh, INPUTS)
     logits, _ = model(router).call_simple(
-        inputs, imported(mesh, decoded), compute_loss=False, mode=mesh_harness.EVAL,
-        encoder_sequence_id=mtf.ones_like(inputs), decoder_sequence_id=mtf.ones_like(inputs))
+      inputs,
+      imported(mesh, decoded),
+      compute_loss=False,
+      mode=mesh_harness.EVAL,
+      encoder_sequence_id=mtf.ones_like(inputs),
+      decoder_sequence_id=mtf.ones_like(inputs),
+    )
     return logits
 
   predicted = run(teacher_forced, path).argmax(-1)

@@ -1,4 +1,5 @@
 """The defects found in the released layer, by the number they have in docs/routing.md, and ours beside them."""
+
 import mesh_harness
 import mesh_tensorflow as mtf
 import numpy as np
@@ -14,17 +15,18 @@ from switch_zoo.spec import capacity
 
 X = np.random.default_rng(0).standard_normal((4, 8, 6)).astype('float32')
 ALL_ROUTERS = {
-    'top1': lambda **o: routers.Top1(**o),
-    'top2': lambda **o: routers.Top2(**o),
-    'top3': lambda **o: routers.TopN(3, **o),
-    'left_behind': lambda **o: routers.NoTokenLeftBehind(**o),
-    'expert_choice': lambda **o: expert_choice.ExpertChoice(**o),
+  'top1': lambda **o: routers.Top1(**o),
+  'top2': lambda **o: routers.Top2(**o),
+  'top3': lambda **o: routers.TopN(3, **o),
+  'left_behind': lambda **o: routers.NoTokenLeftBehind(**o),
+  'expert_choice': lambda **o: expert_choice.ExpertChoice(**o),
 }
 
 
 def layer(router, **options):
   return experts.SwitchFeedForward(
-      **{'num_experts': 4, 'hidden_size': 8, 'router': router, 'group_size': 16, 'min_expert_capacity': 1, **options})
+    **{'num_experts': 4, 'hidden_size': 8, 'router': router, 'group_size': 16, 'min_expert_capacity': 1, **options}
+  )
 
 
 def run(sparse, case):
@@ -38,8 +40,7 @@ def test_1_mesh_tensorflow_can_be_imported():
 @pytest.mark.parametrize('mode', [TRAIN, EVAL])
 @pytest.mark.parametrize('name', ALL_ROUTERS)
 def test_3_no_padding_mask_is_as_good_as_a_full_one(name, mode):
-  results = [run(layer(ALL_ROUTERS[name]()), Case(X, real, mode=mode))
-             for real in (None, np.ones((4, 8)))]
+  results = [run(layer(ALL_ROUTERS[name]()), Case(X, real, mode=mode)) for real in (None, np.ones((4, 8)))]
   np.testing.assert_array_equal(results[0].output, results[1].output)
 
 

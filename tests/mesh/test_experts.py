@@ -1,4 +1,5 @@
 """The Switch feed-forward layer itself: variables, dense equality, precision, decoding, refusals."""
+
 import mesh_harness
 import mesh_tensorflow as mtf
 import numpy as np
@@ -16,9 +17,16 @@ REAL = (np.random.default_rng(1).random((4, 8)) > 0.2).astype(int)
 
 
 def layer(**options):
-  return experts.SwitchFeedForward(**{
-      'num_experts': 4, 'hidden_size': 12, 'router': routers.Top1('argmax'), 'group_size': 16,
-      'min_expert_capacity': 1, **options})
+  return experts.SwitchFeedForward(
+    **{
+      'num_experts': 4,
+      'hidden_size': 12,
+      'router': routers.Top1('argmax'),
+      'group_size': 16,
+      'min_expert_capacity': 1,
+      **options,
+    }
+  )
 
 
 def run(sparse, case):
@@ -87,7 +95,7 @@ def test_kernels_start_small():
     graph = mtf.Graph()
     x, context = mesh_harness._inputs(mtf.Mesh(graph, 'mesh'), Case(np.zeros((1, 4, 100))))
     wide.call(context, x)
-    wi, = [v for v in graph.trainable_variables if v.name == 'wi/kernel']
+    (wi,) = [v for v in graph.trainable_variables if v.name == 'wi/kernel']
     with tf.Session() as session:
       session.run(tf.global_variables_initializer())
       values = session.run(wi.get_master())
@@ -126,8 +134,11 @@ class TestPrecision:
   def test_selective_router_keeps_the_digits_of_its_kernel(self):
     # Logits 1 and 1.001 are one number in bfloat16 (8 bits), and two in float32.
     x = np.ones((1, 2, 1), 'float32')
-    weights = {'switch_gating/kernel': np.array([[1.0, 1.001]], 'float32'),
-               'wi/kernel': np.ones((2, 1, 1), 'float32'), 'wo/kernel': np.array([[[1.0]], [[2.0]]], 'float32')}
+    weights = {
+      'switch_gating/kernel': np.array([[1.0, 1.001]], 'float32'),
+      'wi/kernel': np.ones((2, 1, 1), 'float32'),
+      'wo/kernel': np.array([[[1.0]], [[2.0]]], 'float32'),
+    }
     gates = {}
     for precision in exchange.PRECISIONS:
       sparse = layer(num_experts=2, hidden_size=1, precision=precision)
@@ -167,24 +178,24 @@ def test_summaries_are_one_per_name_whatever_the_number_of_experts():
 
 
 REFUSED = {
-    'no_experts': (lambda: layer(num_experts=0), 'num_experts=0'),
-    'capacity_factor_0': (lambda: layer(capacity_factor_train=0), 'capacity_factor_train=0.*positive'),
-    'negative_capacity': (lambda: layer(capacity_factor_eval=-1.0), 'capacity_factor_eval=-1.0'),
-    'group_size': (lambda: layer(group_size=0), 'group_size=0'),
-    'policy': (lambda: routers.Top1('input_jiter'), "'input_jiter'.*Did you mean input_jitter"),
-    'second_policy': (lambda: routers.Top2('randm'), "'randm'.*Did you mean random"),
-    'second_threshold': (lambda: routers.Top2(second_threshold=0), 'second_threshold=0'),
-    'top_n_above_experts': (lambda: layer(router=routers.TopN(5)), 'n=5.*num_experts=4.*n=4 or fewer'),
-    'top_2_of_one': (lambda: layer(num_experts=1, router=routers.Top2()), 'n=2.*num_experts=1'),
-    'top_0': (lambda: routers.TopN(0), 'n=0'),
-    'k_of_k': (lambda: layer(router=noisy_top_k.NoisyTopK(4)), 'k=4.*num_experts=4'),
-    'no_tries': (lambda: routers.NoTokenLeftBehind(0), 'most_tries=0'),
-    'negative_coef': (lambda: routers.Top1(balance_loss_coef=-0.1), 'balance_loss_coef=-0.1'),
-    'router_is_a_name': (lambda: layer(router='top_1'), "router='top_1'.*@routing.Top1"),
-    'router_is_a_class': (lambda: layer(router=routers.Top1), 'parentheses'),
-    'precision': (lambda: layer(precision='float23'), "'float23'.*Did you mean float32"),
-    'activation': (lambda: layer(activation='rleu'), "'rleu'.*Did you mean relu"),
-    'dropout': (lambda: layer(expert_dropout_rate=1.0), 'expert_dropout_rate=1.0'),
+  'no_experts': (lambda: layer(num_experts=0), 'num_experts=0'),
+  'capacity_factor_0': (lambda: layer(capacity_factor_train=0), 'capacity_factor_train=0.*positive'),
+  'negative_capacity': (lambda: layer(capacity_factor_eval=-1.0), 'capacity_factor_eval=-1.0'),
+  'group_size': (lambda: layer(group_size=0), 'group_size=0'),
+  'policy': (lambda: routers.Top1('input_jiter'), "'input_jiter'.*Did you mean input_jitter"),
+  'second_policy': (lambda: routers.Top2('randm'), "'randm'.*Did you mean random"),
+  'second_threshold': (lambda: routers.Top2(second_threshold=0), 'second_threshold=0'),
+  'top_n_above_experts': (lambda: layer(router=routers.TopN(5)), 'n=5.*num_experts=4.*n=4 or fewer'),
+  'top_2_of_one': (lambda: layer(num_experts=1, router=routers.Top2()), 'n=2.*num_experts=1'),
+  'top_0': (lambda: routers.TopN(0), 'n=0'),
+  'k_of_k': (lambda: layer(router=noisy_top_k.NoisyTopK(4)), 'k=4.*num_experts=4'),
+  'no_tries': (lambda: routers.NoTokenLeftBehind(0), 'most_tries=0'),
+  'negative_coef': (lambda: routers.Top1(balance_loss_coef=-0.1), 'balance_loss_coef=-0.1'),
+  'router_is_a_name': (lambda: layer(router='top_1'), "router='top_1'.*@routing.Top1"),
+  'router_is_a_class': (lambda: layer(router=routers.Top1), 'parentheses'),
+  'precision': (lambda: layer(precision='float23'), "'float23'.*Did you mean float32"),
+  'activation': (lambda: layer(activation='rleu'), "'rleu'.*Did you mean relu"),
+  'dropout': (lambda: layer(expert_dropout_rate=1.0), 'expert_dropout_rate=1.0'),
 }
 
 
@@ -195,12 +206,16 @@ def test_wrong_settings_are_refused_when_the_layer_is_built(name):
     build()
 
 
-@pytest.mark.parametrize(('options', 'mesh', 'message'), [
-    pytest.param({'num_experts': 6}, Mesh('all:4', 'experts:all'), 'num_experts=6.*4 slices.*multiple of 4',
-                 id='experts'),
+@pytest.mark.parametrize(
+  ('options', 'mesh', 'message'),
+  [
+    pytest.param(
+      {'num_experts': 6}, Mesh('all:4', 'experts:all'), 'num_experts=6.*4 slices.*multiple of 4', id='experts'
+    ),
     pytest.param({'hidden_size': 6}, Mesh('m:4', 'expert_hidden:m'), 'hidden_size=6.*4 slices', id='hidden'),
     pytest.param({}, Mesh('all:3', 'batch:all'), '32 tokens do not divide over the 3', id='tokens'),
-])
+  ],
+)
 def test_sizes_that_do_not_divide_over_the_mesh_are_refused(options, mesh, message):
   with pytest.raises(UserError, match=message):
     mesh_harness.run(layer(**options), Case(X, mesh=mesh))

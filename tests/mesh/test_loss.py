@@ -1,4 +1,5 @@
 """The cross-entropy against NumPy."""
+
 import types
 
 import mesh_tensorflow as mtf
@@ -20,11 +21,11 @@ def run(logits=LOGITS, targets=TARGETS, dtype=tf.float32, train=True, microbatch
   batch, length, vocab = (mtf.Dimension(n, s) for n, s in zip(('batch', 'length', 'vocab'), logits.shape, strict=True))
   context = types.SimpleNamespace(train=train, num_microbatches=microbatches, encoder_sequence_id=None)
   value = loss.cross_entropy(
-      types.SimpleNamespace(**settings),
-      context,
-      mtf.import_tf_tensor(mesh, tf.cast(logits, dtype), mtf.Shape([batch, length, vocab])),
-      mtf.import_tf_tensor(mesh, targets, mtf.Shape([batch, length])),
-      vocab,
+    types.SimpleNamespace(**settings),
+    context,
+    mtf.import_tf_tensor(mesh, tf.cast(logits, dtype), mtf.Shape([batch, length, vocab])),
+    mtf.import_tf_tensor(mesh, targets, mtf.Shape([batch, length])),
+    vocab,
   )
   assert value.dtype == tf.float32
   lowering = mtf.Lowering(graph, {mesh: mtf.placement_mesh_impl.PlacementMeshImpl([], [], [''])})

@@ -1,4 +1,5 @@
 """The same weights and batch give the same loss and gradients however the mesh cuts them."""
+
 import functools
 
 import mesh_harness
@@ -10,13 +11,13 @@ from switch_zoo.mesh import attention, dispatch, exchange, experts
 from switch_zoo.mesh.routing import routers
 
 LAYOUTS = {
-    'data': [Mesh(f'data:{n}', 'batch:data') for n in (2, 4, 8)],
-    'model': [Mesh(f'model:{n}', 'expert_hidden:model;d_model_split:model') for n in (2, 4, 8)],
-    'expert': [Mesh(f'all:{n}', 'batch:all;experts:all') for n in (2, 4, 8)],
-    'expert_data': [Mesh(f'outer:2;inner:{n}', 'outer_batch:outer;batch:inner;experts:inner') for n in (1, 2, 4)],
-    'expert_model': [
-        Mesh(f'data:{n};model:2', 'batch:data;experts:data;expert_hidden:model;d_model_split:model')
-        for n in (1, 2, 4)],
+  'data': [Mesh(f'data:{n}', 'batch:data') for n in (2, 4, 8)],
+  'model': [Mesh(f'model:{n}', 'expert_hidden:model;d_model_split:model') for n in (2, 4, 8)],
+  'expert': [Mesh(f'all:{n}', 'batch:all;experts:all') for n in (2, 4, 8)],
+  'expert_data': [Mesh(f'outer:2;inner:{n}', 'outer_batch:outer;batch:inner;experts:inner') for n in (1, 2, 4)],
+  'expert_model': [
+    Mesh(f'data:{n};model:2', 'batch:data;experts:data;expert_hidden:model;d_model_split:model') for n in (1, 2, 4)
+  ],
 }
 ROWS = [pytest.param(m, id=f'{name}-{m.implementation().size}') for name, meshes in LAYOUTS.items() for m in meshes]
 # Eight groups of eight tokens on every mesh: groups never cross slices, so the drops are the same too.
@@ -27,8 +28,13 @@ WAYS = {'gather': dispatch.Gather(), 'einsum': dispatch.Einsum()}
 
 def layer(way, router=None):
   return experts.SwitchFeedForward(
-      num_experts=8, hidden_size=16, router=router or routers.Top1('argmax', z_loss_coef=1e-3), dispatch=WAYS[way],
-      group_size=4, min_expert_capacity=1)
+    num_experts=8,
+    hidden_size=16,
+    router=router or routers.Top1('argmax', z_loss_coef=1e-3),
+    dispatch=WAYS[way],
+    group_size=4,
+    min_expert_capacity=1,
+  )
 
 
 @functools.cache
@@ -57,8 +63,9 @@ def test_loss_gradients_and_metrics_do_not_depend_on_the_mesh(mesh, way):
 
 
 @pytest.mark.parametrize('mesh', [LAYOUTS['expert'][1], LAYOUTS['expert_model'][1]], ids=['expert', 'expert_model'])
-@pytest.mark.parametrize('router', [
-    routers.Top2('all'), routers.NoTokenLeftBehind(jitter=0.0)], ids=['top2', 'left_behind'])
+@pytest.mark.parametrize(
+  'router', [routers.Top2('all'), routers.NoTokenLeftBehind(jitter=0.0)], ids=['top2', 'left_behind']
+)
 def test_other_routers_do_not_depend_on_the_mesh_either(router, mesh):
   case = Case(X, REAL)
   case = case._replace(weights=mesh_harness.random_weights(layer('gather', router), case))
@@ -68,8 +75,11 @@ def test_other_routers_do_not_depend_on_the_mesh_either(router, mesh):
 
 def test_switch_attention_does_not_depend_on_the_mesh():
   sparse = attention.SwitchSelfAttention(
-      exchange.Exchange(num_experts=8, router=routers.Top1('argmax'), group_size=4), hidden_size=16, num_heads=4,
-      key_value_size=4)
+    exchange.Exchange(num_experts=8, router=routers.Top1('argmax'), group_size=4),
+    hidden_size=16,
+    num_heads=4,
+    key_value_size=4,
+  )
   case = Case(X[0], REAL[0])
   case = case._replace(weights=mesh_harness.random_weights(sparse, case))
   mesh = Mesh('data:2;model:2', 'batch:data;experts:data;expert_hidden:model;heads:model;d_model_split:model')

@@ -1,4 +1,5 @@
 """What layers export, with and without microbatches."""
+
 import mesh_tensorflow as mtf
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def step(microbatches):
 
   if microbatches == 1:
     loss = model_fn({'x': x})['loss']
-    gradient, = mtf.gradients([loss], [v.outputs[0] for v in graph.trainable_variables])
+    (gradient,) = mtf.gradients([loss], [v.outputs[0] for v in graph.trainable_variables])
   else:
     serialize = observe.through_microbatches(mtf.serialize_training_step)
     (gradient,), outputs = serialize({'x': x}, model_fn, batch, microbatches)

@@ -1,4 +1,5 @@
 """bfloat16 training with the router in float32 goes the way of float32 training: arXiv:2101.03961, Table 2."""
+
 from pydoc_data import topics
 
 import mesh_harness

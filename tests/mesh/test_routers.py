@@ -1,4 +1,5 @@
 """Every router against the loops of tests/reference.py: by hand on tiny cases, then on random ones."""
+
 import mesh_harness
 import numpy as np
 import pytest
@@ -43,8 +44,7 @@ class TestByHand:
     assert result.metrics['mean_gate'] == pytest.approx((0.7 + 0.9 + 0.8) / 3)
 
   def test_batch_priority_keeps_the_surer_token(self):
-    result = routed(
-        routers.Top1('argmax', batch_prioritized=True), log((0.7, 0.3), (0.9, 0.1), (0.2, 0.8)), capacity=1)
+    result = routed(routers.Top1('argmax', batch_prioritized=True), log((0.7, 0.3), (0.9, 0.1), (0.2, 0.8)), capacity=1)
     assert where(result.combine) == [(1, 0, 0, 0.9), (2, 1, 0, 0.8)]
 
   def test_a_tie_goes_to_the_first_expert(self):
@@ -68,10 +68,12 @@ class TestByHand:
   def test_top2_threshold_skips_a_weak_second_expert_but_its_place_is_held(self):
     # Second gates: token 0 has 0.2 / 0.9 = 0.22 on expert 1, token 1 has 0.4 / 0.9 = 0.44 on expert 1.
     # Threshold 0.3 skips token 0, whose place 0 stays empty: token 1 stands at place 1.
-    result = routed(
-        routers.Top2('threshold', second_threshold=0.3), log((0.7, 0.2, 0.1), (0.5, 0.4, 0.1)), capacity=2)
+    result = routed(routers.Top2('threshold', second_threshold=0.3), log((0.7, 0.2, 0.1), (0.5, 0.4, 0.1)), capacity=2)
     assert where(result.combine) == [
-        (0, 0, 0, round(0.7 / 0.9, 4)), (1, 0, 1, round(0.5 / 0.9, 4)), (1, 1, 1, round(0.4 / 0.9, 4))]
+      (0, 0, 0, round(0.7 / 0.9, 4)),
+      (1, 0, 1, round(0.5 / 0.9, 4)),
+      (1, 1, 1, round(0.4 / 0.9, 4)),
+    ]
 
   def test_no_token_left_behind_sends_the_overflow_on(self):
     # All three want expert 0 (one slot): token 1 moves on to its second best, expert 1; token 2 to expert 2.
@@ -96,21 +98,30 @@ class TestByHand:
 
 
 ROUTERS = {
-    'top1': (routers.Top1('argmax', z_loss_coef=1.0), lambda p, logits, r, c: reference.top1(p, r, c)),
-    'prioritized': (routers.Top1('argmax', batch_prioritized=True, z_loss_coef=1.0),
-                    lambda p, logits, r, c: reference.top1(p, r, c, prioritized=True)),
-    'top2': (routers.Top2('all', z_loss_coef=1.0), lambda p, logits, r, c: reference.top_n(p, r, c, 2)),
-    'top2_threshold': (routers.Top2('threshold', 0.45, z_loss_coef=1.0),
-                       lambda p, logits, r, c: reference.top_n(p, r, c, 2, lambda gate: gate > 0.45)),
-    'top2_none': (routers.Top2('none', z_loss_coef=1.0),
-                  lambda p, logits, r, c: reference.top_n(p, r, c, 2, lambda gate: False)),
-    'top3': (routers.TopN(3, 'all', z_loss_coef=1.0), lambda p, logits, r, c: reference.top_n(p, r, c, 3)),
-    'left_behind': (routers.NoTokenLeftBehind(3, jitter=0.0, z_loss_coef=1.0),
-                    lambda p, logits, r, c: reference.no_token_left_behind(p, r, c, 3)),
-    'expert_choice': (expert_choice.ExpertChoice(z_loss_coef=1.0),
-                      lambda p, logits, r, c: reference.expert_choice(p, r, c)),
-    'noisy': (noisy_top_k.NoisyTopK(2, z_loss_coef=1.0),
-              lambda p, logits, r, c: reference.noisy_top_k(logits, r, c, 2)),
+  'top1': (routers.Top1('argmax', z_loss_coef=1.0), lambda p, logits, r, c: reference.top1(p, r, c)),
+  'prioritized': (
+    routers.Top1('argmax', batch_prioritized=True, z_loss_coef=1.0),
+    lambda p, logits, r, c: reference.top1(p, r, c, prioritized=True),
+  ),
+  'top2': (routers.Top2('all', z_loss_coef=1.0), lambda p, logits, r, c: reference.top_n(p, r, c, 2)),
+  'top2_threshold': (
+    routers.Top2('threshold', 0.45, z_loss_coef=1.0),
+    lambda p, logits, r, c: reference.top_n(p, r, c, 2, lambda gate: gate > 0.45),
+  ),
+  'top2_none': (
+    routers.Top2('none', z_loss_coef=1.0),
+    lambda p, logits, r, c: reference.top_n(p, r, c, 2, lambda gate: False),
+  ),
+  'top3': (routers.TopN(3, 'all', z_loss_coef=1.0), lambda p, logits, r, c: reference.top_n(p, r, c, 3)),
+  'left_behind': (
+    routers.NoTokenLeftBehind(3, jitter=0.0, z_loss_coef=1.0),
+    lambda p, logits, r, c: reference.no_token_left_behind(p, r, c, 3),
+  ),
+  'expert_choice': (
+    expert_choice.ExpertChoice(z_loss_coef=1.0),
+    lambda p, logits, r, c: reference.expert_choice(p, r, c),
+  ),
+  'noisy': (noisy_top_k.NoisyTopK(2, z_loss_coef=1.0), lambda p, logits, r, c: reference.noisy_top_k(logits, r, c, 2)),
 }
 
 
@@ -131,14 +142,17 @@ def check_against_loops(name, logits, real, capacity):
 
 
 @pytest.mark.parametrize('name', ROUTERS)
-@pytest.mark.parametrize(('groups', 'tokens', 'experts', 'capacity', 'padding'), [
+@pytest.mark.parametrize(
+  ('groups', 'tokens', 'experts', 'capacity', 'padding'),
+  [
     pytest.param(2, 12, 4, 12, 0.0, id='room_for_all'),
     pytest.param(2, 12, 4, 2, 0.0, id='overflow'),
     pytest.param(3, 10, 5, 2, 0.4, id='padding_and_overflow'),
     pytest.param(4, 1, 3, 1, 0.0, id='one_token'),
     pytest.param(1, 6, 3, 2, 1.0, id='only_padding'),
     pytest.param(2, 7, 7, 1, 0.2, id='seven_experts'),
-])
+  ],
+)
 def test_equals_the_loops(name, groups, tokens, experts, capacity, padding):
   generator = np.random.default_rng(tokens)
   logits = generator.standard_normal((groups, tokens, experts))
@@ -199,12 +213,16 @@ def with_tensors(function, *arrays):
   """A scalar function of mtf.Tensors, evaluated. arrays: [G, S] or [G, S, E]"""
   import mesh_tensorflow as mtf
   import tensorflow.compat.v1 as tf
+
   graph = mtf.Graph()
   mesh = mtf.Mesh(graph, 'mesh')
   names = ['batch', 'group', 'expert_unsplit']
-  tensors = [mtf.import_tf_tensor(
-      mesh, tf.constant(a, tf.float32),
-      mtf.Shape([mtf.Dimension(n, s) for n, s in zip(names, a.shape, strict=False)])) for a in arrays]
+  tensors = [
+    mtf.import_tf_tensor(
+      mesh, tf.constant(a, tf.float32), mtf.Shape([mtf.Dimension(n, s) for n, s in zip(names, a.shape, strict=False)])
+    )
+    for a in arrays
+  ]
   result = function(*tensors)
   lowering = mtf.Lowering(graph, {mesh: mesh_harness.Mesh().implementation()}, autostack=False)
   with mesh_harness.session() as running:
@@ -217,12 +235,12 @@ class TestNoise:
   LOGITS = np.random.default_rng(3).standard_normal((1, 40, 4)) * 0.1
 
   NOISY = {
-      'sample': lambda: routers.Top1('sample'),
-      'input_dropout': lambda: routers.Top1('input_dropout', input_dropout=0.5),
-      'input_jitter': lambda: routers.Top1('input_jitter', jitter=0.5),
-      'top2_random': lambda: routers.Top2('random', second_threshold=0.9),
-      'left_behind': lambda: routers.NoTokenLeftBehind(jitter=0.5),
-      'noisy_top_k': lambda: noisy_top_k.NoisyTopK(2),
+    'sample': lambda: routers.Top1('sample'),
+    'input_dropout': lambda: routers.Top1('input_dropout', input_dropout=0.5),
+    'input_jitter': lambda: routers.Top1('input_jitter', jitter=0.5),
+    'top2_random': lambda: routers.Top2('random', second_threshold=0.9),
+    'left_behind': lambda: routers.NoTokenLeftBehind(jitter=0.5),
+    'noisy_top_k': lambda: noisy_top_k.NoisyTopK(2),
   }
 
   @pytest.mark.parametrize('name', NOISY)

@@ -1,4 +1,5 @@
 """Ours beside the released MoE1D, with the same weights, where the released layer is right: no padding."""
+
 import mesh_harness
 import numpy as np
 import pytest
@@ -12,20 +13,20 @@ from switch_zoo.mesh.routing import routers
 X = np.random.default_rng(0).standard_normal((4, 16, 6)).astype('float32')
 SHARED = {'num_experts': 5, 'hidden_size': 12, 'group_size': 32, 'min_expert_capacity': 2}
 STOCK = {
-    'switch': {'moe_gating': 'switch', 'switch_policy_train': 'argmax'},
-    'switch_max': {'moe_gating': 'switch_max', 'switch_policy_train': 'argmax'},
-    'top_2': {'moe_gating': 'top_2', 'second_policy_train': 'all', 'second_policy_eval': 'all'},
-    'top_2_second_loss': {'moe_gating': 'top_2', 'second_policy_train': 'all', 'use_second_place_loss': True},
-    'top_n': {'moe_gating': 'top_n', 'second_policy_train': 'all', 'second_policy_eval': 'all'},
-    'ntlb': {'moe_gating': 'ntlb', 'switch_jitter': 0.0, 'ntlb_top_k': 3},
+  'switch': {'moe_gating': 'switch', 'switch_policy_train': 'argmax'},
+  'switch_max': {'moe_gating': 'switch_max', 'switch_policy_train': 'argmax'},
+  'top_2': {'moe_gating': 'top_2', 'second_policy_train': 'all', 'second_policy_eval': 'all'},
+  'top_2_second_loss': {'moe_gating': 'top_2', 'second_policy_train': 'all', 'use_second_place_loss': True},
+  'top_n': {'moe_gating': 'top_n', 'second_policy_train': 'all', 'second_policy_eval': 'all'},
+  'ntlb': {'moe_gating': 'ntlb', 'switch_jitter': 0.0, 'ntlb_top_k': 3},
 }
 OURS = {
-    'switch': lambda: routers.Top1('argmax'),
-    'switch_max': lambda: routers.Top1('argmax', batch_prioritized=True),
-    'top_2': lambda: routers.Top2('all'),
-    'top_2_second_loss': lambda: routers.Top2('all', second_balance_loss_coef=0.5e-2),
-    'top_n': lambda: routers.TopN(3, 'all'),
-    'ntlb': lambda: routers.NoTokenLeftBehind(3, jitter=0.0),
+  'switch': lambda: routers.Top1('argmax'),
+  'switch_max': lambda: routers.Top1('argmax', batch_prioritized=True),
+  'top_2': lambda: routers.Top2('all'),
+  'top_2_second_loss': lambda: routers.Top2('all', second_balance_loss_coef=0.5e-2),
+  'top_n': lambda: routers.TopN(3, 'all'),
+  'ntlb': lambda: routers.NoTokenLeftBehind(3, jitter=0.0),
 }
 # The released switch_max has a kernel name of its own; ours is one option of one router.
 RENAMED = {'switch_max': {'switch_gating/kernel': 'switch_max_gating/kernel'}}
@@ -72,8 +73,8 @@ def test_geglu_experts_have_the_released_variables_and_outputs():
 @pytest.mark.parametrize('writer', ['ours', 'stock'])
 def test_checkpoints_are_the_same_in_both_directions(writer, tmp_path):
   layers = {
-      'ours': experts.SwitchFeedForward(router=routers.Top1('argmax'), **SHARED),
-      'stock': moe.MoE1D(**STOCK['switch'], **SHARED),
+    'ours': experts.SwitchFeedForward(router=routers.Top1('argmax'), **SHARED),
+    'stock': moe.MoE1D(**STOCK['switch'], **SHARED),
   }
   reader = {'ours': 'stock', 'stock': 'ours'}[writer]
   case = Case(X, ONES, mode=EVAL)
@@ -83,4 +84,5 @@ def test_checkpoints_are_the_same_in_both_directions(writer, tmp_path):
   np.testing.assert_allclose(read.output, written.output, atol=1e-6)
   assert np.abs(written.output).max() > 0
   assert {name for name, _ in tf.train.list_variables(path)} == {
-      f'encoder/layer/MoE1D/{name}/kernel' for name in ('switch_gating', 'wi', 'wo')}
+    f'encoder/layer/MoE1D/{name}/kernel' for name in ('switch_gating', 'wi', 'wo')
+  }

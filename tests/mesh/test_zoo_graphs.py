@@ -1,4 +1,5 @@
 """Every model file builds the real training graph at full size, with exactly the variables that ModelConfig tells."""
+
 import json
 import subprocess
 import sys

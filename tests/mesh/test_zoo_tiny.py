@@ -3,6 +3,7 @@
 Models whose gin configuration is the same under the overlay (switch_base_8 and switch_base_256 differ only in a number
 the overlay sets) are one model there: each configuration runs once, and every model is checked against its own.
 """
+
 import functools
 import json
 import pathlib

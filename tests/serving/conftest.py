@@ -1,4 +1,5 @@
 """Tests of the server: without TensorFlow's graphs, most without TensorFlow."""
+
 import contextlib
 import json
 import subprocess

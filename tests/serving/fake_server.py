@@ -4,6 +4,7 @@
 
 prints its address, serves until a signal, and prints how many texts the model was given and in how many batches.
 """
+
 import json
 import sys
 import time
@@ -17,8 +18,8 @@ class Upper:
 
   name, version = 'upper', '1'
   signatures = {
-      'serving_default': Signature(('inputs',), ('outputs', 'scores')),
-      'score': Signature(('inputs', 'targets'), ('scores',)),
+    'serving_default': Signature(('inputs',), ('outputs', 'scores')),
+    'score': Signature(('inputs', 'targets'), ('scores',)),
   }
 
   def __init__(self):

@@ -1,4 +1,5 @@
 """The app in this process: paths, status codes, limits."""
+
 import asyncio
 import json
 
@@ -75,8 +76,8 @@ def test_status_is_that_of_the_page_of_tensorflow_serving(path):
 def test_metadata():
   document = ask('GET', '/v1/models/upper/metadata').json()
   assert document == {
-      'model_spec': {'name': 'upper', 'signature_name': '', 'version': '1'},
-      'metadata': {'signature_def': {'signature_def': Upper().metadata()}},
+    'model_spec': {'name': 'upper', 'signature_name': '', 'version': '1'},
+    'metadata': {'signature_def': {'signature_def': Upper().metadata()}},
   }
 
 

@@ -1,4 +1,5 @@
 """The queue, with a model that is a plain function."""
+
 import threading
 import time
 

@@ -1,4 +1,5 @@
 """The JSON forms: what TensorFlow Serving's page shows, and each mistake with what is said about it."""
+
 import base64
 import json
 
@@ -10,8 +11,8 @@ from switch_zoo.serving import rest_json
 from switch_zoo.serving.rest_json import Asked, RequestError, Signature
 
 SIGNATURES = {
-    'serving_default': Signature(('inputs',), ('outputs', 'scores')),
-    'score': Signature(('inputs', 'targets'), ('scores',)),
+  'serving_default': Signature(('inputs',), ('outputs', 'scores')),
+  'score': Signature(('inputs', 'targets'), ('scores',)),
 }
 OUTPUTS = {'outputs': [b'ja', b'nein'], 'scores': [-0.5, -1.25]}
 
@@ -42,12 +43,12 @@ def test_one_input(text, columns, rows):
 
 
 @pytest.mark.parametrize(
-    ('text', 'rows'),
-    [
-        ('"instances": [{"inputs": "q", "targets": "a"}, {"targets": "b", "inputs": "r"}]', True),
-        ('"inputs": {"targets": ["a", "b"], "inputs": ["q", "r"]}', False),
-    ],
-    ids=['row', 'column'],
+  ('text', 'rows'),
+  [
+    ('"instances": [{"inputs": "q", "targets": "a"}, {"targets": "b", "inputs": "r"}]', True),
+    ('"inputs": {"targets": ["a", "b"], "inputs": ["q", "r"]}', False),
+  ],
+  ids=['row', 'column'],
 )
 def test_several_inputs(text, rows):
   request = asked(f'{{"signature_name": "score", {text}}}')
@@ -101,9 +102,9 @@ def test_a_mistake_is_told_with_its_place(text, message):
 
 
 @pytest.mark.parametrize(
-    'body',
-    [b'{"instances": ["\xff"]}', b'[' * 100_000, b'{"instances": [' + b'9' * 10_000 + b']}', b'\xff\xfe{\x00}\x00'],
-    ids=['no UTF-8', 'deep', 'endless number', 'UTF-16'],
+  'body',
+  [b'{"instances": ["\xff"]}', b'[' * 100_000, b'{"instances": [' + b'9' * 10_000 + b']}', b'\xff\xfe{\x00}\x00'],
+  ids=['no UTF-8', 'deep', 'endless number', 'UTF-16'],
 )
 def test_what_breaks_a_parser_is_a_mistake_too(body):
   with pytest.raises(RequestError) as error:

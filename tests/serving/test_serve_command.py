@@ -1,4 +1,5 @@
 """`switch_zoo serve` as a user meets it: a real SavedModel, a real process, the requests of docs/serving.md."""
+
 import concurrent.futures
 import importlib.util
 import json
@@ -148,9 +149,9 @@ def test_metadata_is_what_protobuf_writes(server, export):
   for name, definition in saved.meta_graphs[0].signature_def.items():
     assert json_format.ParseDict(signatures[name], meta_graph_pb2.SignatureDef()) == definition
   assert signatures['serving_default']['inputs']['inputs'] == {
-      'dtype': 'DT_STRING',
-      'tensor_shape': {'dim': [{'size': '-1', 'name': ''}], 'unknown_rank': False},
-      'name': 'serving_default_inputs:0',
+    'dtype': 'DT_STRING',
+    'tensor_shape': {'dim': [{'size': '-1', 'name': ''}], 'unknown_rank': False},
+    'name': 'serving_default_inputs:0',
   }
 
 

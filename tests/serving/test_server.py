@@ -1,4 +1,5 @@
 """A server in a process of its own, with the clients that servers meet."""
+
 import asyncio
 import concurrent.futures
 import http.client
@@ -99,14 +100,14 @@ def test_an_oversized_body_is_refused_before_it_is_sent(server):
 
 
 @pytest.mark.parametrize(
-    ('sent', 'answer'),
-    [
-        (head(100) + b'{"insta', 408),
-        (head(100)[:30], 408),
-        (b'', None),
-        (b'GARBAGE\r\n\r\n', 400),
-    ],
-    ids=['in the body', 'in the head', 'from the start', 'no HTTP'],
+  ('sent', 'answer'),
+  [
+    (head(100) + b'{"insta', 408),
+    (head(100)[:30], 408),
+    (b'', None),
+    (b'GARBAGE\r\n\r\n', 400),
+  ],
+  ids=['in the body', 'in the head', 'from the start', 'no HTTP'],
 )
 def test_a_slow_client_is_told_and_left(server, sent, answer):
   with connect(server.url) as client:

@@ -1,4 +1,5 @@
 """ModelConfig and the commands that show it, against figures counted by hand and by Hugging Face."""
+
 import json
 import pathlib
 import re
@@ -18,57 +19,57 @@ from switch_zoo.spec.zoo import list_models, load_configs
 # Counted with the formula below; those of switch_base_8 to _256, switch_large_128 and T5 1.0 also with Hugging Face's
 # models on PyTorch's meta device.
 PARAMETERS = {
-    't5_small': 60_506_624,
-    't5_base': 222_903_552,
-    't5_large': 737_668_096,
-    't5_xxl': 11_135_332_352,
-    'mt5_base': 582_401_280,
-    'switch_base_2': 279_545_088,
-    'switch_base_4': 392_809_728,
-    'switch_base_8': 619_339_008,
-    'switch_base_16': 1_072_397_568,
-    'switch_base_32': 1_978_514_688,
-    'switch_base_64': 3_790_748_928,
-    'switch_base_128': 7_415_217_408,
-    'switch_base_256': 14_664_154_368,
-    'switch_large_128': 26_309_291_008,
-    'switch_xxl_128': 394_675_073_024,
-    'switch_c_2048': 1_571_327_875_360,
-    'switch_base_128_paper': 7_415_217_408,
-    'switch_large_128_paper': 27_120_888_832,
-    'switch_c_2048_paper': 1_571_375_798_688,
-    'moe_base_128': 7_415_217_408,
-    'mswitch_base_128': 7_774_715_136,
+  't5_small': 60_506_624,
+  't5_base': 222_903_552,
+  't5_large': 737_668_096,
+  't5_xxl': 11_135_332_352,
+  'mt5_base': 582_401_280,
+  'switch_base_2': 279_545_088,
+  'switch_base_4': 392_809_728,
+  'switch_base_8': 619_339_008,
+  'switch_base_16': 1_072_397_568,
+  'switch_base_32': 1_978_514_688,
+  'switch_base_64': 3_790_748_928,
+  'switch_base_128': 7_415_217_408,
+  'switch_base_256': 14_664_154_368,
+  'switch_large_128': 26_309_291_008,
+  'switch_xxl_128': 394_675_073_024,
+  'switch_c_2048': 1_571_327_875_360,
+  'switch_base_128_paper': 7_415_217_408,
+  'switch_large_128_paper': 27_120_888_832,
+  'switch_c_2048_paper': 1_571_375_798_688,
+  'moe_base_128': 7_415_217_408,
+  'mswitch_base_128': 7_774_715_136,
 }
 ACTIVE_PARAMETERS = {
-    'switch_base_2': 222_921_984,
-    'switch_base_8': 222_977_280,
-    'switch_base_64': 223_493_376,
-    'switch_base_256': 225_262_848,
-    'switch_large_128': 740_813_824,
-    'switch_xxl_128': 11_147_915_264,
-    'switch_c_2048': 1_747_228_960,
+  'switch_base_2': 222_921_984,
+  'switch_base_8': 222_977_280,
+  'switch_base_64': 223_493_376,
+  'switch_base_256': 225_262_848,
+  'switch_large_128': 740_813_824,
+  'switch_xxl_128': 11_147_915_264,
+  'switch_c_2048': 1_747_228_960,
 }
 EXPERT_PARAMETERS = {
-    'switch_base_128': 7_247_757_312,
-    'switch_xxl_128': 386_547_056_640,
-    'switch_c_2048': 1_570_347_417_600,
-    # GShard, arXiv:2006.16668: layers with experts x experts x 2 x 1024 x 8192.
-    'gshard_12b5': 6 * 128 * 2 * 1024 * 8192,
-    'gshard_600b': 18 * 2048 * 2 * 1024 * 8192,
+  'switch_base_128': 7_247_757_312,
+  'switch_xxl_128': 386_547_056_640,
+  'switch_c_2048': 1_570_347_417_600,
+  # GShard, arXiv:2006.16668: layers with experts x experts x 2 x 1024 x 8192.
+  'gshard_12b5': 6 * 128 * 2 * 1024 * 8192,
+  'gshard_600b': 18 * 2048 * 2 * 1024 * 8192,
 }
 # Billions as the Switch paper's Table 9 prints them. Its T5-Large and Switch-Large rows have GEGLU 2816.
 TABLE_9_FLOPS = {
-    't5_base': 124,
-    't5_large': 425,
-    't5_xxl': 6300,
-    'switch_base_128': 124,
-    'switch_base_128_paper': 124,
-    'switch_large_128': 425,
-    'switch_large_128_paper': 425,
-    'switch_xxl_128': 6300,
-    'switch_c_2048': 890,
-    'switch_c_2048_paper': 890,
+  't5_base': 124,
+  't5_large': 425,
+  't5_xxl': 6300,
+  'switch_base_128': 124,
+  'switch_base_128_paper': 124,
+  'switch_large_128': 425,
+  'switch_large_128_paper': 425,
+  'switch_xxl_128': 6300,
+  'switch_c_2048': 890,
+  'switch_c_2048_paper': 890,
 }
 # Billions as the tables of the GShard paper print them.
 GSHARD_BILLIONS = {
@@ -254,7 +255,7 @@ def test_includes_are_at_most_three_deep(model):
 
 
 def test_t5_large_says_that_739_million_matches_no_count():
-  assert "739M matches no count" in load_config('t5_large').departures
+  assert '739M matches no count' in load_config('t5_large').departures
 
 
 MISTAKES = {
@@ -323,12 +324,12 @@ def test_models_json(capsys):
   assert code == 0
   assert list(rows) == list_models()
   assert rows['switch_c_2048'] == {
-      'name': 'switch_c_2048',
-      'parameters': 1_571_327_875_360,
-      'active_parameters': 1_747_228_960,
-      'experts': 2048,
-      'flops_per_sequence': 888_286_955_520,
-      'source': load_config('switch_c_2048').source,
+    'name': 'switch_c_2048',
+    'parameters': 1_571_327_875_360,
+    'active_parameters': 1_747_228_960,
+    'experts': 2048,
+    'flops_per_sequence': 888_286_955_520,
+    'source': load_config('switch_c_2048').source,
   }
   assert rows['t5_base']['experts'] == 0
 
@@ -363,9 +364,9 @@ def test_describe_an_unknown_model(capsys):
 
 def test_commands_load_no_tensorflow_and_take_less_than_two_seconds():
   script = (
-      'import sys\nfrom switch_zoo import cli\nsys.argv = ["switch_zoo", "models"]\ncode = cli.run()\n'
-      'heavy = {"tensorflow", "mesh_tensorflow", "t5", "seqio", "torch", "numpy"} & set(sys.modules)\n'
-      'sys.exit(f"loaded {heavy}" if heavy else code)'
+    'import sys\nfrom switch_zoo import cli\nsys.argv = ["switch_zoo", "models"]\ncode = cli.run()\n'
+    'heavy = {"tensorflow", "mesh_tensorflow", "t5", "seqio", "torch", "numpy"} & set(sys.modules)\n'
+    'sys.exit(f"loaded {heavy}" if heavy else code)'
   )
   start = time.monotonic()
   done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=False)

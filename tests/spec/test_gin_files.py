@@ -1,4 +1,5 @@
 """Gin files as data. The files are written by the tests."""
+
 import pathlib
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_the_default_of_what_nobody_binds(read):
 
 
 def test_imports_are_kept_with_their_place(read):
-  (module, place), = read(a='n = 1\nimport some.module').imports.items()
+  ((module, place),) = read(a='n = 1\nimport some.module').imports.items()
   assert module == 'some.module' and place.endswith('a.gin, line 2')
 
 

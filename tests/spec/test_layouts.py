@@ -1,4 +1,5 @@
 """Every layout file fits its models, is accepted by Mesh-TensorFlow's TPU implementation, and changes no result."""
+
 import functools
 import re
 
@@ -17,12 +18,12 @@ from switch_zoo.spec.zoo import model_file
 READY = [name for name in layouts.list_layouts() if '/' in name]
 # Strategy -> the mesh it is lowered with at full size, its model there, and the mesh of 8 slices it is run on.
 STRATEGIES = {
-    'data': ('batch:8', 'switch_base_2', 'batch:8'),
-    'model': ('model:4', 'switch_base_8', 'model:8'),
-    'model_data': ('batch:8;model:4', 'switch_base_8', 'batch:4;model:2'),
-    'expert_data': ('batch:32', 'switch_base_32', 'batch:8'),
-    'expert_model_data': ('batch:8;model:4', 'switch_base_8', 'batch:4;model:2'),
-    'expert_replication': ('outer:4;batch:8', 'switch_base_8', 'outer:2;batch:4'),
+  'data': ('batch:8', 'switch_base_2', 'batch:8'),
+  'model': ('model:4', 'switch_base_8', 'model:8'),
+  'model_data': ('batch:8;model:4', 'switch_base_8', 'batch:4;model:2'),
+  'expert_data': ('batch:32', 'switch_base_32', 'batch:8'),
+  'expert_model_data': ('batch:8;model:4', 'switch_base_8', 'batch:4;model:2'),
+  'expert_replication': ('outer:4;batch:8', 'switch_base_8', 'outer:2;batch:4'),
 }
 SLICES = {'v3-8', 'v3-32', 'v3-128', 'v3-512', 'v3-2048', 'v4-64', 'v4-512', 'v4-4096'}
 CUT_TO_SIZE = ['num_heads = 16', 'num_experts = 32']
@@ -119,12 +120,12 @@ def test_slice_of_another_size_is_refused():
 
 
 MALFORMED = {
-    'no pair': ('batch', 'batch:batch', '"batch" is not a pair. Write it as in "batch:4;model:2"'),
-    'no number': ('batch:many', 'batch:batch', 'axis "batch" has size many'),
-    'no slice': ('batch:0', 'batch:batch', 'axis "batch" has size 0'),
-    'axis twice': ('batch:2;batch:4', 'batch:batch', 'names "batch" twice'),
-    'rule twice': ('batch:2', 'batch:batch;batch:x', 'layout_rules .* names "batch" twice'),
-    'no such dimension': ('batch:2', 'expert:batch', 'no model has a dimension "expert".*Did you mean experts'),
+  'no pair': ('batch', 'batch:batch', '"batch" is not a pair. Write it as in "batch:4;model:2"'),
+  'no number': ('batch:many', 'batch:batch', 'axis "batch" has size many'),
+  'no slice': ('batch:0', 'batch:batch', 'axis "batch" has size 0'),
+  'axis twice': ('batch:2;batch:4', 'batch:batch', 'names "batch" twice'),
+  'rule twice': ('batch:2', 'batch:batch;batch:x', 'layout_rules .* names "batch" twice'),
+  'no such dimension': ('batch:2', 'expert:batch', 'no model has a dimension "expert".*Did you mean experts'),
 }
 
 

@@ -1,4 +1,5 @@
 """The scores of the benchmarks, by hand."""
+
 import pytest
 import seqio
 
@@ -6,25 +7,25 @@ import switch_zoo.tasks  # noqa: F401
 from switch_zoo.tasks import benchmark_means
 
 SUPERGLUE = {
-    'zoo_superglue_boolq': [80.0],
-    'zoo_superglue_cb': [90.0, 70.0],  # 80
-    'zoo_superglue_copa': [60.0],
-    'zoo_superglue_multirc': [70.0, 20.0],  # 45
-    'zoo_superglue_record': [75.0, 76.0],  # 75.5
-    'zoo_superglue_rte': [81.5],
-    'zoo_superglue_wic': [66.0],
-    'zoo_superglue_wsc': [72.0],
+  'zoo_superglue_boolq': [80.0],
+  'zoo_superglue_cb': [90.0, 70.0],  # 80
+  'zoo_superglue_copa': [60.0],
+  'zoo_superglue_multirc': [70.0, 20.0],  # 45
+  'zoo_superglue_record': [75.0, 76.0],  # 75.5
+  'zoo_superglue_rte': [81.5],
+  'zoo_superglue_wic': [66.0],
+  'zoo_superglue_wsc': [72.0],
 }
 GLUE = {
-    'zoo_glue_cola': [50.0],
-    'zoo_glue_sst2': [90.0],
-    'zoo_glue_mrpc': [88.0, 84.0],  # 86
-    'zoo_glue_qqp': [87.0, 91.0],  # 89
-    'zoo_glue_stsb': [85.0, 84.0],  # 84.5
-    'zoo_glue_mnli': [80.0],  # with mismatched 81
-    'zoo_glue_mnli_mismatched': [82.0],
-    'zoo_glue_qnli': [88.0],
-    'zoo_glue_rte': [71.5],
+  'zoo_glue_cola': [50.0],
+  'zoo_glue_sst2': [90.0],
+  'zoo_glue_mrpc': [88.0, 84.0],  # 86
+  'zoo_glue_qqp': [87.0, 91.0],  # 89
+  'zoo_glue_stsb': [85.0, 84.0],  # 84.5
+  'zoo_glue_mnli': [80.0],  # with mismatched 81
+  'zoo_glue_mnli_mismatched': [82.0],
+  'zoo_glue_qnli': [88.0],
+  'zoo_glue_rte': [71.5],
 }
 
 

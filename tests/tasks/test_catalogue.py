@@ -1,4 +1,5 @@
 """`switch_zoo tasks`: states, the table, examples, and what is said of a name that does not exist."""
+
 import json
 import re
 
@@ -36,13 +37,13 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize(
-    ('splits', 'state', 'missing'),
-    [
-        ((), 'data missing', ['train', 'validation', 'test']),
-        (('train',), 'partly ready', ['validation', 'test']),
-        (('train', 'val'), 'ready', ['test']),
-        (('train', 'val', 'test'), 'ready', []),
-    ],
+  ('splits', 'state', 'missing'),
+  [
+    ((), 'data missing', ['train', 'validation', 'test']),
+    (('train',), 'partly ready', ['validation', 'test']),
+    (('train', 'val'), 'ready', ['test']),
+    (('train', 'val', 'test'), 'ready', []),
+  ],
 )
 def test_the_state_of_a_task(folder, splits, state, missing):
   write_cb(folder, *splits)
@@ -126,14 +127,14 @@ def test_examples_of_a_users_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (('zoo_superglue_bc',), 'no task or mixture "zoo_superglue_bc". Did you mean .*zoo_superglue_cb'),
-        (('--show', '3'), '--show needs the NAME'),
-        (('zoo_superglue_cb', '--show', '3'), r'zoo_superglue_cb is not here \(train: .*CB/train.jsonl.*zip'),
-        (('zoo_superglue_cb', '--show', '1', '--split', 'dev'), 'has no split "dev". It has: train, validation, test'),
-        (('zoo_superglue_cb', '--gin_param', 'task_data.foldr = 1'), "--gin_param: .*named 'foldr'"),
-    ],
+  ('arguments', 'message'),
+  [
+    (('zoo_superglue_bc',), 'no task or mixture "zoo_superglue_bc". Did you mean .*zoo_superglue_cb'),
+    (('--show', '3'), '--show needs the NAME'),
+    (('zoo_superglue_cb', '--show', '3'), r'zoo_superglue_cb is not here \(train: .*CB/train.jsonl.*zip'),
+    (('zoo_superglue_cb', '--show', '1', '--split', 'dev'), 'has no split "dev". It has: train, validation, test'),
+    (('zoo_superglue_cb', '--gin_param', 'task_data.foldr = 1'), "--gin_param: .*named 'foldr'"),
+  ],
 )
 def test_mistakes(arguments, message):
   with pytest.raises(UserError, match=message):

@@ -1,4 +1,5 @@
 """The demo's tasks by value."""
+
 import pytest
 import seqio
 import tensorflow as tf

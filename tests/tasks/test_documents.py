@@ -1,4 +1,5 @@
 """Documents for pre-training: where they are found, how text is cut, what is left out, what a mixture takes."""
+
 import gzip
 import json
 

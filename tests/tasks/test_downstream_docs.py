@@ -1,4 +1,5 @@
 """The document of the downstream tasks names all of them, and nothing else."""
+
 import pathlib
 import re
 

@@ -1,4 +1,5 @@
 """Fields of a row, and what is said of bad ones."""
+
 import pytest
 
 from switch_zoo.tasks import fields
@@ -18,18 +19,18 @@ def test_good_fields():
 
 
 @pytest.mark.parametrize(
-    ('read', 'message'),
-    [
-        (lambda: fields.value(ROW, 'labl'), 'field "labl" is missing; the row has: text.*none. Did you mean label'),
-        (lambda: fields.value({}, 'a'), 'field "a" is missing; the row has: nothing'),
-        (lambda: fields.text(ROW, 'label'), 'field "label" is 1, not text'),
-        (lambda: fields.text(ROW, 'none'), 'field "none" is None, not text'),
-        (lambda: fields.integer(ROW, 'truth'), 'field "truth" is True, not a whole number'),
-        (lambda: fields.objects(ROW, 'names'), 'field "names" holds \'x\', which is no JSON object'),
-        (lambda: fields.texts(ROW, 'items'), 'field "items" holds .*, which is no text'),
-        (lambda: fields.one_of(ROW, 'text', ('yes', 'no')), 'field "text" is \'a\'; it must be one of: yes, no'),
-        (lambda: fields.one_of(ROW, 'truth', (0, 1)), 'field "truth" is True; it must be one of: 0, 1'),
-    ],
+  ('read', 'message'),
+  [
+    (lambda: fields.value(ROW, 'labl'), 'field "labl" is missing; the row has: text.*none. Did you mean label'),
+    (lambda: fields.value({}, 'a'), 'field "a" is missing; the row has: nothing'),
+    (lambda: fields.text(ROW, 'label'), 'field "label" is 1, not text'),
+    (lambda: fields.text(ROW, 'none'), 'field "none" is None, not text'),
+    (lambda: fields.integer(ROW, 'truth'), 'field "truth" is True, not a whole number'),
+    (lambda: fields.objects(ROW, 'names'), 'field "names" holds \'x\', which is no JSON object'),
+    (lambda: fields.texts(ROW, 'items'), 'field "items" holds .*, which is no text'),
+    (lambda: fields.one_of(ROW, 'text', ('yes', 'no')), 'field "text" is \'a\'; it must be one of: yes, no'),
+    (lambda: fields.one_of(ROW, 'truth', (0, 1)), 'field "truth" is True; it must be one of: 0, 1'),
+  ],
 )
 def test_bad_fields(read, message):
   with pytest.raises(BadField, match=message):

@@ -1,4 +1,5 @@
 """GLUE's rows by value, in every layout its files are had in."""
+
 import benchmark_files
 import numpy as np
 import pytest
@@ -24,27 +25,27 @@ def read(task, split):
 
 
 @pytest.mark.parametrize(
-    ('task', 'split', 'rows'),
-    [
-        (
-            'cola',
-            'train',
-            [
-                ('cola sentence: Our friends won\'t buy "this".', 'acceptable'),
-                ('cola sentence: They made him angry be.', 'unacceptable'),
-            ],
-        ),
-        ('cola', 'test', [('cola sentence: Bill whistled.', '<unk>')]),
-        ('sst2', 'validation', [('sst2 sentence: a gorgeous film ', 'positive')]),
-        ('mrpc', 'validation', [('mrpc sentence1: He said "no. sentence2: He said no.', 'equivalent')]),
-        ('qqp', 'validation', [('qqp question1: Why? question2: How?', 'not_duplicate')]),
-        ('stsb', 'validation', [('stsb sentence1: A plane. sentence2: An air plane.', '4.8')]),
-        ('mnli', 'validation', [('mnli hypothesis: It is wet. premise: It rains.', 'entailment')]),
-        ('mnli_mismatched', 'validation', [('mnli hypothesis: It is dry. premise: It rains.', 'neutral')]),
-        ('qnli', 'validation', [('qnli question: Who? sentence: It was he.', 'entailment')]),
-        ('rte', 'validation', [('rte sentence1: It rains. sentence2: It is dry.', 'not_entailment')]),
-        ('wnli', 'validation', [('wnli sentence1: I put it in. It broke. sentence2: The pin broke.', 'entailment')]),
-    ],
+  ('task', 'split', 'rows'),
+  [
+    (
+      'cola',
+      'train',
+      [
+        ('cola sentence: Our friends won\'t buy "this".', 'acceptable'),
+        ('cola sentence: They made him angry be.', 'unacceptable'),
+      ],
+    ),
+    ('cola', 'test', [('cola sentence: Bill whistled.', '<unk>')]),
+    ('sst2', 'validation', [('sst2 sentence: a gorgeous film ', 'positive')]),
+    ('mrpc', 'validation', [('mrpc sentence1: He said "no. sentence2: He said no.', 'equivalent')]),
+    ('qqp', 'validation', [('qqp question1: Why? question2: How?', 'not_duplicate')]),
+    ('stsb', 'validation', [('stsb sentence1: A plane. sentence2: An air plane.', '4.8')]),
+    ('mnli', 'validation', [('mnli hypothesis: It is wet. premise: It rains.', 'entailment')]),
+    ('mnli_mismatched', 'validation', [('mnli hypothesis: It is dry. premise: It rains.', 'neutral')]),
+    ('qnli', 'validation', [('qnli question: Who? sentence: It was he.', 'entailment')]),
+    ('rte', 'validation', [('rte sentence1: It rains. sentence2: It is dry.', 'not_entailment')]),
+    ('wnli', 'validation', [('wnli sentence1: I put it in. It broke. sentence2: The pin broke.', 'entailment')]),
+  ],
 )
 def test_the_release_files(files, task, split, rows):
   benchmark_files.write_glue(files)
@@ -53,23 +54,23 @@ def test_the_release_files(files, task, split, rows):
 
 # Of each: file, its text, task, split, inputs, targets.
 LAYOUTS = {
-    'sentences of SST': (
-        *('SST-2/stsa.binary.dev', '1 a stirring , funny film\n', 'sst2', 'validation'),
-        *('sst2 sentence: a stirring , funny film', 'positive'),
-    ),
-    'STS benchmark': (
-        *('STS-B/sts-train.csv', 'c\tv\t12\t01\t3.1\tA "b.\tC.\tmore\n', 'stsb', 'train'),
-        *('stsb sentence1: A "b. sentence2: C.', '3.2'),
-    ),
-    'RTE of SuperGLUE': (
-        'superglue/RTE/val.jsonl',
-        '{"premise": "P.", "hypothesis": "H.", "label": "entailment"}\n',
-        *('rte', 'validation', 'rte sentence1: P. sentence2: H.', 'entailment'),
-    ),
-    'no folder glue': (
-        *('RTE/train.tsv', 'index\tsentence1\tsentence2\tlabel\n0\tP.\tH.\tentailment\n', 'rte', 'train'),
-        *('rte sentence1: P. sentence2: H.', 'entailment'),
-    ),
+  'sentences of SST': (
+    *('SST-2/stsa.binary.dev', '1 a stirring , funny film\n', 'sst2', 'validation'),
+    *('sst2 sentence: a stirring , funny film', 'positive'),
+  ),
+  'STS benchmark': (
+    *('STS-B/sts-train.csv', 'c\tv\t12\t01\t3.1\tA "b.\tC.\tmore\n', 'stsb', 'train'),
+    *('stsb sentence1: A "b. sentence2: C.', '3.2'),
+  ),
+  'RTE of SuperGLUE': (
+    'superglue/RTE/val.jsonl',
+    '{"premise": "P.", "hypothesis": "H.", "label": "entailment"}\n',
+    *('rte', 'validation', 'rte sentence1: P. sentence2: H.', 'entailment'),
+  ),
+  'no folder glue': (
+    *('RTE/train.tsv', 'index\tsentence1\tsentence2\tlabel\n0\tP.\tH.\tentailment\n', 'rte', 'train'),
+    *('rte sentence1: P. sentence2: H.', 'entailment'),
+  ),
 }
 
 
@@ -82,13 +83,13 @@ def test_other_layouts(files, layout):
 
 # Of each: file, its text, task, what is said.
 WRONG = {
-    'label': ('SST-2/dev.tsv', 'sentence\tlabel\nx\t2\n', 'sst2', 'line 2: field "label" is \'2\'; it must be one of'),
-    'columns': ('CoLA/dev.tsv', 'gj04\t1\tWords.\n', 'cola', 'line 1: 3 columns, not the 4 of source, label, '),
-    'header': ('RTE/dev.tsv', 'index\tsentence1\tlabel\n0\ta\tx\n', 'rte', 'line 2: field "label" is \'x\''),
-    'text': ('RTE/dev.tsv', 'sentence1\tlabel\na\tentailment\n', 'rte', 'line 2: field "sentence2" is missing'),
-    'no number': ('STS-B/sts-dev.csv', 'c\tv\t12\t01\tfive\ta\tb\n', 'stsb', 'line 1: field "score" is "five"; it'),
-    'number': ('STS-B/sts-dev.csv', 'c\tv\t12\t01\t5.1\ta\tb\n', 'stsb', 'line 1: field "score" is "5.1"; it'),
-    'line': ('SST-2/stsa.binary.dev', '1 good\nbad film\n', 'sst2', 'line 2: field "label" is \'bad\''),
+  'label': ('SST-2/dev.tsv', 'sentence\tlabel\nx\t2\n', 'sst2', 'line 2: field "label" is \'2\'; it must be one of'),
+  'columns': ('CoLA/dev.tsv', 'gj04\t1\tWords.\n', 'cola', 'line 1: 3 columns, not the 4 of source, label, '),
+  'header': ('RTE/dev.tsv', 'index\tsentence1\tlabel\n0\ta\tx\n', 'rte', 'line 2: field "label" is \'x\''),
+  'text': ('RTE/dev.tsv', 'sentence1\tlabel\na\tentailment\n', 'rte', 'line 2: field "sentence2" is missing'),
+  'no number': ('STS-B/sts-dev.csv', 'c\tv\t12\t01\tfive\ta\tb\n', 'stsb', 'line 1: field "score" is "five"; it'),
+  'number': ('STS-B/sts-dev.csv', 'c\tv\t12\t01\t5.1\ta\tb\n', 'stsb', 'line 1: field "score" is "5.1"; it'),
+  'line': ('SST-2/stsa.binary.dev', '1 good\nbad film\n', 'sst2', 'line 2: field "label" is \'bad\''),
 }
 
 

@@ -1,4 +1,5 @@
 """Metrics on made-up predictions: against T5's, sacrebleu's and plain loops; ties, nonsense and empty answers."""
+
 import collections
 import math
 import warnings
@@ -114,9 +115,9 @@ SAID = [4.8, 2.6, 1.0, 1.0, -1.0]  # a tie on either side, and one that was no n
 
 
 @pytest.mark.parametrize(
-    ('ours', 'theirs'),
-    [(metrics.pearson, t5_metrics.pearson_corrcoef), (metrics.spearman, t5_metrics.spearman_corrcoef)],
-    ids=['pearson', 'spearman'],
+  ('ours', 'theirs'),
+  [(metrics.pearson, t5_metrics.pearson_corrcoef), (metrics.spearman, t5_metrics.spearman_corrcoef)],
+  ids=['pearson', 'spearman'],
 )
 def test_correlations_are_t5s(ours, theirs):
   assert ours(SCORES, SAID) == pytest.approx(theirs(SCORES, SAID))
@@ -172,14 +173,14 @@ def test_bleu_is_sacrebleus():
 
 
 @pytest.mark.parametrize(
-    ('metric', 'targets', 'predictions'),
-    [
-        (metrics.accuracy, [1, None, 0], [1, 1, 1]),
-        (metrics.squad, [['Yes'], None, ['No']], ['yes', 'x', 'maybe']),
-        (metrics.multirc_exact_match, [(1, 0), None, (1, 1)], [1, 1, 0]),
-        (metrics.record, [(['Rex'], 0), None, (['Tom'], 1)], ['rex', '', '']),
-    ],
-    ids=['accuracy', 'squad', 'multirc', 'record'],
+  ('metric', 'targets', 'predictions'),
+  [
+    (metrics.accuracy, [1, None, 0], [1, 1, 1]),
+    (metrics.squad, [['Yes'], None, ['No']], ['yes', 'x', 'maybe']),
+    (metrics.multirc_exact_match, [(1, 0), None, (1, 1)], [1, 1, 0]),
+    (metrics.record, [(['Rex'], 0), None, (['Tom'], 1)], ['rex', '', '']),
+  ],
+  ids=['accuracy', 'squad', 'multirc', 'record'],
 )
 def test_unlabelled_examples_are_not_measured(metric, targets, predictions):
   assert next(iter(metric(targets, predictions).values())) == 50.0

@@ -1,4 +1,5 @@
 """The task over a file of the user's own."""
+
 import gin
 import pytest
 import seqio
@@ -37,14 +38,14 @@ EXPECTED = [('q: how many', '3'), ('q: is it', 'True')]
 
 
 @pytest.mark.parametrize(
-    ('file', 'content', 'more'),
-    [
-        ('a.jsonl', JSONL, {}),
-        ('a.json', f'[{JSONL.strip().replace(chr(10), ",")}]', {}),
-        ('a.tsv', 'question\tanswer\nhow many\t3\nis it\tTrue\n', {}),
-        ('a.csv', 'answer,question\n3,"how many"\nTrue,is it\n', {}),
-        ('a.TSV', 'how many\t3\nis it\tTrue\n', {'columns': ['question', 'answer']}),
-    ],
+  ('file', 'content', 'more'),
+  [
+    ('a.jsonl', JSONL, {}),
+    ('a.json', f'[{JSONL.strip().replace(chr(10), ",")}]', {}),
+    ('a.tsv', 'question\tanswer\nhow many\t3\nis it\tTrue\n', {}),
+    ('a.csv', 'answer,question\n3,"how many"\nTrue,is it\n', {}),
+    ('a.TSV', 'how many\t3\nis it\tTrue\n', {'columns': ['question', 'answer']}),
+  ],
 )
 def test_formats(name, file, content, more):
   task = name(content, file, inputs='question', targets='answer', prefix='q: ', **more)
@@ -80,20 +81,20 @@ SAID = ['cat', 'the dog', 'cat', 'cow']
 
 
 @pytest.mark.parametrize(
-    ('metric', 'answers', 'said', 'expected'),
-    [
-        ('accuracy', ANSWERS, SAID, {'accuracy': 50.0}),
-        ('exact_match', ANSWERS, SAID, {'em': 75.0}),
-        ('f1', ANSWERS, SAID, {'f1': 75.0}),
-        # cat 2/3, cow 1, dog 0
-        ('macro_f1', ANSWERS, SAID, {'macro_f1': 100 * (2 / 3 + 1 + 0) / 3}),
-        ('matthews', [['a'], ['b'], ['a'], ['b']], ['a', 'b', 'a', 'b'], {'matthews_corrcoef': 100.0}),
-        ('pearson', [['1'], ['2'], ['3']], ['2', '4', '6.0'], {'pearson_corrcoef': 100.0}),
-        ('spearman', [['1'], ['2'], ['3']], ['10', 'no number', '99'], {'spearman_corrcoef': 50.0}),
-        ('trivia_qa', [['The Cat', 'x'], ['y']], ['cat', ''], {'em': 50.0, 'f1': 50.0}),
-        ('bleu', [['a b c d e']], ['a b c d e'], {'bleu': 100.0}),
-        ('rouge', [['a b']], ['a b'], {'rouge1': 100.0, 'rouge2': 100.0, 'rougeLsum': 100.0}),
-    ],
+  ('metric', 'answers', 'said', 'expected'),
+  [
+    ('accuracy', ANSWERS, SAID, {'accuracy': 50.0}),
+    ('exact_match', ANSWERS, SAID, {'em': 75.0}),
+    ('f1', ANSWERS, SAID, {'f1': 75.0}),
+    # cat 2/3, cow 1, dog 0
+    ('macro_f1', ANSWERS, SAID, {'macro_f1': 100 * (2 / 3 + 1 + 0) / 3}),
+    ('matthews', [['a'], ['b'], ['a'], ['b']], ['a', 'b', 'a', 'b'], {'matthews_corrcoef': 100.0}),
+    ('pearson', [['1'], ['2'], ['3']], ['2', '4', '6.0'], {'pearson_corrcoef': 100.0}),
+    ('spearman', [['1'], ['2'], ['3']], ['10', 'no number', '99'], {'spearman_corrcoef': 50.0}),
+    ('trivia_qa', [['The Cat', 'x'], ['y']], ['cat', ''], {'em': 50.0, 'f1': 50.0}),
+    ('bleu', [['a b c d e']], ['a b c d e'], {'bleu': 100.0}),
+    ('rouge', [['a b']], ['a b'], {'rouge1': 100.0, 'rouge2': 100.0, 'rougeLsum': 100.0}),
+  ],
 )
 def test_metrics(metric, answers, said, expected):
   found = own_file.METRICS[metric](answers, said)
@@ -114,18 +115,18 @@ def test_metrics_go_through_the_recording_of_an_evaluation(name):
 
 
 @pytest.mark.parametrize(
-    ('content', 'settings', 'message'),
-    [
-        (JSONL, {'inputs': 'qestion'}, 'a.jsonl, line 1: field "qestion" is missing.*Did you mean question[?]$'),
-        (JSONL, {'inputs': '{questions}'}, 'field "questions" is missing.*Did you mean question[?]$'),
-        (JSONL, {'inputs': 'question', 'targets': 'x'}, 'field "x" is missing; the row has: question, answer.$'),
-        ('{"inputs": {"a": 1}, "targets": "x"}', {}, 'field "inputs" is {"a": 1}, neither text nor a number.'),
-        ('{"inputs": "a", "targets": []}', {}, 'field "targets" is an empty list; at least one answer'),
-        ('{"inputs": "a", "targets": [null]}', {}, 'field "targets" is null, neither text nor a number'),
-        ('{"inputs": "a"', {}, 'line 1: no JSON'),
-        (JSONL, {'metrics': ['acuracy']}, 'no metric "acuracy". Did you mean accuracy[?] There are: accuracy, bleu'),
-        (JSONL, {'metrics': 'sqad'}, 'no metric "sqad". Did you mean squad[?]'),
-    ],
+  ('content', 'settings', 'message'),
+  [
+    (JSONL, {'inputs': 'qestion'}, 'a.jsonl, line 1: field "qestion" is missing.*Did you mean question[?]$'),
+    (JSONL, {'inputs': '{questions}'}, 'field "questions" is missing.*Did you mean question[?]$'),
+    (JSONL, {'inputs': 'question', 'targets': 'x'}, 'field "x" is missing; the row has: question, answer.$'),
+    ('{"inputs": {"a": 1}, "targets": "x"}', {}, 'field "inputs" is {"a": 1}, neither text nor a number.'),
+    ('{"inputs": "a", "targets": []}', {}, 'field "targets" is an empty list; at least one answer'),
+    ('{"inputs": "a", "targets": [null]}', {}, 'field "targets" is null, neither text nor a number'),
+    ('{"inputs": "a"', {}, 'line 1: no JSON'),
+    (JSONL, {'metrics': ['acuracy']}, 'no metric "acuracy". Did you mean accuracy[?] There are: accuracy, bleu'),
+    (JSONL, {'metrics': 'sqad'}, 'no metric "sqad". Did you mean squad[?]'),
+  ],
 )
 def test_mistakes_are_found_before_a_run(name, content, settings, message):
   name(content, **settings)

@@ -1,4 +1,5 @@
 """Packing, beside the released one and by hand."""
+
 import mesh_tensorflow.transformer.dataset as mesh_dataset
 import numpy as np
 import pytest
@@ -24,14 +25,14 @@ def read(dataset):
 def test_two_examples_in_a_sequence():
   rows = read(packing.packed(dataset([([8, 7, 1], [4, 1]), ([2, 3, 4, 1], [5, 6, 1])]), LENGTHS))
   assert rows == [
-      {
-          'inputs': [8, 7, 1, 2, 3, 4, 1, 0, 0, 0],
-          'inputs_segmentation': [1, 1, 1, 2, 2, 2, 2, 0, 0, 0],
-          'inputs_position': [0, 1, 2, 0, 1, 2, 3, 0, 0, 0],
-          'targets': [4, 1, 5, 6, 1, 0],
-          'targets_segmentation': [1, 1, 2, 2, 2, 0],
-          'targets_position': [0, 1, 0, 1, 2, 0],
-      }
+    {
+      'inputs': [8, 7, 1, 2, 3, 4, 1, 0, 0, 0],
+      'inputs_segmentation': [1, 1, 1, 2, 2, 2, 2, 0, 0, 0],
+      'inputs_position': [0, 1, 2, 0, 1, 2, 3, 0, 0, 0],
+      'targets': [4, 1, 5, 6, 1, 0],
+      'targets_segmentation': [1, 1, 2, 2, 2, 0],
+      'targets_position': [0, 1, 0, 1, 2, 0],
+    }
   ]
 
 
@@ -49,9 +50,9 @@ def test_a_place_that_is_cut_off_ends():
 
 
 @pytest.mark.parametrize(
-    ('shortest', 'longest', 'ended'),
-    [(1, 3, ('targets',)), (1, 15, True), (10, 11, False)],
-    ids=['many in one', 'any, ended', 'one in one'],
+  ('shortest', 'longest', 'ended'),
+  [(1, 3, ('targets',)), (1, 15, True), (10, 11, False)],
+  ids=['many in one', 'any, ended', 'one in one'],
 )
 def test_the_same_as_the_released(shortest, longest, ended):
   random = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 They are not part of the repository; SWITCH_ZOO_SHARED names the folder that holds `data`.
 """
+
 import json
 import os
 import pathlib
@@ -15,14 +16,14 @@ from t5.data import preprocessors as t5_preprocessors
 from tensorflow_datasets.text import super_glue
 
 from switch_zoo.tasks import (
-    data_folder,
-    multiple_choice,
-    parallel_files,
-    question_answering,
-    record_cloze,
-    superglue,
-    vocabularies,
-    winograd,
+  data_folder,
+  multiple_choice,
+  parallel_files,
+  question_answering,
+  record_cloze,
+  superglue,
+  vocabularies,
+  winograd,
 )
 from switch_zoo.tasks.readers import Json, JsonLines
 
@@ -32,18 +33,18 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f'no {DATA}; SWITCH_ZO
 
 # Task, split and examples; a row of MultiRC is a passage with several.
 COUNTS = [
-    *(('superglue_boolq', 'validation', 3270), ('superglue_cb', 'train', 250), ('superglue_cb', 'validation', 56)),
-    *(('superglue_copa', 'train', 400), ('superglue_copa', 'validation', 100)),
-    *(('superglue_multirc', 'train', 27243), ('superglue_multirc', 'validation', 4848)),
-    *(('superglue_rte', 'train', 2490), ('superglue_rte', 'validation', 277)),
-    *(('superglue_wic', 'train', 5428), ('superglue_wic', 'validation', 638)),
-    *(('superglue_wsc', 'train', 259), ('superglue_wsc', 'validation', 104)),
-    *(('glue_sst2', 'train', 6920), ('glue_sst2', 'validation', 872), ('glue_sst2', 'test', 1821)),
-    *(('glue_stsb', 'train', 5749), ('glue_stsb', 'validation', 1500), ('glue_stsb', 'test', 1379)),
-    *(('glue_qnli', 'validation', 5463), ('glue_rte', 'train', 2490), ('glue_rte', 'validation', 277)),
-    *(('natural_questions', 'validation', 3610), ('web_questions', 'train', 2834), ('web_questions', 'test', 2032)),
-    *(('web_questions', 'validation', 755), ('arc_easy', 'train', 2251), ('arc_easy', 'validation', 570)),
-    *(('arc_challenge', 'train', 1119), ('arc_challenge', 'validation', 299)),
+  *(('superglue_boolq', 'validation', 3270), ('superglue_cb', 'train', 250), ('superglue_cb', 'validation', 56)),
+  *(('superglue_copa', 'train', 400), ('superglue_copa', 'validation', 100)),
+  *(('superglue_multirc', 'train', 27243), ('superglue_multirc', 'validation', 4848)),
+  *(('superglue_rte', 'train', 2490), ('superglue_rte', 'validation', 277)),
+  *(('superglue_wic', 'train', 5428), ('superglue_wic', 'validation', 638)),
+  *(('superglue_wsc', 'train', 259), ('superglue_wsc', 'validation', 104)),
+  *(('glue_sst2', 'train', 6920), ('glue_sst2', 'validation', 872), ('glue_sst2', 'test', 1821)),
+  *(('glue_stsb', 'train', 5749), ('glue_stsb', 'validation', 1500), ('glue_stsb', 'test', 1379)),
+  *(('glue_qnli', 'validation', 5463), ('glue_rte', 'train', 2490), ('glue_rte', 'validation', 277)),
+  *(('natural_questions', 'validation', 3610), ('web_questions', 'train', 2834), ('web_questions', 'test', 2032)),
+  *(('web_questions', 'validation', 755), ('arc_easy', 'train', 2251), ('arc_easy', 'validation', 570)),
+  *(('arc_challenge', 'train', 1119), ('arc_challenge', 'validation', 299)),
 ]
 # Files that no task has as a split of its own.
 OTHERS = [
@@ -60,13 +61,13 @@ OTHERS = [
 
 # The first ids of the first validation example, in the vocabulary of T5.
 IDS = {
-    'superglue_cb': ([3, 75, 115, 22455, 10, 3833, 1433, 47], [27252]),  # cb hypothesis: Valence was
-    'superglue_copa': ([7326, 9, 1160, 536, 10, 37, 6699, 3353], [1160, 357]),  # copa choice1: The toilet filled
-    'superglue_multirc': ([1249, 52, 75, 822, 10, 5328, 8, 3294], [10747, 7, 15]),  # multirc question: Would the mass
-    'superglue_wsc': ([3, 210, 7, 75, 10, 14735, 3, 6], [1321]),  # wsc: Bernard ,
-    'glue_stsb': ([3, 7, 17, 7, 115, 7142, 536, 10], [3, 20734]),  # stsb sentence1:
-    'glue_qnli': ([3, 1824, 29, 40, 23, 822, 10, 363], [3, 35, 5756, 297]),  # qnli question: What
-    'translate_de_en': ([13959, 2968, 12, 1566, 10, 736, 13672, 745], [461, 2089, 6]),  # ...: Am Montag haben
+  'superglue_cb': ([3, 75, 115, 22455, 10, 3833, 1433, 47], [27252]),  # cb hypothesis: Valence was
+  'superglue_copa': ([7326, 9, 1160, 536, 10, 37, 6699, 3353], [1160, 357]),  # copa choice1: The toilet filled
+  'superglue_multirc': ([1249, 52, 75, 822, 10, 5328, 8, 3294], [10747, 7, 15]),  # multirc question: Would the mass
+  'superglue_wsc': ([3, 210, 7, 75, 10, 14735, 3, 6], [1321]),  # wsc: Bernard ,
+  'glue_stsb': ([3, 7, 17, 7, 115, 7142, 536, 10], [3, 20734]),  # stsb sentence1:
+  'glue_qnli': ([3, 1824, 29, 40, 23, 822, 10, 363], [3, 35, 5756, 297]),  # qnli question: What
+  'translate_de_en': ([13959, 2968, 12, 1566, 10, 736, 13672, 745], [461, 2089, 6]),  # ...: Am Montag haben
 }
 
 
@@ -111,8 +112,8 @@ def test_every_schema_is_put_as_t5_does(split, count):
   signature = {name: tf.TensorSpec([], kind(value)) for name, value in rows[0].items()}
   dataset = tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=signature)
   theirs = [
-      (row['inputs'].decode().rstrip(), row['targets'].decode())
-      for row in tfds.as_numpy(t5_preprocessors.wsc_simple(dataset))
+    (row['inputs'].decode().rstrip(), row['targets'].decode())
+    for row in tfds.as_numpy(t5_preprocessors.wsc_simple(dataset))
   ]
   examples = (example for one in records for example in winograd.rows(one))
   assert [(one['inputs'].rstrip(), one['targets']) for one in examples] == theirs

@@ -1,4 +1,5 @@
 """The text that every CPython carries."""
+
 import sys
 
 import pytest
@@ -37,9 +38,9 @@ def test_module_texts_leave_out_tests_and_what_is_not_named(tmp_path):
   (tmp_path / 'a' / 'silent.py').write_text('x = 1')
   texts = list(pydoc_source.module_texts(tmp_path, frozenset({'a', 'b', 'test'})))
   assert texts == [
-      ('b', 'Text of b.py.'),
-      ('a', 'Text of a/__init__.py.'),
-      ('a.y', 'Text of a/y.py.'),
+    ('b', 'Text of b.py.'),
+    ('a', 'Text of a/__init__.py.'),
+    ('a.y', 'Text of a/y.py.'),
   ]
 
 
@@ -63,8 +64,8 @@ def test_topics_are_those_of_help():
   topics = pydoc_source.topics()
   assert list(topics) == sorted(topics)
   assert pydoc_source.paragraphs(topics['pass'])[2] == (
-      '"pass" is a null operation — when it is executed, nothing happens. It is useful as a placeholder when a '
-      'statement is required syntactically, but no code needs to be executed, for example:'
+    '"pass" is a null operation — when it is executed, nothing happens. It is useful as a placeholder when a '
+    'statement is required syntactically, but no code needs to be executed, for example:'
   )
 
 

@@ -1,4 +1,5 @@
 """Sections of the language reference, and what is held out."""
+
 import collections
 
 from switch_zoo.tasks import pydoc_source, pydoc_topics

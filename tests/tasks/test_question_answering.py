@@ -1,4 +1,5 @@
 """Questions by value, in the files they are published in."""
+
 import json
 import tempfile
 
@@ -15,30 +16,30 @@ from switch_zoo.tasks import question_answering as qa
 from switch_zoo.tasks.readers import BadField
 
 SQUAD = {
-    'version': '1.1',
-    'data': [
+  'version': '1.1',
+  'data': [
+    {
+      'title': 'Super_Bowl_50',
+      'paragraphs': [
         {
-            'title': 'Super_Bowl_50',
-            'paragraphs': [
-                {
-                    'context': 'The Broncos won 24–10 (in 2016).',
-                    'qas': [
-                        {'id': '1', 'question': 'Who won?', 'answers': [{'text': 'Broncos', 'answer_start': 4}]},
-                        {
-                            'id': '2',
-                            'question': 'When?',
-                            'answers': [{'text': 'in 2016', 'answer_start': 0}, {'text': '2016)', 'answer_start': 0}],
-                        },
-                    ],
-                }
-            ],
+          'context': 'The Broncos won 24–10 (in 2016).',
+          'qas': [
+            {'id': '1', 'question': 'Who won?', 'answers': [{'text': 'Broncos', 'answer_start': 4}]},
+            {
+              'id': '2',
+              'question': 'When?',
+              'answers': [{'text': 'in 2016', 'answer_start': 0}, {'text': '2016)', 'answer_start': 0}],
+            },
+          ],
         }
-    ],
+      ],
+    }
+  ],
 }
 TRIVIA = {
-    'Question': ' Which Lloyd Webber musical premiered in the US on 10th December 1993?',
-    'QuestionId': 'tc_33',
-    'Answer': {'Value': 'Sunset Boulevard', 'Aliases': ['Sunset Blvd', 'Sunset Boulevard ']},
+  'Question': ' Which Lloyd Webber musical premiered in the US on 10th December 1993?',
+  'QuestionId': 'tc_33',
+  'Answer': {'Value': 'Sunset Boulevard', 'Aliases': ['Sunset Blvd', 'Sunset Boulevard ']},
 }
 JAZMYN = '(list (description "Jazmyn Bieber") (description "Jaxon Bieber (b. 2009)"))'
 
@@ -60,55 +61,55 @@ def test_squad(files):
   benchmark_files.write(files / 'squad' / 'dev-v1.1.json', json.dumps(SQUAD))
   context = 'context: The Broncos won 24–10 ( in 2016 ) . '
   assert read('zoo_squad', 'validation') == [
-      (f'question: Who won ? {context}', 'Broncos', ['Broncos']),
-      (f'question: When ? {context}', 'in 2016', ['in 2016', '2016 ) ']),
+    (f'question: Who won ? {context}', 'Broncos', ['Broncos']),
+    (f'question: When ? {context}', 'in 2016', ['in 2016', '2016 ) ']),
   ]
 
 
 @pytest.mark.parametrize(
-    ('name', 'text', 'task', 'split', 'row'),
-    [
-        (
-            'nq_open/NQ-open.dev.jsonl',
-            json.dumps({'question': 'when was it', 'answer': ['14 December 1972 UTC', 'December 1972']}),
-            'zoo_natural_questions',
-            'validation',
-            ('nq question: when was it', '14 December 1972 UTC', ['14 December 1972 UTC', 'December 1972']),
-        ),
-        (
-            'webquestions/val.json',
-            json.dumps([{'qId': 'wqr000004', 'answers': ['Bahamian dollar'], 'qText': 'what kind of money?'}]),
-            'zoo_web_questions',
-            'validation',
-            ('wq question: what kind of money?', 'Bahamian dollar', ['Bahamian dollar']),
-        ),
-        (
-            'web_questions/webquestions.examples.train.json',
-            json.dumps([{'url': 'u', 'utterance': 'who is his brother?', 'targetValue': JAZMYN}]),
-            'zoo_web_questions',
-            'train',
-            ('wq question: who is his brother?', 'Jazmyn Bieber', ['Jazmyn Bieber', 'Jaxon Bieber (b. 2009)']),
-        ),
-        (
-            'triviaqa-unfiltered/unfiltered-web-dev.json',
-            json.dumps({'Data': [TRIVIA], 'Domain': 'unfiltered-web', 'Version': 1.0}),
-            'zoo_trivia_qa',
-            'validation',
-            (
-                'trivia_qa question: Which Lloyd Webber musical premiered in the US on 10th December 1993?',
-                'Sunset Boulevard',
-                ['Sunset Blvd', 'Sunset Boulevard'],
-            ),
-        ),
-        (
-            'triviaqa/unfiltered-web-test-without-answers.json',
-            json.dumps({'Data': [{'Question': 'Who?', 'QuestionId': 'x'}]}),
-            'zoo_trivia_qa',
-            'test',
-            ('trivia_qa question: Who?', '<unk>', []),
-        ),
-    ],
-    ids=['natural questions', 'web questions', 'web questions, release', 'trivia qa', 'trivia qa, test'],
+  ('name', 'text', 'task', 'split', 'row'),
+  [
+    (
+      'nq_open/NQ-open.dev.jsonl',
+      json.dumps({'question': 'when was it', 'answer': ['14 December 1972 UTC', 'December 1972']}),
+      'zoo_natural_questions',
+      'validation',
+      ('nq question: when was it', '14 December 1972 UTC', ['14 December 1972 UTC', 'December 1972']),
+    ),
+    (
+      'webquestions/val.json',
+      json.dumps([{'qId': 'wqr000004', 'answers': ['Bahamian dollar'], 'qText': 'what kind of money?'}]),
+      'zoo_web_questions',
+      'validation',
+      ('wq question: what kind of money?', 'Bahamian dollar', ['Bahamian dollar']),
+    ),
+    (
+      'web_questions/webquestions.examples.train.json',
+      json.dumps([{'url': 'u', 'utterance': 'who is his brother?', 'targetValue': JAZMYN}]),
+      'zoo_web_questions',
+      'train',
+      ('wq question: who is his brother?', 'Jazmyn Bieber', ['Jazmyn Bieber', 'Jaxon Bieber (b. 2009)']),
+    ),
+    (
+      'triviaqa-unfiltered/unfiltered-web-dev.json',
+      json.dumps({'Data': [TRIVIA], 'Domain': 'unfiltered-web', 'Version': 1.0}),
+      'zoo_trivia_qa',
+      'validation',
+      (
+        'trivia_qa question: Which Lloyd Webber musical premiered in the US on 10th December 1993?',
+        'Sunset Boulevard',
+        ['Sunset Blvd', 'Sunset Boulevard'],
+      ),
+    ),
+    (
+      'triviaqa/unfiltered-web-test-without-answers.json',
+      json.dumps({'Data': [{'Question': 'Who?', 'QuestionId': 'x'}]}),
+      'zoo_trivia_qa',
+      'test',
+      ('trivia_qa question: Who?', '<unk>', []),
+    ),
+  ],
+  ids=['natural questions', 'web questions', 'web questions, release', 'trivia qa', 'trivia qa, test'],
 )
 def test_closed_book(files, name, text, task, split, row):
   benchmark_files.write(files / name, text)
@@ -133,17 +134,17 @@ def test_what_is_wrong_is_told_with_its_article(files):
 
 
 @pytest.mark.parametrize(
-    ('rows', 'row', 'field'),
-    [
-        (qa.natural_questions_rows, {'question': 'q', 'answer': 'a'}, 'answer'),
-        (qa.natural_questions_rows, {'question': 'q', 'answer': []}, 'answers'),
-        (qa.natural_questions_rows, {'question': 'q', 'answer': [1]}, 'answer'),
-        (qa.web_questions_rows, {'answers': ['a']}, 'qText'),
-        (qa.web_questions_release_rows, {'utterance': 'q', 'targetValue': '(list)'}, 'targetValue'),
-        (qa.trivia_qa_rows, {'Question': 'q'}, 'Answer'),
-        (qa.trivia_qa_rows, {**TRIVIA, 'Answer': {'Value': 'v', 'Aliases': 'v'}}, 'Aliases'),
-        (qa.squad_rows, {'paragraphs': [{'context': 'c', 'qas': [{'question': 'q', 'answers': []}]}]}, 'answers'),
-    ],
+  ('rows', 'row', 'field'),
+  [
+    (qa.natural_questions_rows, {'question': 'q', 'answer': 'a'}, 'answer'),
+    (qa.natural_questions_rows, {'question': 'q', 'answer': []}, 'answers'),
+    (qa.natural_questions_rows, {'question': 'q', 'answer': [1]}, 'answer'),
+    (qa.web_questions_rows, {'answers': ['a']}, 'qText'),
+    (qa.web_questions_release_rows, {'utterance': 'q', 'targetValue': '(list)'}, 'targetValue'),
+    (qa.trivia_qa_rows, {'Question': 'q'}, 'Answer'),
+    (qa.trivia_qa_rows, {**TRIVIA, 'Answer': {'Value': 'v', 'Aliases': 'v'}}, 'Aliases'),
+    (qa.squad_rows, {'paragraphs': [{'context': 'c', 'qas': [{'question': 'q', 'answers': []}]}]}, 'answers'),
+  ],
 )
 def test_a_bad_field_is_named(rows, row, field):
   with pytest.raises(BadField) as error:
@@ -172,30 +173,30 @@ def test_answers_of_the_release_are_those_of_tensorflow_datasets(answers):
 
 
 TFDS_ROWS = [
-    (
-        qa.trivia_qa_tfds_record,
-        qa.trivia_qa_rows,
-        {'question': 'Who?', 'answer': {'value': 'V', 'aliases': ['V', 'W'], 'normalized_value': 'v'}},
-        ('trivia_qa question: Who?', 'V', ['V', 'W']),
-    ),
-    (
-        qa.trivia_qa_tfds_record,
-        qa.trivia_qa_test_rows,
-        {'question': 'Who?', 'answer': {'value': '<unk>', 'aliases': []}},
-        ('trivia_qa question: Who?', '<unk>', []),
-    ),
-    (
-        seqio.TaskRegistry.get('zoo_web_questions').source.tfds.record,
-        qa.web_questions_rows,
-        {'url': 'u', 'question': 'who?', 'answers': ['A', 'B']},
-        ('wq question: who?', 'A', ['A', 'B']),
-    ),
-    (
-        seqio.TaskRegistry.get('zoo_natural_questions').source.tfds.record,
-        qa.natural_questions_rows,
-        {'question': 'who', 'answer': ['A', 'B']},
-        ('nq question: who', 'A', ['A', 'B']),
-    ),
+  (
+    qa.trivia_qa_tfds_record,
+    qa.trivia_qa_rows,
+    {'question': 'Who?', 'answer': {'value': 'V', 'aliases': ['V', 'W'], 'normalized_value': 'v'}},
+    ('trivia_qa question: Who?', 'V', ['V', 'W']),
+  ),
+  (
+    qa.trivia_qa_tfds_record,
+    qa.trivia_qa_test_rows,
+    {'question': 'Who?', 'answer': {'value': '<unk>', 'aliases': []}},
+    ('trivia_qa question: Who?', '<unk>', []),
+  ),
+  (
+    seqio.TaskRegistry.get('zoo_web_questions').source.tfds.record,
+    qa.web_questions_rows,
+    {'url': 'u', 'question': 'who?', 'answers': ['A', 'B']},
+    ('wq question: who?', 'A', ['A', 'B']),
+  ),
+  (
+    seqio.TaskRegistry.get('zoo_natural_questions').source.tfds.record,
+    qa.natural_questions_rows,
+    {'question': 'who', 'answer': ['A', 'B']},
+    ('nq question: who', 'A', ['A', 'B']),
+  ),
 ]
 
 

@@ -1,4 +1,5 @@
 """Readers: what a good file becomes, and where every kind of bad one is bad."""
+
 import gzip
 import json
 
@@ -30,22 +31,22 @@ def said(found, path):
 
 
 GOOD = {
-    'JSON lines': (JsonLines(), b'{"a": "\xc3\xa9"}\n\n{"a": [1]}', [(1, {'a': 'é'}), (3, {'a': [1]})]),
-    'CRLF and byte order mark': (JsonLines(), b'\xef\xbb\xbf{"a": 1}\r\n', [(1, {'a': 1})]),
-    'TSV with a header': (Delimited(), b'a\tb\n1\t"2\n', [(2, {'a': '1', 'b': '"2'})]),
-    'TSV with given columns': (Delimited(('a', 'b')), b'1\t2\n', [(1, {'a': '1', 'b': '2'})]),
-    'further columns': (Delimited(('a',), more=True), b'1\t2\t3\n', [(1, {'a': '1'})]),
-    'an empty cell': (Delimited(('a', 'b')), b'\t2\n', [(1, {'a': '', 'b': '2'})]),
-    'CSV': (CSV, b'a,b\n"1, ""x""\ny",2\n3,4\n', [(2, {'a': '1, "x"\ny', 'b': '2'}), (4, {'a': '3', 'b': '4'})]),
-    'text': (Text(), 'α\n\nβ'.encode(), [(1, {'text': 'α'}), (2, {'text': ''}), (3, {'text': 'β'})]),
-    'a line separator of Unicode is no line end': (Text(), 'a\u2028b\n'.encode(), [(1, {'text': 'a\u2028b'})]),
-    'JSON list': (Json(), b'[{"a": 1},\n {"a": "]"}]', [(1, {'a': 1}), (2, {'a': ']'})]),
-    'JSON below a key': (
-        Json(('x', 'data')),
-        b'{"v": {"data": [0]}, "x": {"n": -1.5,\n"data": [\n{"a": 1}\n]}}',
-        [(3, {'a': 1})],
-    ),
-    'an empty JSON list': (Json(), b' [ ] ', []),
+  'JSON lines': (JsonLines(), b'{"a": "\xc3\xa9"}\n\n{"a": [1]}', [(1, {'a': 'é'}), (3, {'a': [1]})]),
+  'CRLF and byte order mark': (JsonLines(), b'\xef\xbb\xbf{"a": 1}\r\n', [(1, {'a': 1})]),
+  'TSV with a header': (Delimited(), b'a\tb\n1\t"2\n', [(2, {'a': '1', 'b': '"2'})]),
+  'TSV with given columns': (Delimited(('a', 'b')), b'1\t2\n', [(1, {'a': '1', 'b': '2'})]),
+  'further columns': (Delimited(('a',), more=True), b'1\t2\t3\n', [(1, {'a': '1'})]),
+  'an empty cell': (Delimited(('a', 'b')), b'\t2\n', [(1, {'a': '', 'b': '2'})]),
+  'CSV': (CSV, b'a,b\n"1, ""x""\ny",2\n3,4\n', [(2, {'a': '1, "x"\ny', 'b': '2'}), (4, {'a': '3', 'b': '4'})]),
+  'text': (Text(), 'α\n\nβ'.encode(), [(1, {'text': 'α'}), (2, {'text': ''}), (3, {'text': 'β'})]),
+  'a line separator of Unicode is no line end': (Text(), 'a\u2028b\n'.encode(), [(1, {'text': 'a\u2028b'})]),
+  'JSON list': (Json(), b'[{"a": 1},\n {"a": "]"}]', [(1, {'a': 1}), (2, {'a': ']'})]),
+  'JSON below a key': (
+    Json(('x', 'data')),
+    b'{"v": {"data": [0]}, "x": {"n": -1.5,\n"data": [\n{"a": 1}\n]}}',
+    [(3, {'a': 1})],
+  ),
+  'an empty JSON list': (Json(), b' [ ] ', []),
 }
 
 
@@ -124,11 +125,11 @@ def test_aligned_text(tmp_path):
   pairs = aligned(tmp_path, b'Hallo\nTag\n', b'Hello\nDay\n')
   assert pairs == [{'de': 'Hallo', 'en': 'Hello'}, {'de': 'Tag', 'en': 'Day'}]
   assert aligned(tmp_path, b'a\nb\n', b'c\n') == [
-      {'de': 'a', 'en': 'c'},
-      'x.de, line 2: x.en has only 1 lines; the two must have the same number.',
+    {'de': 'a', 'en': 'c'},
+    'x.de, line 2: x.en has only 1 lines; the two must have the same number.',
   ]
   assert aligned(tmp_path, b'a\n', b'c\nd\n')[1:] == [
-      'x.en, line 2: x.de has only 1 lines; the two must have the same number.'
+    'x.en, line 2: x.de has only 1 lines; the two must have the same number.'
   ]
   assert aligned(tmp_path, b'a\n', b'\xff\n') == ['x.en, line 1: no UTF-8: byte 0xff at byte 1 (invalid start byte).']
 

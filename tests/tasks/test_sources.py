@@ -1,4 +1,5 @@
 """A source over official files: where it finds them, in what order, and what it says of what is missing or bad."""
+
 import gzip
 import json
 
@@ -33,8 +34,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def source():
   splits = {
-      'train': [Files('train.jsonl', JsonLines(), rows), Files('part-*.jsonl', JsonLines(), rows)],
-      'validation': [Files('val.jsonl', JsonLines(), rows)],
+    'train': [Files('train.jsonl', JsonLines(), rows), Files('part-*.jsonl', JsonLines(), rows)],
+    'validation': [Files('val.jsonl', JsonLines(), rows)],
   }
   return FileSource(('suite/set', 'set'), splits, WHERE)
 
@@ -114,10 +115,10 @@ def test_a_folder_that_is_not_there(monkeypatch, source):
 
 BAD = '{"q": "a", "label": "y"}\n{"q": 1, "label": "y"}\n{"q": "b", "label": "x"}\n{"q": "c"\n{"label": "n"}\n'
 SAID = [
-    'line 2: field "q" is 1, not text.',
-    'line 3: field "label" is \'x\'; it must be one of: y, n.',
-    "line 4: no JSON: Expecting ',' delimiter at column 10.",
-    'line 5: field "q" is missing; the row has: label.',
+  'line 2: field "q" is 1, not text.',
+  'line 3: field "label" is \'x\'; it must be one of: y, n.',
+  "line 4: no JSON: Expecting ',' delimiter at column 10.",
+  'line 5: field "q" is missing; the row has: label.',
 ]
 
 

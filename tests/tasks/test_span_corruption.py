@@ -1,4 +1,5 @@
 """Span corruption of batches: T5's ids for the same documents and seed, and by hand."""
+
 import gzip
 import json
 
@@ -46,15 +47,15 @@ def texts(*lengths):
 
 
 @pytest.mark.parametrize(
-    ('documents', 'lengths', 'options'),
-    [
-        (texts(1), (32, 16), {}),
-        (texts(2, 0, 40), (32, 16), {}),
-        (texts(*range(5, 900, 6)), (512, 114), {}),
-        (texts(300, 100), (64, 64), {'noise_density': 0.5, 'mean_noise_span_length': 1.5}),
-        (texts(100, 70_000, 140_000), (512, 114), {}),
-    ],
-    ids=['one token', 'empty between', 'more than a batch', 'other noise', 'longer than T5 takes'],
+  ('documents', 'lengths', 'options'),
+  [
+    (texts(1), (32, 16), {}),
+    (texts(2, 0, 40), (32, 16), {}),
+    (texts(*range(5, 900, 6)), (512, 114), {}),
+    (texts(300, 100), (64, 64), {'noise_density': 0.5, 'mean_noise_span_length': 1.5}),
+    (texts(100, 70_000, 140_000), (512, 114), {}),
+  ],
+  ids=['one token', 'empty between', 'more than a batch', 'other noise', 'longer than T5 takes'],
 )
 def test_ids_are_those_of_t5(documents, lengths, options):
   lengths = dict(zip(('inputs', 'targets'), lengths, strict=True))
@@ -114,7 +115,7 @@ def test_the_task_is_the_same_again_with_a_seed(shards):
   lengths = {'inputs': 64, 'targets': 32}
   task = seqio.get_mixture_or_task('zoo_c4_span')
   first, again, other = (
-      read(task.get_dataset(lengths, 'train', shuffle=True, seed=seed).take(9)) for seed in (1, 1, 2)
+    read(task.get_dataset(lengths, 'train', shuffle=True, seed=seed).take(9)) for seed in (1, 1, 2)
   )
   assert first == again != other
   assert {len(row['inputs']) for row in first} == {64}

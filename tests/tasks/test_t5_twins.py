@@ -1,4 +1,5 @@
 """Rows as T5's own preprocessors write them, on rows of the features that TensorFlow Datasets documents."""
+
 import functools
 
 import numpy as np
@@ -26,20 +27,20 @@ from switch_zoo.tasks import (
 GLUE = tfds.text.glue.Glue.builder_configs
 SUPERGLUE = tfds.text.super_glue.SuperGlue.builder_configs
 CLASSIFICATIONS = {
-    'boolq': (SUPERGLUE, superglue.BOOLQ),
-    'cb': (SUPERGLUE, superglue.CB),
-    'copa': (SUPERGLUE, superglue.COPA),
-    'rte': (SUPERGLUE, superglue.RTE),
-    'wic': (SUPERGLUE, superglue.WIC),
-    'cola': (GLUE, glue.COLA),
-    'sst2': (GLUE, glue.SST2),
-    'mrpc': (GLUE, glue.MRPC),
-    'qqp': (GLUE, glue.QQP),
-    'mnli': (GLUE, glue.MNLI),
-    'mnli_mismatched': (GLUE, glue.MNLI),
-    'qnli': (GLUE, glue.QNLI),
-    'glue rte': (GLUE, glue.RTE),
-    'wnli': (GLUE, glue.WNLI),
+  'boolq': (SUPERGLUE, superglue.BOOLQ),
+  'cb': (SUPERGLUE, superglue.CB),
+  'copa': (SUPERGLUE, superglue.COPA),
+  'rte': (SUPERGLUE, superglue.RTE),
+  'wic': (SUPERGLUE, superglue.WIC),
+  'cola': (GLUE, glue.COLA),
+  'sst2': (GLUE, glue.SST2),
+  'mrpc': (GLUE, glue.MRPC),
+  'qqp': (GLUE, glue.QQP),
+  'mnli': (GLUE, glue.MNLI),
+  'mnli_mismatched': (GLUE, glue.MNLI),
+  'qnli': (GLUE, glue.QNLI),
+  'glue rte': (GLUE, glue.RTE),
+  'wnli': (GLUE, glue.WNLI),
 }
 
 
@@ -75,8 +76,8 @@ def test_classification(name):
   config = configs[name.removeprefix('glue ')]
   places = dict.fromkeys(('start1', 'start2', 'end1', 'end2'), 3) if name == 'wic' else {}
   rows = [
-      {text: f'{{0}} %s \\1 {text} é {label}' for text in task.texts} | {'label': label, 'idx': 7} | places
-      for label in (*range(len(config.label_classes)), -1)
+    {text: f'{{0}} %s \\1 {text} é {label}' for text in task.texts} | {'label': label, 'idx': 7} | places
+    for label in (*range(len(config.label_classes)), -1)
   ]
   theirs = t5(glue_utils.get_glue_text_preprocessor(config), rows)
   assert ours(task.tfds_record, task.test_rows, rows) == theirs
@@ -121,9 +122,9 @@ def test_record_without_answers():
 
 
 WSC_ROWS = [
-    ('Mark told Pete many lies. He lied again.', 'Mark', 0, 'He', 5),
-    ('I poured water from the bottle into the cup until it was full.', 'the cup', 7, 'it', 10),
-    ('Bob paid for a\\1 b. His friend was glad .', 'Bob', 0, 'His', 5),
+  ('Mark told Pete many lies. He lied again.', 'Mark', 0, 'He', 5),
+  ('I poured water from the bottle into the cup until it was full.', 'the cup', 7, 'it', 10),
+  ('Bob paid for a\\1 b. His friend was glad .', 'Bob', 0, 'His', 5),
 ]
 
 
@@ -164,7 +165,7 @@ def test_spaces_about_punctuation(texts):
 
 
 @pytest.mark.parametrize(
-    ('article', 'summary'), [('document', 'summary'), ('article', 'highlights')], ids=['xsum', 'cnn_dailymail']
+  ('article', 'summary'), [('document', 'summary'), ('article', 'highlights')], ids=['xsum', 'cnn_dailymail']
 )
 def test_summarize(article, summary):
   rows = [{article: 'Long text.\nMore of it.', summary: 'Short .\nText .'}]

@@ -1,4 +1,5 @@
 """Importing the tasks is light, and works from a checkout and from a wheel; each in a fresh process."""
+
 import subprocess
 import sys
 
@@ -9,22 +10,22 @@ def run(program):
 
 def test_import_registers_the_tasks_once_and_reads_nothing():
   program = (
-      'import sys, seqio, switch_zoo.tasks\n'
-      'from switch_zoo.tasks import demo, pydoc_source, pydoc_topics, vocabularies\n'
-      'print(*sorted(name for name in seqio.TaskRegistry.names() if "zoo_demo" in name))\n'
-      'print(*[name for name in sys.modules if name.split(".")[-2:] == ["tasks", "demo"]])\n'
-      'print(switch_zoo.tasks is sys.modules["switch_zoo.tasks"])\n'
-      'print("pydoc_data.topics" in sys.modules, demo._VOCABULARY._model)\n'
-      'print(vocabularies.DEFAULT._pieces._model, vocabularies.MT5._pieces._model)\n'
-      'print(pydoc_source.standard_library.cache_info().currsize, pydoc_topics._all_rows.cache_info().currsize)'
+    'import sys, seqio, switch_zoo.tasks\n'
+    'from switch_zoo.tasks import demo, pydoc_source, pydoc_topics, vocabularies\n'
+    'print(*sorted(name for name in seqio.TaskRegistry.names() if "zoo_demo" in name))\n'
+    'print(*[name for name in sys.modules if name.split(".")[-2:] == ["tasks", "demo"]])\n'
+    'print(switch_zoo.tasks is sys.modules["switch_zoo.tasks"])\n'
+    'print("pydoc_data.topics" in sys.modules, demo._VOCABULARY._model)\n'
+    'print(vocabularies.DEFAULT._pieces._model, vocabularies.MT5._pieces._model)\n'
+    'print(pydoc_source.standard_library.cache_info().currsize, pydoc_topics._all_rows.cache_info().currsize)'
   )
   assert run(program) == [
-      *('zoo_demo_span', 'zoo_demo_topics'),
-      'switch_zoo.tasks.demo',
-      'True',
-      *('False', 'None'),
-      *('None', 'None'),
-      *('0', '0'),
+    *('zoo_demo_span', 'zoo_demo_topics'),
+    'switch_zoo.tasks.demo',
+    'True',
+    *('False', 'None'),
+    *('None', 'None'),
+    *('0', '0'),
   ]
 
 

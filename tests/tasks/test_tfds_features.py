@@ -1,4 +1,5 @@
 """Rows of the features that the builders of TensorFlow Datasets declare become examples. No data set is built."""
+
 import types
 
 import numpy as np
@@ -9,9 +10,9 @@ import tensorflow_datasets as tfds
 import switch_zoo.tasks  # noqa: F401
 
 TASKS = sorted(
-    name
-    for name in seqio.TaskRegistry.names()
-    if name.startswith('zoo_') and 'c4' not in name and getattr(seqio.TaskRegistry.get(name).source, 'tfds', None)
+  name
+  for name in seqio.TaskRegistry.names()
+  if name.startswith('zoo_') and 'c4' not in name and getattr(seqio.TaskRegistry.get(name).source, 'tfds', None)
 )
 
 

@@ -1,4 +1,5 @@
 """Aligned files in every layout, the tasks of their languages, and the mixture of those that are there."""
+
 import gzip
 
 import benchmark_files
@@ -37,18 +38,18 @@ def found(folder):
 
 
 @pytest.mark.parametrize(
-    ('files', 'language', 'split'),
-    [
-        (('tatoeba.deu-eng.deu', 'tatoeba.deu-eng.eng'), 'de', 'train'),
-        (('a/deu_Latn.dev', 'a/eng_Latn.dev'), 'de', 'validation'),
-        (('deu_Latn.devtest.gz', 'eng_Latn.devtest'), 'de', 'test'),
-        (('wmt.en-de.de.gz', 'wmt.en-de.en.gz'), 'de', 'train'),
-        (('GNOME.pt_BR-en.pt_BR', 'GNOME.pt_BR-en.en'), 'pt', 'train'),
-        (('newstest2014.de-en.de', 'newstest2014.de-en.en'), 'de', 'test'),
-        (('valid.de', 'valid.en'), 'de', 'validation'),
-        (('de-en.de', 'de-en.en'), 'de', 'train'),
-    ],
-    ids=['tatoeba', 'flores', 'gz', 'moses', 'region', 'test', 'plain', 'pair only'],
+  ('files', 'language', 'split'),
+  [
+    (('tatoeba.deu-eng.deu', 'tatoeba.deu-eng.eng'), 'de', 'train'),
+    (('a/deu_Latn.dev', 'a/eng_Latn.dev'), 'de', 'validation'),
+    (('deu_Latn.devtest.gz', 'eng_Latn.devtest'), 'de', 'test'),
+    (('wmt.en-de.de.gz', 'wmt.en-de.en.gz'), 'de', 'train'),
+    (('GNOME.pt_BR-en.pt_BR', 'GNOME.pt_BR-en.en'), 'pt', 'train'),
+    (('newstest2014.de-en.de', 'newstest2014.de-en.en'), 'de', 'test'),
+    (('valid.de', 'valid.en'), 'de', 'validation'),
+    (('de-en.de', 'de-en.en'), 'de', 'train'),
+  ],
+  ids=['tatoeba', 'flores', 'gz', 'moses', 'region', 'test', 'plain', 'pair only'],
 )
 def test_pairs_are_found(folder, files, language, split):
   write(folder, dict.fromkeys(files, 'x\n'))
@@ -56,9 +57,9 @@ def test_pairs_are_found(folder, files, language, split):
 
 
 @pytest.mark.parametrize(
-    'files',
-    [('Europarl.de-fr.de', 'Europarl.de-fr.fr'), ('deu_Latn.dev',), ('train.de', 'other.en', 'notes.txt', 'en', '.de')],
-    ids=['no English', 'alone', 'no pair'],
+  'files',
+  [('Europarl.de-fr.de', 'Europarl.de-fr.fr'), ('deu_Latn.dev',), ('train.de', 'other.en', 'notes.txt', 'en', '.de')],
+  ids=['no English', 'alone', 'no pair'],
 )
 def test_other_files_are_no_pairs(folder, files):
   write(folder, dict.fromkeys(files, 'x\n'))
@@ -71,8 +72,8 @@ def test_a_language_is_translated(folder):
   assert source.splits == ['train', 'validation']
   rows = lambda split: [example for _, examples in source.records(split) for example in examples]
   assert rows('train') == [
-      {'inputs': 'translate German to English: Das ist gut.', 'targets': 'That is good.'},
-      {'inputs': 'translate German to English: Ja.', 'targets': 'Yes.'},
+    {'inputs': 'translate German to English: Das ist gut.', 'targets': 'That is good.'},
+    {'inputs': 'translate German to English: Ja.', 'targets': 'Yes.'},
   ]
   assert rows('validation') == [{'inputs': 'translate German to English: Am Montag.', 'targets': 'On Monday.'}]
   assert source.num_input_examples('train') == 2
@@ -103,9 +104,9 @@ def test_a_language_without_training_text_is_left_out_of_training(folder):
   write(folder, OPUS | FLORES)
   mixture = seqio.get_mixture_or_task('zoo_translate')
   assert {task.name: list(task.splits) for task in mixture.tasks} == {
-      'zoo_translate_de_en': ['validation'],
-      'zoo_translate_fr_en': ['train'],
-      'zoo_translate_zh_en': ['validation'],
+    'zoo_translate_de_en': ['validation'],
+    'zoo_translate_fr_en': ['train'],
+    'zoo_translate_zh_en': ['validation'],
   }
   assert mixture.get_rate(seqio.TaskRegistry.get('zoo_translate_de_en')) == pytest.approx(11**0.2)
 
@@ -122,7 +123,7 @@ def test_a_folder_of_ones_own(folder, tmp_path):
   gin.bind_parameter('translation_data.folder', str(tmp_path / 'elsewhere'))
   source = seqio.TaskRegistry.get('zoo_translate_de_en').source
   assert source.pairs() == [
-      Pair('de', 'train', *(str(tmp_path / 'elsewhere' / f'tatoeba.deu-eng.{code}') for code in ('deu', 'eng')))
+    Pair('de', 'train', *(str(tmp_path / 'elsewhere' / f'tatoeba.deu-eng.{code}') for code in ('deu', 'eng')))
   ]
   assert source.state().missing == ()
 
@@ -134,7 +135,7 @@ def test_a_missing_language_is_told_with_those_that_are_there(folder):
   with pytest.raises(UserError) as error:
     source.found('train')
   assert str(error.value).startswith(
-      f'{folder} has no aligned files of Swahili ("sw") and English, split "train"; for this split it has: de, fr.'
+    f'{folder} has no aligned files of Swahili ("sw") and English, split "train"; for this split it has: de, fr.'
   )
 
 
@@ -147,13 +148,13 @@ def test_no_data_folder(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('files', 'wrong'),
-    [
-        ({'a.de-en.de': 'Ja.\n\n', 'a.de-en.en': 'Yes.\nNo.\n'}, 'a.de-en.de, line 2: field "source" is an empty line'),
-        ({'a.de-en.de': 'Ja.\n', 'a.de-en.en': ' \n'}, 'a.de-en.de, line 1: field "english" is an empty line.'),
-        ({'a.de-en.de': 'Ja.\nNein.\n', 'a.de-en.en': 'Yes.\n'}, 'a.de-en.en has only 1 lines; the two must have the'),
-    ],
-    ids=['empty', 'blank', 'shorter'],
+  ('files', 'wrong'),
+  [
+    ({'a.de-en.de': 'Ja.\n\n', 'a.de-en.en': 'Yes.\nNo.\n'}, 'a.de-en.de, line 2: field "source" is an empty line'),
+    ({'a.de-en.de': 'Ja.\n', 'a.de-en.en': ' \n'}, 'a.de-en.de, line 1: field "english" is an empty line.'),
+    ({'a.de-en.de': 'Ja.\nNein.\n', 'a.de-en.en': 'Yes.\n'}, 'a.de-en.en has only 1 lines; the two must have the'),
+  ],
+  ids=['empty', 'blank', 'shorter'],
 )
 def test_what_is_wrong_is_told(folder, files, wrong):
   write(folder, files)

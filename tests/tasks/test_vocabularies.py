@@ -1,4 +1,5 @@
 """Vocabularies: T5's ids, found when they are needed."""
+
 import copy
 import gc
 import os
@@ -111,12 +112,12 @@ def no_variables(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('vocabulary', 'variable', 'parameter'),
-    [
-        (vocabularies.DEFAULT, vocabularies.VARIABLE, 'vocabulary_file.path'),
-        (vocabularies.MT5, vocabularies.MT5_VARIABLE, 'mt5_vocabulary_file.path'),
-    ],
-    ids=['default', 'mT5'],
+  ('vocabulary', 'variable', 'parameter'),
+  [
+    (vocabularies.DEFAULT, vocabularies.VARIABLE, 'vocabulary_file.path'),
+    (vocabularies.MT5, vocabularies.MT5_VARIABLE, 'mt5_vocabulary_file.path'),
+  ],
+  ids=['default', 'mT5'],
 )
 def test_a_file_is_chosen_by_gin_then_by_the_environment(vocabulary, variable, parameter, file, tmp_path, monkeypatch):
   monkeypatch.setenv(variable, str(file))

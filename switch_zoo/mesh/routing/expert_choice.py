@@ -1,4 +1,5 @@
 """Expert choice: experts pick tokens."""
+
 import gin
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
@@ -16,6 +17,7 @@ class ExpertChoice(Router):
   Source: Expert Choice, arXiv:2202.09368, section 3.2: softmax over experts, and gates as they are. (The released
   `expert_selection` has softmax over tokens, and divides by the number of experts a token got.)
   """
+
   kernel_name = 'expert_selection_gating'
   sees_future = True
 
@@ -31,7 +33,8 @@ class ExpertChoice(Router):
     probabilities = gates.probabilities(logits, setting.experts)
     token = _highest(mtf.to_float(probabilities), tokens.real, setting)
     gate = mtf.einsum(
-        [mtf.to_float(probabilities), mtf.one_hot(token, tokens.real.shape.dims[-1])], output_shape=token.shape)
+      [mtf.to_float(probabilities), mtf.one_hot(token, tokens.real.shape.dims[-1])], output_shape=token.shape
+    )
     decision = ExpertsChoose(token, gate, tokens.real.shape.dims[-1])
     computed = {'router_z': losses.router_z(logits, tokens.share)} if self._z_loss_coef else {}
     return Routing(decision, computed, _metrics(decision, probabilities, tokens.share), tokens.x.dtype)
@@ -50,13 +53,13 @@ def _highest(probabilities, real, setting):
 
   group_dims = real.shape.dims[:2]
   return mtf.slicewise(
-      pick,
-      [mtf.stop_gradient(probabilities), real],
-      output_shape=mtf.Shape([*group_dims, setting.experts, setting.capacity]),
-      output_dtype=tf.int32,
-      splittable_dims=group_dims,
-      grad_function=0,
-      name='highest',
+    pick,
+    [mtf.stop_gradient(probabilities), real],
+    output_shape=mtf.Shape([*group_dims, setting.experts, setting.capacity]),
+    output_dtype=tf.int32,
+    splittable_dims=group_dims,
+    grad_function=0,
+    name='highest',
   )
 
 
@@ -65,8 +68,8 @@ def _metrics(decision, probabilities, share):
   taken = mtf.to_float(mtf.greater_equal(decision.token, 0))
   slots = mtf.maximum(mtf.reduce_sum(taken), 1.0)
   return {
-      'load': metrics.load(mtf.to_int32(mtf.reduce_sum(taken, output_shape=taken.shape.dims[:3]))),
-      'dropped': losses.mean_over_real(decision.missed(), share),
-      'entropy': metrics.entropy(probabilities, share),
-      'mean_gate': mtf.reduce_sum(decision.gate * taken) / slots,
+    'load': metrics.load(mtf.to_int32(mtf.reduce_sum(taken, output_shape=taken.shape.dims[:3]))),
+    'dropped': losses.mean_over_real(decision.missed(), share),
+    'entropy': metrics.entropy(probabilities, share),
+    'mean_gate': mtf.reduce_sum(decision.gate * taken) / slots,
   }

@@ -1,4 +1,5 @@
 """What a router reads and believes: noise on its input, logits, probabilities, choices."""
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from switch_zoo.errors import UserError, did_you_mean
 
 class Policy(NamedTuple):
   """How a router explores in training: noise on its input, or on the logits that choose (never on the gate)."""
+
   of_input: Callable = lambda x, strength: x
   of_logits: Callable = lambda logits, strength: logits
 
@@ -32,10 +34,10 @@ def gumbel(logits, temperature):
 
 # Source: arXiv:2101.03961, appendix C and Table 11, which found input_jitter best. Evaluation never uses them.
 POLICIES = {
-    'argmax': Policy(),
-    'sample': Policy(of_logits=gumbel),
-    'input_dropout': Policy(of_input=drop),
-    'input_jitter': Policy(of_input=jitter),
+  'argmax': Policy(),
+  'sample': Policy(of_logits=gumbel),
+  'input_dropout': Policy(of_input=drop),
+  'input_jitter': Policy(of_input=jitter),
 }
 
 
@@ -47,20 +49,21 @@ def policy_named(name: str) -> Policy:
   """
   if name not in POLICIES:
     raise UserError(
-        f'policy={name!r} is not a routing policy. Use one of {", ".join(POLICIES)}.{did_you_mean(name, POLICIES)}')
+      f'policy={name!r} is not a routing policy. Use one of {", ".join(POLICIES)}.{did_you_mean(name, POLICIES)}'
+    )
   return POLICIES[name]
 
 
 def logits(x, setting, kernel_name, initializer=None):
   """Router logits, in the router's dtype. <activation>[O, G, S, M] -> <router dtype>[O, G, S, E]"""
   return mtf.layers.dense(
-      x,
-      setting.experts,
-      reduced_dims=x.shape.dims[-1:],
-      use_bias=False,
-      variable_dtype=setting.variable_dtype,
-      kernel_initializer=initializer or setting.initializer,
-      name=kernel_name,
+    x,
+    setting.experts,
+    reduced_dims=x.shape.dims[-1:],
+    use_bias=False,
+    variable_dtype=setting.variable_dtype,
+    kernel_initializer=initializer or setting.initializer,
+    name=kernel_name,
   )
 
 
@@ -69,19 +72,30 @@ def probabilities(logits, experts_dim):
 
   def gradient(op, dy):
     backward = mtf.slicewise(
-        lambda p, dp: p * (dp - tf.reduce_sum(p * dp, -1, keepdims=True)), [op.outputs[0], dy],
-        splittable_dims=logits.shape - experts_dim, grad_function=0, name='softmax_gradient')
+      lambda p, dp: p * (dp - tf.reduce_sum(p * dp, -1, keepdims=True)),
+      [op.outputs[0], dy],
+      splittable_dims=logits.shape - experts_dim,
+      grad_function=0,
+      name='softmax_gradient',
+    )
     return [backward]
 
   return mtf.slicewise(
-      tf.nn.softmax, [logits], splittable_dims=logits.shape - experts_dim, grad_function=gradient, name='softmax')
+    tf.nn.softmax, [logits], splittable_dims=logits.shape - experts_dim, grad_function=gradient, name='softmax'
+  )
 
 
 def best(scores, experts_dim):
   """The expert with the highest score, the first of equal ones. <float>[O, G, S, E] -> <int32>[O, G, S]"""
   return mtf.slicewise(
-      lambda s: tf.argmax(s, -1, output_type=tf.int32), [scores], output_shape=scores.shape - experts_dim,
-      output_dtype=tf.int32, splittable_dims=scores.shape - experts_dim, grad_function=0, name='best')
+    lambda s: tf.argmax(s, -1, output_type=tf.int32),
+    [scores],
+    output_shape=scores.shape - experts_dim,
+    output_dtype=tf.int32,
+    splittable_dims=scores.shape - experts_dim,
+    grad_function=0,
+    name='best',
+  )
 
 
 def without(scores, expert, experts_dim):
@@ -119,6 +133,7 @@ def only_where(wanted, *choice):
     as `choice`; a single one is not in a tuple
   """
   kept = [
-      mtf.cwise(lambda w, c: tf.where_v2(w > 0, c, -1), [wanted, c], output_dtype=tf.int32, grad_function=0)
-      for c in choice]
+    mtf.cwise(lambda w, c: tf.where_v2(w > 0, c, -1), [wanted, c], output_dtype=tf.int32, grad_function=0)
+    for c in choice
+  ]
   return kept[0] if len(kept) == 1 else tuple(kept)

@@ -2,6 +2,7 @@
 
 A loss here is not weighted: the router's coefficient is applied by the layer, to each loss its own.
 """
+
 import gin
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
@@ -45,7 +46,7 @@ def gshard_balance(count, probabilities, share):
 
   Source: GShard, arXiv:2006.16668, algorithm 1, line l_aux. Arguments as `switch_balance`. -> <float32>[]
   """
-  return switch_balance(count, probabilities, share) * (1.0 / probabilities.shape.dims[-1].size**2)
+  return switch_balance(count, probabilities, share) * (1.0 / probabilities.shape.dims[-1].size ** 2)
 
 
 def router_z(logits, share):
@@ -97,5 +98,8 @@ def load(clean, noisy, deviation, k, real):
 def _best_of_others(scores, k):
   """The k-th best of the other experts' scores: the k+1-th of all for the k best, the k-th for the rest."""
   top = tf.math.top_k(scores, k + 1).values
-  return tf.where_v2(scores > top[..., k:], tf.broadcast_to(top[..., k:], scores.shape),
-                  tf.broadcast_to(top[..., k - 1:k], scores.shape))
+  return tf.where_v2(
+    scores > top[..., k:],
+    tf.broadcast_to(top[..., k:], scores.shape),
+    tf.broadcast_to(top[..., k - 1 : k], scores.shape),
+  )

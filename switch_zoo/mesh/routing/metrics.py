@@ -1,4 +1,5 @@
 """What a router did, as data. One vector for all experts; nothing is written here, and no gradient flows back."""
+
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 
@@ -14,8 +15,14 @@ def load(count):
 def entropy(probabilities, share):
   """Mean entropy of the router's distribution, in nats: log(E) when it knows nothing. -> <float32>[]"""
   per_token = mtf.slicewise(
-      _entropy, [probabilities], output_shape=share.shape, output_dtype=tf.float32, splittable_dims=share.shape,
-      grad_function=0, name='entropy')
+    _entropy,
+    [probabilities],
+    output_shape=share.shape,
+    output_dtype=tf.float32,
+    splittable_dims=share.shape,
+    grad_function=0,
+    name='entropy',
+  )
   return losses.mean_over_real(per_token, share)
 
 
@@ -37,8 +44,8 @@ def summary(decision, count, probabilities, gate, share):
     load <float32>[E], and dropped (the share of the real tokens that no expert took), entropy and mean_gate <float32>[]
   """
   return {
-      'load': load(count),
-      'dropped': losses.mean_over_real(decision.missed(), share),
-      'entropy': entropy(probabilities, share),
-      'mean_gate': losses.mean_over_real(gate, share),
+    'load': load(count),
+    'dropped': losses.mean_over_real(decision.missed(), share),
+    'entropy': entropy(probabilities, share),
+    'mean_gate': losses.mean_over_real(gate, share),
   }

@@ -1,4 +1,5 @@
 """Noisy top-k of the first sparsely-gated layer, with its own two losses."""
+
 import gin
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
@@ -17,11 +18,13 @@ class NoisyTopK(Router):
   (importance and load losses; both kernels start at zero). The noise, and the load loss that is built on it, are for
   training only. Beyond the paper: experts have a capacity, first choices before second ones.
   """
+
   kernel_name = 'noisy_top_k_gating'
   noise_kernel_name = 'noisy_top_k_noise'
 
   def __init__(self, k=4, importance_loss_coef=0.1, load_loss_coef=0.1, z_loss_coef=0.0):
-    """Args:
+    """
+    Args:
       k: experts of a token, fewer than there are experts
       importance_loss_coef: w_importance of equation 7
       load_loss_coef: w_load of equation 11
@@ -31,16 +34,17 @@ class NoisyTopK(Router):
       raise UserError(f'k={k}: a token goes to at least one expert.')
     self._k = k
     self._coefs = {
-        'importance': not_negative('importance_loss_coef', importance_loss_coef),
-        'load': not_negative('load_loss_coef', load_loss_coef),
-        'router_z': not_negative('z_loss_coef', z_loss_coef),
+      'importance': not_negative('importance_loss_coef', importance_loss_coef),
+      'load': not_negative('load_loss_coef', load_loss_coef),
+      'router_z': not_negative('z_loss_coef', z_loss_coef),
     }
 
   def check(self, num_experts):
     if self._k >= num_experts:
       raise UserError(
-          f'NoisyTopK keeps k={self._k} of num_experts={num_experts} experts; it compares the kept ones with the '
-          f'next best, so k must be smaller. Use k={num_experts - 1} or fewer, or more experts.')
+        f'NoisyTopK keeps k={self._k} of num_experts={num_experts} experts; it compares the kept ones with the '
+        f'next best, so k must be smaller. Use k={num_experts - 1} or fewer, or more experts.'
+      )
 
   @property
   def loss_coefs(self):

@@ -1,4 +1,5 @@
 """The routing record: what goes in, and what every router returns."""
+
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ class Tokens(NamedTuple):
   real: <float32>[O, G, S], 1 for a token and 0 for padding
   share: <float32>[O, G, S], 1/n for each of the n real tokens of the whole batch: what a mean is weighed with
   """
+
   x: mtf.Tensor
   real: mtf.Tensor
   share: mtf.Tensor
@@ -31,6 +33,7 @@ class Setting(NamedTuple):
   variable_dtype: mtf.VariableDType
   initializer: of kernels, called with (reduced_dims, new_dims)
   """
+
   experts: mtf.Dimension
   capacity: mtf.Dimension
   train: bool
@@ -46,6 +49,7 @@ class Choice(NamedTuple):
   place: <int32>[O, G, S], in the expert's queue; the token owns a slot if it is below the capacity
   gate: <float32>[O, G, S]
   """
+
   expert: mtf.Tensor
   place: mtf.Tensor
   gate: mtf.Tensor
@@ -53,6 +57,7 @@ class Choice(NamedTuple):
 
 class TokensChoose(NamedTuple):
   """Each token chose up to K experts."""
+
   choices: Sequence[Choice]
   experts: mtf.Dimension
   capacity: mtf.Dimension
@@ -68,14 +73,18 @@ class TokensChoose(NamedTuple):
 
   def unpack(self, y, output_shape):
     """Slots back into rows, scaled by the gates. <activation>[..., M] -> <activation>[O, G, S, M]"""
-    return mtf.add_n([
-        rows.take(y, self._row(choice), output_shape) * mtf.cast(choice.gate, y.dtype) for choice in self.choices])
+    return mtf.add_n(
+      [rows.take(y, self._row(choice), output_shape) * mtf.cast(choice.gate, y.dtype) for choice in self.choices]
+    )
 
   def missed(self):
     """1 where a token owns no slot. -> <float32>[O, G, S]"""
     return mtf.cwise(
-        lambda *rows_of: tf.to_float(functools.reduce(tf.maximum, rows_of) < 0),
-        [self._row(choice) for choice in self.choices], output_dtype=tf.float32, grad_function=0)
+      lambda *rows_of: tf.to_float(functools.reduce(tf.maximum, rows_of) < 0),
+      [self._row(choice) for choice in self.choices],
+      output_dtype=tf.float32,
+      grad_function=0,
+    )
 
   def _mask(self, choice, dtype):
     expert = mtf.one_hot(choice.expert, self.experts, dtype=dtype)
@@ -100,6 +109,7 @@ class ExpertsChoose(NamedTuple):
   gate: <float32>[O, G, E, C]
   group: the dimension S
   """
+
   token: mtf.Tensor
   gate: mtf.Tensor
   group: mtf.Dimension
@@ -132,6 +142,7 @@ class Routing:
   metrics: name -> <float32>[] or [E], for whoever writes summaries
   dtype: of the activations, and so of the masks
   """
+
   decision: TokensChoose | ExpertsChoose
   losses: Mapping[str, mtf.Tensor]
   metrics: Mapping[str, mtf.Tensor]

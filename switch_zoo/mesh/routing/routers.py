@@ -3,6 +3,7 @@
 A router is an object that gin builds. It composes the pieces of this package and returns a `Routing` record; the
 layer never asks which router it has.
 """
+
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,6 +22,7 @@ class Router:
   kernel_name: of the gating kernel, as in checkpoints of the released layer
   sees_future: a token's route may depend on later tokens of its sequence; refused in a decoder
   """
+
   kernel_name = 'gating'
   sees_future = False
 
@@ -69,19 +71,21 @@ class Top1(TokenChoiceRouter):
   `batch_prioritized` a crowded expert keeps the tokens with the highest gate instead of the first ones
   (arXiv:2106.05974, section 4; the released `switch_max`).
   """
+
   kernel_name = 'switch_gating'
 
   def __init__(
-      self,
-      policy='input_jitter',
-      jitter=1e-2,
-      input_dropout=0.1,
-      temperature=1.0,
-      batch_prioritized=False,
-      balance_loss_coef=1e-2,
-      z_loss_coef=0.0,
+    self,
+    policy='input_jitter',
+    jitter=1e-2,
+    input_dropout=0.1,
+    temperature=1.0,
+    batch_prioritized=False,
+    balance_loss_coef=1e-2,
+    z_loss_coef=0.0,
   ):
-    """Args:
+    """
+    Args:
       policy: how to explore in training: argmax, sample, input_dropout or input_jitter
       jitter, input_dropout, temperature: strength of the noise of that policy
       batch_prioritized: highest gate first when an expert is full
@@ -112,6 +116,7 @@ class SecondChoice(NamedTuple):
 
   in_training and in_evaluation: <float32>[O, G, S] normalized gates -> <bool>[O, G, S], or None for all tokens.
   """
+
   in_training: Callable
   in_evaluation: Callable
 
@@ -137,10 +142,10 @@ def _never(gate, threshold):
 
 # Evaluation has no chance in it: where training draws, all second experts are used.
 SECOND_CHOICES = {
-    'all': SecondChoice(_always, _always),
-    'none': SecondChoice(_never, _never),
-    'threshold': SecondChoice(_above, _above),
-    'random': SecondChoice(_by_chance, _always),
+  'all': SecondChoice(_always, _always),
+  'none': SecondChoice(_never, _never),
+  'threshold': SecondChoice(_above, _above),
+  'random': SecondChoice(_by_chance, _always),
 }
 
 
@@ -151,19 +156,21 @@ class TopN(TokenChoiceRouter):
   First choices stand in the queues before second ones, and so on.
   Source: the released `top_n`; for n = 2 see `Top2`.
   """
+
   kernel_name = 'top_n_gating'
 
   def __init__(
-      self,
-      n=3,
-      second_policy='random',
-      second_threshold=0.5,
-      balance_loss=losses.switch_balance,
-      balance_loss_coef=1e-2,
-      second_balance_loss_coef=0.0,
-      z_loss_coef=0.0,
+    self,
+    n=3,
+    second_policy='random',
+    second_threshold=0.5,
+    balance_loss=losses.switch_balance,
+    balance_loss_coef=1e-2,
+    second_balance_loss_coef=0.0,
+    z_loss_coef=0.0,
   ):
-    """Args:
+    """
+    Args:
       n: experts of a token
       second_policy: which tokens use the experts after the first: all, none, threshold (gate above
         second_threshold) or random (with probability gate / second_threshold in training, all in evaluation)
@@ -178,8 +185,9 @@ class TopN(TokenChoiceRouter):
       raise UserError(f'n={n}: a token goes to at least one expert.')
     if second_policy not in SECOND_CHOICES:
       raise UserError(
-          f'second_policy={second_policy!r} is unknown. Use one of {", ".join(SECOND_CHOICES)}.'
-          f'{did_you_mean(second_policy, SECOND_CHOICES)}')
+        f'second_policy={second_policy!r} is unknown. Use one of {", ".join(SECOND_CHOICES)}.'
+        f'{did_you_mean(second_policy, SECOND_CHOICES)}'
+      )
     if second_threshold <= 0:
       raise UserError(f'second_threshold={second_threshold} must be positive. GShard has 0.5.')
     self._n = n
@@ -190,8 +198,9 @@ class TopN(TokenChoiceRouter):
   def check(self, num_experts):
     if self._n > num_experts:
       raise UserError(
-          f'{type(self).__name__} sends a token to n={self._n} experts and there are num_experts={num_experts}. '
-          f'Use n={num_experts} or fewer, or more experts.')
+        f'{type(self).__name__} sends a token to n={self._n} experts and there are num_experts={num_experts}. '
+        f'Use n={num_experts} or fewer, or more experts.'
+      )
 
   @property
   def loss_coefs(self):
@@ -238,20 +247,22 @@ class Top2(TopN):
   Source: GShard, arXiv:2006.16668, algorithm 1 (`second_threshold` 0.5 is its uniform(0, 1) < 2 * g2; the released
   layer's default is 0.2). The balance loss is on Switch's scale unless `balance_loss` is `gshard_balance`.
   """
+
   kernel_name = 'top_2_gating'
 
   def __init__(
-      self,
-      second_policy='random',
-      second_threshold=0.5,
-      balance_loss=losses.switch_balance,
-      balance_loss_coef=1e-2,
-      second_balance_loss_coef=0.0,
-      z_loss_coef=0.0,
+    self,
+    second_policy='random',
+    second_threshold=0.5,
+    balance_loss=losses.switch_balance,
+    balance_loss_coef=1e-2,
+    second_balance_loss_coef=0.0,
+    z_loss_coef=0.0,
   ):
     """Args: see `TopN`."""
     super().__init__(
-        2, second_policy, second_threshold, balance_loss, balance_loss_coef, second_balance_loss_coef, z_loss_coef)
+      2, second_policy, second_threshold, balance_loss, balance_loss_coef, second_balance_loss_coef, z_loss_coef
+    )
 
 
 @gin.configurable(module='routing')
@@ -261,10 +272,12 @@ class NoTokenLeftBehind(TokenChoiceRouter):
   All tokens try their best expert before any tries its second. Source: arXiv:2101.03961, appendix B.
   The balance loss is over first choices: over all k, it is constant when k is the number of experts.
   """
+
   kernel_name = 'ntlb_gating'
 
   def __init__(self, most_tries=4, jitter=1e-2, balance_loss_coef=1e-2, z_loss_coef=0.0):
-    """Args:
+    """
+    Args:
       most_tries: experts a token tries; all of them when there are fewer
       jitter: of the router's input, in training
       balance_loss_coef: alpha of equation 4

@@ -5,6 +5,7 @@ A table is a tensor [..., M] whose dimensions before the last hold O and G, anyw
 dimensions other than O, G and M in their order, so slot c of expert e is e * C + c; -1 names none. Rows never leave
 their group, so both work on each slice of a mesh that cuts O, G or M.
 """
+
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 
@@ -56,13 +57,13 @@ def place(rows, index, output_shape):
 
 def _slicewise(slice_fn, transposed, x, index, output_shape):
   return mtf.slicewise(
-      slice_fn,
-      [x, index],
-      output_shape=output_shape,
-      output_dtype=x.dtype,
-      splittable_dims=index.shape.dims[:2] + x.shape.dims[-1:],
-      grad_function=lambda op, dy: [transposed(dy, index, x.shape), None],
-      name=slice_fn.__name__,
+    slice_fn,
+    [x, index],
+    output_shape=output_shape,
+    output_dtype=x.dtype,
+    splittable_dims=index.shape.dims[:2] + x.shape.dims[-1:],
+    grad_function=lambda op, dy: [transposed(dy, index, x.shape), None],
+    name=slice_fn.__name__,
   )
 
 

@@ -1,4 +1,5 @@
 """Places in the experts' queues, as integers: no gradient flows here."""
+
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 
@@ -44,13 +45,13 @@ def queue(expert, length, priority=None):
   group_dims = expert.shape.dims[:2]
   inputs = [expert, length] if priority is None else [expert, length, mtf.stop_gradient(priority)]
   return mtf.slicewise(
-      _count_up if priority is None else _count_up_by_priority,
-      inputs,
-      output_shape=[expert.shape, length.shape],
-      output_dtype=[tf.int32, tf.int32],
-      splittable_dims=group_dims,
-      grad_function=0,
-      name='queue',
+    _count_up if priority is None else _count_up_by_priority,
+    inputs,
+    output_shape=[expert.shape, length.shape],
+    output_dtype=[tf.int32, tf.int32],
+    splittable_dims=group_dims,
+    grad_function=0,
+    name='queue',
   )
 
 
