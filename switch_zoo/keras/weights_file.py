@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from switch_zoo.checkpoints import keras_files
-from switch_zoo.checkpoints.arrays import Info
+from switch_zoo.checkpoints import differences, keras_files
+from switch_zoo.checkpoints.arrays import TensorInfo
 from switch_zoo.checkpoints.names import keras_name
 from switch_zoo.errors import UserError
 
 SUFFIX = '.weights.h5'
-MOST_SHOWN = 3
 
 
 def save(weights: Mapping[str, Any], path: str) -> None:
@@ -24,7 +23,7 @@ def save(weights: Mapping[str, Any], path: str) -> None:
   """
   values = {keras_name(name): weight for name, weight in weights.items()}
   partial = f'{path}.partial'
-  keras_files.create(partial, {name: Info(tuple(w.shape), _numpy_dtype(w)) for name, w in values.items()})
+  keras_files.create(partial, {name: TensorInfo(tuple(w.shape), _numpy_dtype(w)) for name, w in values.items()})
   keras_files.fill(partial, {name: np.asarray(weight) for name, weight in values.items()})
   os.replace(partial, path)
 
@@ -41,25 +40,12 @@ def load(weights: Mapping[str, Any], path: str, model_name: str) -> None:
   """
   tensors = keras_files.KerasTensors(path)
   wanted = {keras_name(name): weight for name, weight in weights.items()}
-  problems = _differences({name: tuple(w.shape) for name, w in wanted.items()}, tensors.infos)
+  stored = {name: info.shape for name, info in tensors.infos.items()}
+  problems = differences.describe_differences(stored, {name: tuple(w.shape) for name, w in wanted.items()}, 'the file')
   if problems:
-    raise UserError(f'{path} does not hold the weights of {model_name}: {"; ".join(problems[:MOST_SHOWN])}.')
+    raise UserError(f'{path} does not hold the weights of {model_name}: {differences.summarize(problems)}.')
   for name, weight in wanted.items():
     weight.assign(tensors.read(name))
-
-
-def _differences(wanted: Mapping[str, tuple[int, ...]], infos: Mapping[str, Info]) -> list[str]:
-  missing = [f'{name} is missing' for name in wanted if name not in infos]
-  extra = [f'{name} is in the file only' for name in infos if name not in wanted]
-  return (
-    missing
-    + extra
-    + [
-      f'{name} is {list(infos[name].shape)} in the file and {list(shape)} in the model'
-      for name, shape in wanted.items()
-      if name in infos and infos[name].shape != shape
-    ]
-  )
 
 
 def _numpy_dtype(weight: Any) -> np.dtype:

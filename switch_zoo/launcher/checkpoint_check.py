@@ -8,6 +8,7 @@ import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
 from tensorflow.compat.v1 import estimator as tf_estimator
 
+from switch_zoo.checkpoints import differences
 from switch_zoo.errors import UserError
 
 Shapes = Mapping[str, Sequence[int]]
@@ -68,11 +69,5 @@ def difference(wanted: Shapes, stored: Shapes, most: int = 2) -> str | None:
 
   What only the checkpoint has (the slots of the optimizer) is no difference.
   """
-  missing = [name for name in wanted if name not in stored]
-  reshaped = [name for name in wanted if name in stored and list(stored[name]) != list(wanted[name])]
-  words = [f'{name} is {list(stored[name])} there and {list(wanted[name])} in this model' for name in reshaped]
-  words += [f'{name} is not there' for name in missing]
-  if not words:
-    return None
-  more = f', and {len(words) - most} more' if len(words) > most else ''
-  return '; '.join(words[:most]) + more
+  words = differences.describe_differences({name: stored[name] for name in wanted if name in stored}, wanted)
+  return differences.summarize(words, most) or None

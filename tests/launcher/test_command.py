@@ -145,7 +145,7 @@ def test_checkpoint_of_another_model(mistake, tmp_path):
   folder.mkdir()
   save_dense_checkpoint(folder)
   text = mistake(*PRETRAIN, *SIZES, mixture('zoo_demo_span'), model_dir=folder)
-  assert 'shared/embedding is [1024, 32] there and [1024, 64] in this model' in text
+  assert 'shared/embedding is [1024, 32] in the checkpoint and [1024, 64] in the model' in text
 
 
 # Runs every mode in one fresh process; what each printed and its exit code are kept apart.
