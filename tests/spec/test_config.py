@@ -261,7 +261,7 @@ def test_t5_large_says_that_739_million_matches_no_count():
 MISTAKES = {
     'not gin': ('num_heads == 3', r'bad\.gin, line 2 is not gin'),
     'missing size': ('d_model = %gin.REQUIRED', r'd_model has no value: .*bad\.gin, line 2'),
-    'text for a number': ("d_model = 'big'", r"bad\.gin, line 2: Unitransformer.d_model is 'big', and must be a wh"),
+    'text for a number': ("d_model = 'big'", r"bad\.gin, line 2: Unitransformer.d_model is 'big'; it must be a wh"),
     'negative': ('num_heads = -3', r'bad\.gin, line 2: SelfAttention.num_heads is -3'),
     'flag for a number': ('d_ff = True', r'bad\.gin, line 2: DenseReluDense.hidden_size is True'),
     'no such macro': ('d_ff = %d_f', r'bad\.gin, line 2: d_ff uses %d_f.*Did you mean d_ff'),
