@@ -115,7 +115,7 @@ def test_ctrl_c_is_one_line_and_130(tmp_path):
   out, errors = process.communicate(timeout=100)
   assert process.returncode == 130
   assert 'Traceback' not in out + errors
-  assert out.splitlines()[-1].startswith('Interrupted. The same command goes on from the last checkpoint in')
+  assert out.splitlines()[-1].startswith('Interrupted. The same command resumes from the last checkpoint in')
 
 
 def test_the_command_refuses_a_foreign_folder(tmp_path):
