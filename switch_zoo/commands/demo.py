@@ -20,7 +20,7 @@ def command(
   process. Nothing is downloaded. If it is interrupted, the same command resumes where it stopped.
   """
   console = Console(highlight=False)
-  spent = budget.Budget()
+  spent = budget.DemoBudget()
   folder.check(pathlib.Path(out), seed, spent)
   try:
     # After the check: loading TensorFlow takes seconds.
