@@ -2,10 +2,10 @@
 
   python benchmarks/dispatch.py --out dispatch.json
 
-Every cell runs in a process of its own, which gives its peak memory. Time is the best of several steps; processor
-time, summed over the cores, is the one to read on a machine that is not idle. The last columns show the bound: the
-arithmetic is the same for any number of experts, so what may be added to the time at the smallest size is reading the
-weights twice and writing their gradient once, at the bandwidth of a plain copy.
+Every cell runs in a separate process, which gives its peak memory. The time is the best of several steps; on a machine
+that is not idle, read the processor time, which is summed over the cores. The column `bound s` is the time at the
+smallest size plus the least that more experts can add: the arithmetic is the same for any number of experts, so this is
+reading the additional weights twice and writing their gradient once, at the bandwidth of a plain copy.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def build_step(method, sizes):
   gradients = mtf.gradients([mtf.reduce_sum(mtf.square(y)) + context.losses[0]], [*weights, x])
   implementation = placement_mesh_impl.PlacementMeshImpl(mtf.Shape([]), mtf.LayoutRules([]), [''])
   lowering = mtf.Lowering(graph, {mesh: implementation}, autostack=False)
-  # Fetched as they are: behind a tf.group they would be optimized away, since nothing reads them.
+  # Fetched one by one: behind a tf.group they would be optimized away, since nothing reads them.
   step = [lowering.export_to_tf_tensor(t).op for t in [y, *gradients]]
   return step, sum(4 * v.shape.size for v in weights)
 
@@ -84,7 +84,7 @@ def measure(method, sizes):
 
 
 def copy_bandwidth():
-  """Bytes per second of a plain copy, read and write counted, with the threads TensorFlow uses."""
+  """Bytes per second of a plain copy, counting reads and writes."""
   import numpy as np
 
   source = np.ones(2**27, np.float32)
@@ -94,14 +94,14 @@ def copy_bandwidth():
 
 
 def _timed(action):
-  """Seconds on the clock, and of processor time in all threads."""
+  """(seconds on the clock, seconds of processor time of all threads)."""
   start, cpu = time.perf_counter(), time.process_time()
   action()
   return time.perf_counter() - start, time.process_time() - cpu
 
 
 def in_own_process(method, experts, arguments):
-  """`measure` in a fresh process."""
+  """Runs `measure` in a fresh process."""
   command = [sys.executable, __file__, '--cell', method, '--experts', str(experts)]
   for name in ('tokens', 'd_model', 'd_ff', 'group_size', 'steps'):
     command += [f'--{name}', str(getattr(arguments, name))]
@@ -143,7 +143,7 @@ def parse():
   parser.add_argument('--tokens', type=int, default=8192)
   parser.add_argument('--d_model', type=int, default=768)
   parser.add_argument('--d_ff', type=int, default=3072)
-  parser.add_argument('--group_size', type=int, default=8192, help='8192 is that of the released Switch-Base')
+  parser.add_argument('--group_size', type=int, default=8192, help='8192 is the size of the released Switch-Base')
   parser.add_argument('--steps', type=int, default=3)
   parser.add_argument('--out', help='a JSON file for the results')
   parser.add_argument('--cell', choices=METHODS, help=argparse.SUPPRESS)

@@ -1,13 +1,13 @@
-"""Real fine-tuning at demo size: CB, RTE, BoolQ and SST-2 from a model pre-trained on English novels.
+"""Fine-tunes demo-sized models on real tasks: CB, RTE, BoolQ and SST-2, after pre-training on English novels.
 
   python benchmarks/finetune.py --work results --out finetune.json
 
-`tiny_switch_8` and its dense twin `tiny_dense` get a vocabulary of 4,096 pieces made of the novels, are pre-trained on
-them by span corruption, and are fine-tuned on each task with `t5_mesh_transformer --gin_file=runs/finetune.gin`; each
-command is printed before it runs. Scores are on the validation split, beside the share of its most frequent class.
-Of BoolQ only the validation split is at hand: the rows of one passage in five are held out and the rest is trained on,
-so that its score is not the benchmark's. SWITCH_ZOO_SHARED names the folder with the data. What is done already in
---work is not done again.
+`tiny_switch_8` and its dense twin `tiny_dense` get a vocabulary of 4,096 pieces made from the novels, are pre-trained
+on them by span corruption, and are fine-tuned on each task with `t5_mesh_transformer --gin_file=runs/finetune.gin`;
+each command is printed before it runs. Scores are those of the validation split, next to the share of its most frequent
+class. Of BoolQ only the validation split is available: the rows of one in five passages are held out and the rest used
+for training, so its score is not comparable with the benchmark's. SWITCH_ZOO_SHARED names the folder with the data.
+What has already been done in --work is not done again.
 """
 
 import argparse
@@ -31,7 +31,7 @@ PRETRAINING = {'steps': 1500, 'batch': 64, 'inputs': 128, 'targets': 32, 'learni
 
 
 class Task:
-  """A task, its sizes, and how many steps of what batch it is given."""
+  """A task, the length of its inputs, and the number of steps and the batch size it is trained with."""
 
   def __init__(self, name, metric, inputs, steps, batch=32):
     self.name, self.metric, self.inputs, self.steps, self.batch = name, metric, inputs, steps, batch
@@ -46,7 +46,7 @@ TASKS = (
 
 
 def prepare(work):
-  """The data folder in the layout of the releases, and the vocabulary."""
+  """Makes the data folder, in the layout of the releases, and the vocabulary; returns an environment naming both."""
   data, vocabulary = work / 'data', work / 'vocabulary.model'
   for task in ('superglue/CB', 'superglue/RTE', 'glue/SST-2'):
     link = data / task
@@ -63,14 +63,14 @@ def prepare(work):
 
 
 def novels():
-  """Their lines."""
+  """The lines of all novels."""
   for path in sorted((SHARED / 'data/corpus/british_fiction').glob('*.txt.gz')):
     with gzip.open(path, 'rt', encoding='utf-8') as file:
       yield from filter(None, map(str.strip, file))
 
 
 def split_boolq(folder):
-  """train.jsonl and val.jsonl of the published validation split; all questions about a passage are in one of them."""
+  """Splits the published validation split in train.jsonl and val.jsonl, questions about a passage in the same file."""
   folder.mkdir(parents=True, exist_ok=True)
   with gzip.open(SHARED / 'data/superglue/BoolQ/val.jsonl.gz', 'rt', encoding='utf-8') as file:
     rows = file.readlines()
@@ -80,7 +80,7 @@ def split_boolq(folder):
 
 
 def command(model_dir, model, run, *parameters):
-  """A run of t5_mesh_transformer."""
+  """The words of a t5_mesh_transformer command."""
   files = [f'models/{model}.gin', run, 'layouts/cpu.gin']
   words = ['t5_mesh_transformer', f'--model_dir={model_dir}', *(f'--gin_file={name}' for name in files)]
   return words + [f'--gin_param={p}' for p in (f'vocab_size = {VOCAB_SIZE}', *parameters)]
@@ -140,9 +140,9 @@ def folder_of(work, model, task, seed):
 
 
 def run(words, environment):
-  """Prints a command, runs it, and gives what it printed."""
+  """Prints a command, runs it, and returns its output."""
   print('$', shlex.join(words), flush=True)
-  # The module, so that the checkout this script is of runs and not another installation.
+  # As a module, so that the checkout of this script runs and not another installation.
   module = [sys.executable, '-m', 'switch_zoo.t5_mesh_transformer', *words[1:]]
   done = subprocess.run(module, env=environment, capture_output=True, text=True, check=False)
   if done.returncode:
@@ -151,7 +151,7 @@ def run(words, environment):
 
 
 def score(work, model, task, seed, environment):
-  """The metric of a fine-tuned model; trains and measures it unless that is done."""
+  """The metric of a fine-tuned model, which is trained and measured first unless that was done before."""
   result = work / model / f'{task.name}_{seed}.json'
   if not result.exists():
     run(finetuning(work, model, task, seed), environment)
@@ -163,7 +163,7 @@ def score(work, model, task, seed, environment):
 
 
 def majority(task):
-  """The share of the most frequent class of the validation split, percent, and its rows."""
+  """(percentage of the most frequent class in the validation split, number of its rows)."""
   import seqio
 
   import switch_zoo.tasks  # noqa: F401 - registers them
@@ -174,7 +174,7 @@ def majority(task):
 
 
 def table(results):
-  """A table in Markdown: mean of the seeds, and each."""
+  """A table in Markdown: the mean over the seeds, and the score of each."""
   lines = ['| task | rows | majority | ' + ' | '.join(MODELS) + ' |', '| --- | ---: | ---: | --- | --- |']
   for name, row in results.items():
     cells = [f'{statistics.mean(row[m]):.1f} ({" ".join(f"{v:.1f}" for v in row[m])})' for m in MODELS]
@@ -184,7 +184,7 @@ def table(results):
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('--work', type=pathlib.Path, default='finetune_results', help='folder of models and data')
+  parser.add_argument('--work', type=pathlib.Path, default='finetune_results', help='folder for models and data')
   parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
   parser.add_argument('--out', help='a JSON file for the results')
   arguments = parser.parse_args()

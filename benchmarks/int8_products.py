@@ -1,12 +1,12 @@
-"""What weights in int8 would cost: one row times a matrix, as decoding takes it, three ways side by side.
+"""What weights in int8 would cost: one row times a matrix, as in decoding, in three ways side by side.
 
   python benchmarks/int8_products.py
 
-- bfloat16: as the export has it
-- widened: the weights lie in int8 and are made bfloat16 for each product (no loss but that of the weights)
-- int8: TensorFlow's quantized product, of the row quantized too
+- bfloat16: as in the export
+- widened: the weights are stored in int8 and converted to bfloat16 for each product (only the weights lose precision)
+- int8: TensorFlow's quantized product; the row is quantized as well
 
-Microseconds of one product, median; 40 matrices in turns, more than the caches hold; two threads.
+Median microseconds of one product. 40 matrices take turns, more than the caches hold; two threads.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def products(rows, columns):
 
   eight_bits = lambda: tf.cast(tf.random.uniform([rows, columns], -127, 127, tf.int32), tf.int8)
   small = [tf.Variable(eight_bits()) for _ in range(MATRICES)]
-  # Each in the layout that it is fastest in: bfloat16 transposed.
+  # Each in the layout in which it is fastest: bfloat16 is transposed.
   wide = [tf.Variable(tf.cast(tf.random.normal([columns, rows]), tf.bfloat16)) for _ in range(MATRICES)]
 
   def quantized(x, weight):
@@ -54,29 +54,29 @@ def products(rows, columns):
 
 
 def chain(product, matrices):
-  """A function that takes the products one after the other."""
+  """A function that computes the products one after the other."""
   import tensorflow as tf
 
   @tf.function
   def run(x):
-    found = []
+    results = []
     for weight in matrices:
-      with tf.control_dependencies(found[-1:]):
-        found.append(product(x, weight))
-    return tf.add_n([tf.cast(y[0, 0], tf.float32) for y in found])
+      with tf.control_dependencies(results[-1:]):
+        results.append(product(x, weight))
+    return tf.add_n([tf.cast(y[0, 0], tf.float32) for y in results])
 
   return run
 
 
 def measure(rows, columns):
-  """Name -> microseconds of a product; the ways take turns."""
+  """Name -> microseconds of a product; the three take turns."""
   import tensorflow as tf
 
   x = tf.cast(tf.random.normal([1, rows]), tf.bfloat16)
-  ways = {name: chain(*way) for name, way in products(rows, columns).items()}
-  seconds = {name: [] for name in ways}
-  for _ in range(RUNS + 1):  # the first one warms up
-    for name, run in ways.items():
+  runs = {name: chain(*product) for name, product in products(rows, columns).items()}
+  seconds = {name: [] for name in runs}
+  for _ in range(RUNS + 1):  # the first one is a warm-up
+    for name, run in runs.items():
       begun = time.perf_counter()
       run(x)
       seconds[name].append(time.perf_counter() - begun)

@@ -1,20 +1,21 @@
-"""Seconds to answer of the SavedModel that the released Mesh-TensorFlow and T5 export, next to our export.
+"""How long the SavedModel that the released Mesh-TensorFlow and T5 export takes to answer, next to our export.
 
   python benchmarks/released_export.py --batch 1 8 --out released_export.json
 
-Both are Switch-Base-8 with random weights: random texts of 128 input tokens (bytes), 32 new ones, two threads, each
-cell in a process of its own that has only tensorflow and tensorflow_text, one after the other. The first two answers
-warm up; told is the median of the others, of the whole call: texts in, encoder, decoder, texts out.
+Both are Switch-Base-8 with random weights: random texts of 128 input tokens (bytes), 32 new tokens, two threads. The
+cells run one after the other, each in a separate process that has only tensorflow and tensorflow_text. The first two
+answers are a warm-up; the median of the others is reported, for the whole call: texts in, encoder, decoder, texts out.
 
-The released one has the stock MoE1D layer and the settings of the script that SWITCH_ZOO_SHARED/peers holds, with the
-dtypes of T5's greedy_decode.gin. `mesh_tensorflow.transformer.utils.export_model` makes it, which `export_infer` and
-T5's MtfModel.export call; of ours it needs only the repairs of `tf_compat`. What is told to it beyond the defaults:
-- --dtype. MtfModel.export forces float32 (as --dtype float32); gin's dtypes hold with `utils.run` only.
-- 32 tokens, and no end token: otherwise as many as the input has. Its random weights answer padding, all 32 times,
-  which takes the same time as words do. Our export has the usual end: it stops early if every text has ended.
-- Greedy decoding, as ours (MtfModel.export samples unless told otherwise). Ours returns scores too, this one does not.
-- One export for each batch, since its size is fixed: fewer texts are padded to it, more are an error. Ours takes any.
-- The checkpoint holds initial values, in the default master dtype, bfloat16. Loading copies them to --dtype.
+The released model has the stock MoE1D layer and the settings of the script in SWITCH_ZOO_SHARED/peers, with the dtypes
+of T5's greedy_decode.gin. It is made by `mesh_tensorflow.transformer.utils.export_model`, which `export_infer` and T5's
+MtfModel.export call; of our code it needs only the repairs in `tf_compat`. Settings that differ from the defaults:
+- --dtype. MtfModel.export forces float32 (as --dtype float32); the dtypes in gin take effect only with `utils.run`.
+- 32 tokens and no end token; otherwise it generates as many tokens as the input has. With random weights it answers
+  with padding, 32 times, which takes as long as words do. Our export has the usual end token: it stops early if every
+  text has ended.
+- Greedy decoding, as ours (MtfModel.export samples by default). Ours also returns scores, the released one does not.
+- One export for each batch size, since it is fixed: fewer texts are padded, more are an error. Ours takes any number.
+- The checkpoint holds initial values in the default master dtype, bfloat16. Loading converts them to --dtype.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import tempfile
 import serving
 
 EXPERTS = 8
-VOCAB = 32128  # of both models: the first ids are bytes, the others no text
+VOCAB = 32128  # of both models: the first ids are bytes, the others represent no text
 SETTINGS = """
 moe.MoE1D.num_experts = {experts}
 utils.get_variable_dtype.slice_dtype = '{dtype}'
@@ -36,12 +37,12 @@ Bitransformer.decode.temperature = 0.0
 Bitransformer.decode.max_decode_length = {tokens}
 Unitransformer.sample_autoregressive.stop_at_token = -1
 """
-# What a server runs is the same for both, but for the name of a result: the released model has no scores.
+# A server does the same with both, except for the name of a result: the released model has no scores.
 PROGRAM = serving.PROGRAM.replace("(inputs=texts)['scores']", "(inputs=texts)['outputs']")
 
 
 def export_released(dtype, batch, folder):
-  """Writes the checkpoint and the export of the released code, in this process, under the folder."""
+  """Writes the checkpoint and the export of the released code below the folder, in this process."""
   from switch_zoo import tf_compat
 
   tf_compat.repair()
@@ -88,7 +89,7 @@ def export_released(dtype, batch, folder):
 
 
 def configure(settings):
-  """Gin, as the peer's script has it, and these settings."""
+  """Binds gin as the peer's script does, and these settings."""
   import gin
   import pkg_resources
   from t5.models import mesh_transformer
@@ -103,7 +104,7 @@ def configure(settings):
 
 
 def released(dtype, batch, runs):
-  """As `serving.ours`, of the released export, which is made and removed again."""
+  """As `serving.ours`, for the released export, which is made first and removed afterwards."""
   with tempfile.TemporaryDirectory() as folder:
     serving.printed([sys.executable, __file__, '--export', folder, '--dtype', dtype, '--batch', batch])
     (export,) = pathlib.Path(folder, 'export').iterdir()

@@ -1,9 +1,9 @@
-"""Throughput of `switch_zoo serve`: many clients at the same time against one.
+"""Throughput of `switch_zoo serve`: many concurrent clients against one.
 
   python benchmarks/serve.py --export mine --out serve.json
 
-Each client sends its next request, of one text, when it has the answer to the one before. Without --export a tiny one
-is made, which answers in a few milliseconds: then the server itself is measured.
+Each client sends its next request, of one text, when it has the answer to the previous one. Without --export, a tiny
+one is made that answers in a few milliseconds, so that the server itself is measured.
 """
 
 import argparse
@@ -24,7 +24,7 @@ HEADS = ('clients', 'requests', 'requests/s', 'median ms', 'p95 ms')
 
 
 def client(url, text, until, seconds_each):
-  """Asks until a time; every request has to be answered with 200."""
+  """Sends requests until a time; every request must be answered with 200."""
   connection = http.client.HTTPConnection(urlsplit(url).netloc)
   body = json.dumps({'instances': [text]})
   while time.perf_counter() < until:
@@ -63,11 +63,11 @@ def run(export, arguments):
   command = [sys.executable, '-c', code, 'serve', export, '--port', '0', '--timeout', '600', *arguments.option]
   server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
   try:
-    found = re.search(r'(http://\S+:predict)', server.stdout.readline())
-    if not found:
+    match = re.search(r'(http://\S+:predict)', server.stdout.readline())
+    if not match:
       raise SystemExit('the server did not start')
-    url = found[1].rstrip("'")
-    for count in (1, arguments.clients):  # TensorFlow prepares its graphs at the first calls
+    url = match[1].rstrip("'")
+    for count in (1, arguments.clients):  # warm-up: TensorFlow prepares its graphs during the first calls
       measure(url, count, arguments.text, 2)
     return [measure(url, count, arguments.text, arguments.seconds) for count in (1, arguments.clients)]
   finally:
@@ -77,11 +77,13 @@ def run(export, arguments):
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('--export', help='folder of `switch_zoo export`; without it a tiny one is made')
+  parser.add_argument('--export', help='folder made by `switch_zoo export`; by default a tiny one is made')
   parser.add_argument('--clients', type=int, default=32)
-  parser.add_argument('--seconds', type=float, default=10, help='for each of the two measurements')
+  parser.add_argument('--seconds', type=float, default=10, help='duration of each of the two measurements')
   parser.add_argument('--text', default='translate English to German: That is good.')
-  parser.add_argument('--option', action='append', default=[], help='of the server: --option=--max-batch-size=16')
+  parser.add_argument(
+    '--option', action='append', default=[], help='option of the server: --option=--max-batch-size=16'
+  )
   parser.add_argument('--out', type=pathlib.Path, help='a JSON file for the result')
   arguments = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +95,7 @@ def main():
   for row in rows:
     print(' '.join(f'{row[head]:>11,.1f}' if isinstance(row[head], float) else f'{row[head]:>11}' for head in HEADS))
   ratio = rows[1]['requests/s'] / rows[0]['requests/s']
-  print(f'{arguments.clients} clients: {ratio:.1f} times one')
+  print(f'{arguments.clients} clients: {ratio:.1f} times the throughput of one')
   if arguments.out:
     arguments.out.write_text(json.dumps({'export': arguments.export or 'tiny', 'rows': rows, 'ratio': ratio}, indent=2))
 

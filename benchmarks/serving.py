@@ -2,11 +2,11 @@
 
   python benchmarks/serving.py --experts 8 64 --batch 1 8 32 --out serving.json
 
-Random weights, random texts of 128 input tokens, 32 new ones (the first two answers warm up). The export is made once
-for each number of experts and loaded in a process that has only tensorflow and tensorflow_text; Hugging Face is
-measured by the script that SWITCH_ZOO_SHARED/peers holds. Both run one after the other for each cell, with two threads,
-each in a process of its own. `score` is the forward pass over 128 input and 64 target tokens. `encode`, which has to be
-asked for, is that over 128 and one: what an answer takes before its second token, and where all experts are touched.
+Random weights, random texts of 128 input tokens, 32 new tokens (the first two answers are a warm-up). The export is
+made once for each number of experts and loaded in a process that has only tensorflow and tensorflow_text; Hugging Face
+is measured by the script in SWITCH_ZOO_SHARED/peers. For each cell both run one after the other, with two threads, each
+in a separate process. `score` is the forward pass over 128 input and 64 target tokens. `encode`, which is measured only
+on request, is that over 128 and one: what an answer takes before its second token, and where all experts are used.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SHARED = pathlib.Path(os.environ.get('SWITCH_ZOO_SHARED', pathlib.Path(__file__)
 INPUTS, NEW_TOKENS = 128, 32
 TARGETS = {'generate': 64, 'score': 64, 'encode': 1}
 HUGGING_FACE_DTYPE = {'bfloat16': 'bf16', 'float32': 'fp32'}
-# What a server runs: loads the export and asks it. Prints seconds of a load, of each answer, and the peak memory.
+# What a server does: loads the export and runs it. Prints the seconds of loading and of each answer, and peak memory.
 PROGRAM = """
 import json, random, re, string, sys, time
 import tensorflow as tf
@@ -32,7 +32,7 @@ tf.config.threading.set_intra_op_parallelism_threads(2)
 start = time.perf_counter()
 model = tf.saved_model.load(folder)
 loaded = time.perf_counter() - start
-random.seed(0)  # as different as a peer's random tokens: alike ones would all go to one expert
+random.seed(0)  # as varied as the peer's random tokens: similar ones would all go to one expert
 text = lambda tokens: ''.join(random.choices(string.printable, k=tokens - 1))  # bytes, and the end
 texts = tf.constant([text(inputs) for _ in range(batch)])
 answers = tf.constant([text(targets) for _ in range(batch)])
@@ -74,18 +74,18 @@ def make_export(experts, dtype, folder):
 
 
 def ours(folder, work, batch, runs):
-  """As `answers`, of what `make_export` wrote."""
+  """As `answers`, for what `make_export` wrote."""
   return answers(PROGRAM, f'{folder}/1', work, batch, runs)
 
 
 def answers(program, export, work, batch, runs):
-  """Median seconds of an export's answers, seconds of its load, peak memory."""
+  """Median seconds of an export's answers, seconds of loading it, peak memory."""
   measured = _json([sys.executable, '-I', '-c', program, export, work, batch, INPUTS, TARGETS[work], runs])
   return {**measured, 'seconds': statistics.median(measured['seconds'])}
 
 
 def hugging_face(experts, work, batch, dtype, runs):
-  """Median seconds of Hugging Face."""
+  """Median seconds of Hugging Face's model."""
   kind = 'generate' if work == 'generate' else 'forward'
   command = [
     sys.executable,
@@ -114,7 +114,7 @@ def _json(command):
 
 
 def printed(command):
-  """What a command prints."""
+  """The output of a command."""
   done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
   if done.returncode:
     raise RuntimeError(done.stderr[-2000:])
@@ -128,7 +128,7 @@ def main():
   parser.add_argument('--work', nargs='+', default=['generate', 'score'], choices=TARGETS)
   parser.add_argument('--dtype', default='bfloat16', choices=HUGGING_FACE_DTYPE)
   parser.add_argument('--runs', type=int, default=5)
-  parser.add_argument('--work-dir', default=None, help='keeps the exports here')
+  parser.add_argument('--work-dir', default=None, help='folder in which the exports are kept')
   parser.add_argument('--out', help='a JSON file for the results')
   arguments = parser.parse_args()
   rows = []

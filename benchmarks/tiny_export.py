@@ -1,9 +1,9 @@
-"""An export with the signatures of `switch_zoo export` and next to no weights, made in a second.
+"""An export with the signatures of `switch_zoo export` and almost no weights, made in a second.
 
   python benchmarks/tiny_export.py FOLDER
 
-Answers are the inputs in upper case, scores minus their lengths in bytes. Each call takes small matrix products one
-after the other, as decoding does: nearly the same time for one text as for 32. A text `slow` takes long, a text
+Answers are the inputs in upper case, scores minus their lengths in bytes. Each call computes small matrix products one
+after the other, as decoding does: one text takes nearly as long as 32. The text `slow` takes long, and the text
 `refuse` is refused.
 """
 

@@ -1,10 +1,9 @@
-"""How long the Mesh-TensorFlow graph of one Switch-C training step takes to build, and how many operations it has.
+"""How long it takes to build the Mesh-TensorFlow graph of one Switch-C training step, and how many operations it has.
 
   python benchmarks/training_graph.py --out graph.json
 
 gin/models/switch_c_2048.gin on a batch of 2,048 x 512 and a mesh of 2,048 slices; forward and backward, not lowered
-(lowering is the work of the machine that has the slices). `--dispatch stock` puts the released MoE1D in the place of
-our layer.
+(lowering is done on the machine that has the slices). `--dispatch stock` replaces our layer by the released MoE1D.
 """
 
 import argparse
@@ -16,7 +15,7 @@ MODEL = 'switch_c_2048'
 MESH_SHAPE = 'all:2048'
 LAYOUT = 'batch:all;experts:all'
 LENGTH = 512
-# What each choice lays over the model file.
+# The bindings that each choice adds to the model file.
 CHOICES = {
   'einsum': ['experts.SwitchFeedForward.dispatch = @dispatch.Einsum()'],
   'gather': ['experts.SwitchFeedForward.dispatch = @dispatch.Gather()'],
@@ -36,10 +35,10 @@ CHOICES = {
 
 def build(parameters):
   """The mtf.Graph of a training step without an optimizer, with the gradients of all variables."""
-  from mesh_tensorflow.transformer import moe  # noqa: F401 - gives gin the released layer
+  from mesh_tensorflow.transformer import moe  # noqa: F401 - registers the released layer with gin
 
-  from switch_zoo import load_config  # noqa: F401 - gives gin the ways of dispatch
-  from switch_zoo.mesh import dispatch, gin_setup  # noqa: F401 - gives gin the ways of dispatch
+  from switch_zoo import load_config
+  from switch_zoo.mesh import dispatch, gin_setup  # noqa: F401 - registers both kinds of dispatch with gin
   from switch_zoo.mesh import graph as mesh_graph
   from switch_zoo.spec.zoo import model_file
 
@@ -62,7 +61,7 @@ def main():
   tf_compat.repair()
   import tensorflow.compat.v1 as tf
 
-  tf.disable_v2_behavior()  # as the launcher: resource variables take twice as long to make
+  tf.disable_v2_behavior()  # as in the launcher: resource variables take twice as long to create
   with tf.Graph().as_default():
     start, cpu = time.perf_counter(), time.process_time()
     graph = build(CHOICES[arguments.dispatch])

@@ -12,7 +12,7 @@ from switch_zoo.errors import UserError, paragraph
 
 app = typer.Typer(
   name='switch_zoo',
-  help='Switch Transformers and their relatives: list, describe, train, convert, export.',
+  help='Switch Transformers and their relatives: list, describe, train, convert, export, serve.',
   no_args_is_help=True,
   add_completion=False,
   rich_markup_mode=None,
@@ -32,48 +32,48 @@ app.command('serve')(serve.command)
 
 @app.callback()
 def options(
-  debug: bool = typer.Option(False, '--debug', help='Show tracebacks and the messages of TensorFlow.'),
+  debug: bool = typer.Option(False, '--debug', help="Show tracebacks and TensorFlow's own messages."),
 ) -> None:
-  """Options of every command."""
+  """Sets what holds for every command."""
   if debug:
     os.environ[tf_compat.DEBUG_VARIABLE] = '1'
   tf_compat.quiet()
 
 
 def main() -> None:
-  """Runs the command line; a user's mistake is one paragraph on stderr and exit code 2."""
+  """Runs the command line and exits. A user's mistake is one paragraph on stderr and exit code 2."""
   sys.exit(run())
 
 
 def run() -> int:
-  """The command line's exit code: 0 done, 1 our failure, 2 the user's mistake, 130 interrupted."""
+  """Runs the command line; returns its exit code: 0 done, 1 our failure, 2 the user's mistake, 130 interrupted."""
   interrupts.install()
   try:
     with interrupts.outrank_errors():
-      return app(standalone_mode=False) or 0
+      return app(standalone_mode=False) or 0  # None of a command that ended well
   except UserError as error:
     return _fail(paragraph(error), 2)
-  except typer.Abort:
-    return 130
-  except KeyboardInterrupt:
-    return 130
+  except (typer.Abort, KeyboardInterrupt):
+    return interrupts.EXIT_CODE
   except Exception as error:  # noqa: BLE001 - the last resort of a command line
     return _command_line_mistake(error)
 
 
-def _fail(error, code):
+def _fail(message: str, code: int) -> int:
   if tf_compat.debugging():
     Console(stderr=True).print_exception()
-  Console(stderr=True, highlight=False, soft_wrap=True).print(f'switch_zoo: {error}', markup=False)
+  Console(stderr=True, highlight=False, soft_wrap=True).print(f'switch_zoo: {message}', markup=False)
   return code
 
 
-def _command_line_mistake(error):
-  # By their attributes: some releases of typer carry a click of their own, whose classes are not click's.
-  if hasattr(error, 'format_message'):
-    return _fail(error.format_message(), 2)
-  if hasattr(error, 'exit_code'):
-    return error.exit_code
+def _command_line_mistake(error: Exception) -> int:
+  # Told apart by their attributes: some releases of typer bundle click, and their classes are not click's.
+  format_message = getattr(error, 'format_message', None)
+  if format_message is not None:
+    return _fail(format_message(), 2)
+  exit_code = getattr(error, 'exit_code', None)
+  if exit_code is not None:
+    return exit_code
   if tf_compat.debugging():
     raise error
   return _fail(f'{type(error).__name__}: {error} (switch_zoo --debug shows where.)', 1)

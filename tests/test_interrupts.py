@@ -102,7 +102,7 @@ def test_so_it_does_for_the_demo(monkeypatch, capsys, tmp_path):
   with pytest.raises(typer.Exit) as ended:
     demo.command(str(tmp_path / 'out'), 0)
   assert ended.value.exit_code == 130
-  assert 'Interrupted. The same command goes on' in capsys.readouterr().out
+  assert 'Interrupted. The same command resumes' in capsys.readouterr().out
 
 
 def test_so_it_does_for_the_trainer(monkeypatch, capsys):

@@ -1,0 +1,18 @@
+"""The subcommands of `switch_zoo`. Each module has a `command`: its parameters are the flags, its docstring the help.
+
+  models           every model with its size and source
+  describe         one model, with the gin line each number comes from
+  answering        options that `generate`, `score` and `export` share
+  conversion_bar   the progress bar of `convert`
+  convert          the same weights in another format
+  verify           whether two checkpoints hold the same weights
+  generate         answers to texts
+  score            log-probabilities of targets
+  export           a SavedModel, text in and text out
+  serve            an export behind TensorFlow Serving's REST API
+  tasks            every task, whether its data is present, and examples
+  demo             pre-training to a served answer in minutes
+
+Each file imports only files above it. Nothing slow is imported before a command's options are known to be valid, so
+that `--help` and a mistyped option are answered at once. `switch_zoo.cli` puts the commands together.
+"""

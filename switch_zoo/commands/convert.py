@@ -2,14 +2,19 @@
 
 import re
 import time
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
+from switch_zoo import interrupts
+from switch_zoo.commands import answering
 from switch_zoo.errors import UserError
 
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+if TYPE_CHECKING:
+  from switch_zoo.checkpoints.conversion import Result
+  from switch_zoo.checkpoints.request_checks import Request
+
 UNITS = {'': 1, 'K': 10**3, 'M': 10**6, 'G': 10**9, 'T': 10**12}
 
 
@@ -17,26 +22,35 @@ def command(
   source: str = typer.Argument(
     ..., metavar='SRC', help='Folder of Mesh-TensorFlow, Keras, Hugging Face or T5X weights.'
   ),
-  destination: str = typer.Argument(..., metavar='DST', help='Folder to make.'),
+  destination: str = typer.Argument(..., metavar='DST', help='Folder to create.'),
   to: str = typer.Option(..., '--to', metavar='{mesh,keras,hf}', help='Format to write.'),
-  model: str = typer.Option(None, '--model', help='A name, or a gin file. Without it the shape is read from SRC.'),
-  dtype: str = typer.Option(None, '--dtype', metavar='{float32,bfloat16}', help='Type to write; else as in SRC.'),
-  resume: bool = typer.Option(False, '--resume', help='Go on with an interrupted conversion.'),
-  experts: str = typer.Option(None, '--experts', metavar='0,3,5', help='Keep these experts only.'),
-  upcycle: int = typer.Option(None, '--upcycle', metavar='N', help='Make N experts of each second dense layer.'),
-  dense_from: str = typer.Option(
-    None, '--dense-from', metavar='{fresh,mean}', help='Make the dense twin, with such layers for the experts.'
+  model: str | None = answering.MODEL,
+  dtype: str | None = typer.Option(
+    None, '--dtype', metavar='{float32,bfloat16}', help='Type to write; by default that of SRC.'
   ),
-  seed: int = typer.Option(0, '--seed', min=0, help='Of new weights: --upcycle, --dense-from fresh.'),
+  resume: bool = typer.Option(False, '--resume', help='Resume an interrupted conversion.'),
+  experts: str | None = typer.Option(None, '--experts', metavar='0,3,5', help='Keep only these experts.'),
+  upcycle: int | None = typer.Option(
+    None, '--upcycle', metavar='N', help='Turn every other dense layer into a layer of N experts.'
+  ),
+  dense_from: str | None = typer.Option(
+    None,
+    '--dense-from',
+    metavar='{fresh,mean}',
+    help='Make the dense twin: its layers are new, or the mean of the experts.',
+  ),
+  seed: int = typer.Option(0, '--seed', min=0, help='Seed of new weights: --upcycle, --dense-from fresh.'),
   keep_slots: bool = typer.Option(False, '--keep-slots', help="Keep the optimizer's slots and the step."),
-  max_shard_size: str = typer.Option('5GB', '--max-shard-size', help='Largest file of weights to write.'),
+  max_shard_size: str = typer.Option('5GB', '--max-shard-size', help='Size of the largest file of weights.'),
 ) -> None:
   """Converts weights between Mesh-TensorFlow, Keras and Hugging Face (T5X: read only), exactly.
 
-  It streams: one expert at a time, so that a model of any size fits. DST gets a model.gin, so that it needs no --model.
+  It streams one expert at a time, so models of any size fit in memory. It also writes DST/model.gin, so that commands
+  given DST need no --model.
   """
-  # After the options are known to be right: NumPy takes a moment, and `--help` needs none.
+  # Not at the top: importing NumPy takes a moment, and `--help` does not need it.
   from switch_zoo.checkpoints import conversion, journal, request_checks
+  from switch_zoo.commands.conversion_bar import ConversionBar
 
   request = request_checks.Request(
       source, destination, to, model, dtype, resume, keep_slots,
@@ -45,64 +59,41 @@ def command(
   console = Console(highlight=False)
   started = time.monotonic()
   try:
-    with _Bar() as bar:
+    with ConversionBar() as bar:
       result = conversion.convert(request, bar)
   except KeyboardInterrupt:
     Console(stderr=True, highlight=False).print(
-      f'Interrupted. What is written is in {destination}{journal.PARTIAL}; the same command with --resume goes on.',
+      f'Interrupted. What was written is in {destination}{journal.PARTIAL}; the same command with --resume continues.',
       soft_wrap=True,
     )
-    raise typer.Exit(INTERRUPTED) from None
-  _tell(console, request, result, time.monotonic() - started)
+    raise typer.Exit(interrupts.EXIT_CODE) from None
+  _print_result(console, request, result, time.monotonic() - started)
 
 
 def size(text: str) -> int:
   """Bytes of '5GB', '200MB' or '1000'.
 
   Raises:
-    UserError: it is no size
+    UserError: the text is not a size
   """
-  found = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([KMGT]?)B?', text.strip(), re.IGNORECASE)
-  if not found:
-    raise UserError(f'--max-shard-size={text} is no size. Give one such as 5GB or 200MB.')
-  return int(float(found[1]) * UNITS[found[2].upper()])
+  match = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([KMGT]?)B?', text.strip(), re.IGNORECASE)
+  if not match:
+    raise UserError(f'--max-shard-size={text} is not a size. Give one such as 5GB or 200MB.')
+  return int(float(match[1]) * UNITS[match[2].upper()])
 
 
-def _experts(text):
+def _experts(text: str | None) -> tuple[int, ...] | None:
   if text is None:
     return None
   try:
     return tuple(int(number) for number in text.split(','))
   except ValueError:
-    raise UserError(f'--experts={text}: give numbers with commas between them, as in 0,3,5.') from None
+    raise UserError(
+      f'--experts={text} is not a list of experts. Give numbers separated by commas, such as 0,3,5.'
+    ) from None
 
 
-class _Bar:
-  """Bytes written, speed and time left, on stderr; nothing where that is no terminal."""
-
-  def __init__(self):
-    console = Console(stderr=True)
-    self._progress = Progress(
-        BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=console,
-        disable=not console.is_terminal, transient=True,
-    )  # fmt: skip
-    self._task = None
-
-  def __enter__(self):
-    self._progress.start()
-    return self
-
-  def __exit__(self, *error):
-    self._progress.stop()
-
-  def begin(self, total, done):
-    self._task = self._progress.add_task('', total=total, completed=done)
-
-  def advance(self, nbytes):
-    self._progress.advance(self._task, nbytes)
-
-
-def _tell(console, request, result, seconds):
+def _print_result(console: Console, request: 'Request', result: 'Result', seconds: float) -> None:
   from switch_zoo.checkpoints import names
 
   config = result.config
@@ -112,6 +103,6 @@ def _tell(console, request, result, seconds):
     soft_wrap=True,
   )
   if request.resume:
-    console.print(f'{result.resumed:,} of {result.parts:,} parts were there already.')
+    console.print(f'{result.resumed:,} of {result.parts:,} parts had already been written.')
   for note in result.notes:
     console.print(f'Note: {note}', soft_wrap=True, markup=False)

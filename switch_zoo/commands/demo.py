@@ -8,21 +8,19 @@ from rich.console import Console
 from switch_zoo import interrupts
 from switch_zoo.demo import budget, folder
 
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
-
 
 def command(
-  out: str = typer.Option('switch_zoo_demo', '--out', metavar='DIR', help='Folder of everything it makes.'),
+  out: str = typer.Option('switch_zoo_demo', '--out', metavar='DIR', help='Folder for everything it makes.'),
   seed: int = typer.Option(0, '--seed', min=0, help='The same seed gives the same figures.'),
 ) -> None:
-  """Trains a small Switch Transformer on the text every Python carries, and asks it something. Takes minutes.
+  """Trains a small Switch Transformer on the text that every Python contains, and queries it. Takes minutes.
 
   It makes a vocabulary, pre-trains by span corruption, fine-tunes (paragraph to section) with and without the
   pre-trained weights, evaluates both, draws the load of the experts, exports a SavedModel and queries it in a fresh
-  process. Nothing is downloaded. Interrupted, the same command goes on where it was.
+  process. Nothing is downloaded. If it is interrupted, the same command resumes where it stopped.
   """
   console = Console(highlight=False)
-  spent = budget.Budget()
+  spent = budget.DemoBudget()
   folder.check(pathlib.Path(out), seed, spent)
   try:
     # After the check: loading TensorFlow takes seconds.
@@ -32,5 +30,5 @@ def command(
     with interrupts.outrank_errors():
       session.run(pathlib.Path(out), seed, spent, console)
   except KeyboardInterrupt:
-    console.print(f'Interrupted. The same command goes on from the last checkpoint in {out}.', soft_wrap=True)
-    raise typer.Exit(INTERRUPTED) from None
+    console.print(f'Interrupted. The same command resumes from the last checkpoint in {out}.', soft_wrap=True)
+    raise typer.Exit(interrupts.EXIT_CODE) from None

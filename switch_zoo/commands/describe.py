@@ -1,7 +1,9 @@
-"""`switch_zoo describe MODEL`: everything about one model, and where each number stands."""
+"""`switch_zoo describe MODEL`: everything about one model, and the line of gin each number comes from."""
 
 import json
 import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import typer
 from rich import box
@@ -39,13 +41,13 @@ def command(
 
 
 def short_place(place: str) -> str:
-  """'models/t5_base.gin:8' for 'FOLDER/models/t5_base.gin, line 8', where FOLDER is that of our gin files."""
+  """'models/t5_base.gin:8' for 'FOLDER/models/t5_base.gin, line 8', where FOLDER holds our gin files."""
   path, _, line = place.partition(', line ')
   path = path.removeprefix(str(gin_files.configs_folder()) + os.sep)
   return f'{path}:{line}' if line else path
 
 
-def _print(console, config):
+def _print(console: Console, config: ModelConfig) -> None:
   console.print(f'[bold]{config.name}[/bold]  {config.title}')
   text = Table.grid(padding=(0, 2))
   text.add_row('Source', config.source or 'not stated')
@@ -65,31 +67,31 @@ def _print(console, config):
   console.print(table)
 
 
-def _figures(config: ModelConfig):
-  """Rows of what follows from the settings."""
+def _figures(config: ModelConfig) -> Iterator[tuple[str, str, str]]:
+  """(name, value, origin) of what follows from the settings."""
   yield 'sparse encoder layers', _layers(config.encoder_sparse_layers), _origin(config, 'encoder_block')
   yield 'sparse decoder layers', _layers(config.decoder_sparse_layers), _origin(config, 'decoder_block')
-  yield 'parameters', f'{config.num_parameters:,}', f'the sum of {len(config.variables)} variables'
+  yield 'parameters', f'{config.num_parameters:,}', f'the sum over {len(config.variables)} variables'
   if config.num_experts:
-    yield 'of them in experts', f'{config.num_expert_parameters:,}', 'the variables with an axis experts'
-  yield 'active parameters', f'{config.num_active_parameters:,}', 'all but those of experts a token is not sent to'
+    yield 'of them in experts', f'{config.num_expert_parameters:,}', 'the variables with an axis "experts"'
+  yield 'active parameters', f'{config.num_active_parameters:,}', 'all except experts a token is not sent to'
   yield 'FLOPs per sequence', short(config.flops_per_sequence()), 'forward, 512 input and 114 target tokens'
 
 
-def _origin(config, field):
+def _origin(config: ModelConfig, field: str) -> str:
   if field == 'experts_per_token':
     return 'follows from the router'
   return short_place(config.places[field]) if field in config.places else "the layer's default"
 
 
-def _value(value):
+def _value(value: Any) -> str:
   if isinstance(value, tuple):
     return ' x '.join(value)
   return f'{value:,}' if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _layers(layers):
-  """'1, 3, ..., 11 (6)' for layers in equal steps; 'none' without any.
+def _layers(layers: Sequence[int]) -> str:
+  """'1, 3, ..., 11 (6)' for evenly spaced layers; 'none' for no layers.
 
   >>> _layers((1, 3, 5, 7)), _layers((0,))
   ('1, 3, ..., 7 (4)', '0 (1)')

@@ -8,10 +8,10 @@ from switch_zoo.commands import answering
 
 def command(
   source: str = typer.Argument(..., metavar='SRC', help='Folder of Mesh-TensorFlow, Keras or Hugging Face weights.'),
-  folder: str = typer.Argument(..., metavar='EXPORT_DIR', help='Folder to make.'),
-  model: str = answering.MODEL,
-  vocab: str = answering.VOCAB,
-  dtype: str = answering.DTYPE,
+  folder: str = typer.Argument(..., metavar='EXPORT_DIR', help='Folder to create.'),
+  model: str | None = answering.MODEL,
+  vocab: str | None = answering.VOCAB,
+  dtype: str | None = answering.DTYPE,
   max_new_tokens: int = answering.MAX_NEW_TOKENS,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
   beam_size: int = answering.BEAM_SIZE,
@@ -19,7 +19,9 @@ def command(
   temperature: float = answering.TEMPERATURE,
   top_k: int = answering.TOP_K,
   top_p: float = answering.TOP_P,
-  seed: int = typer.Option(None, '--seed', help='Of a sampling: the same answers to the same batch every time.'),
+  seed: int | None = typer.Option(
+    None, '--seed', help='Seed of sampling: the same batch gets the same answers every time.'
+  ),
 ) -> None:
   """Exports a SavedModel that needs only tensorflow and tensorflow_text, in the layout of TensorFlow Serving."""
   from switch_zoo.keras import export
@@ -30,4 +32,4 @@ def command(
     dtype, max_new_tokens, max_input_tokens, answering.beam(beam_size, length_penalty), sampling, seed
   )
   export.export(export.open_model(source, model, vocab, settings), folder)
-  Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to ask it.', soft_wrap=True)
+  Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to query it.', soft_wrap=True)

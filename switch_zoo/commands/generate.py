@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -13,18 +14,19 @@ from switch_zoo import interrupts
 from switch_zoo.commands import answering
 from switch_zoo.errors import UserError
 
-TEXTS = typer.Option(None, '--text', help='A text; may be given several times.')
+TEXTS = typer.Option(None, '--text', help='A text. May be repeated.')
+Item = TypeVar('Item')
 
 
 def command(
   source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format.'),
-  texts: list[str] = TEXTS,
-  file: str = typer.Option(None, '--file', help="A file with one text a line; '-' is standard input."),
-  batch_size: int = typer.Option(32, '--batch-size', min=1, help='Texts answered at once.'),
+  texts: list[str] | None = TEXTS,
+  file: str | None = typer.Option(None, '--file', help="A file with one text per line; '-' is standard input."),
+  batch_size: int = typer.Option(32, '--batch-size', min=1, help='Texts answered in one batch.'),
   as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, output, score.'),
-  model: str = answering.MODEL,
-  vocab: str = answering.VOCAB,
-  dtype: str = answering.DTYPE,
+  model: str | None = answering.MODEL,
+  vocab: str | None = answering.VOCAB,
+  dtype: str | None = answering.DTYPE,
   max_new_tokens: int = answering.MAX_NEW_TOKENS,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
   beam_size: int = answering.BEAM_SIZE,
@@ -32,9 +34,9 @@ def command(
   temperature: float = answering.TEMPERATURE,
   top_k: int = answering.TOP_K,
   top_p: float = answering.TOP_P,
-  seed: int = typer.Option(0, '--seed', help='Of a sampling.'),
+  seed: int = typer.Option(0, '--seed', help='Seed of sampling.'),
 ) -> None:
-  """Answers texts, a line each in the order of the inputs."""
+  """Answers texts: one line per text, in the order of the inputs."""
   lines = read_lines(texts, file)
   import tensorflow as tf
 
@@ -52,11 +54,11 @@ def command(
   answer = tf.function(opened.answer, input_signature=[tf.TensorSpec([None], tf.string)])
   rows = []
   for batch in batches(lines, batch_size, 'answering'):
-    found = answer(tf.constant(batch))
-    outputs = [output.decode(errors='replace') for output in found['outputs'].numpy()]
+    answers = answer(tf.constant(batch))
+    outputs = [output.decode(errors='replace') for output in answers['outputs'].numpy()]
     rows += [
       {'input': text, 'output': output, 'score': float(score)}
-      for text, output, score in zip(batch, outputs, found['scores'].numpy(), strict=True)
+      for text, output, score in zip(batch, outputs, answers['scores'].numpy(), strict=True)
     ]
     if not as_json:
       print('\n'.join(one_line(output) for output in outputs), flush=True)
@@ -70,39 +72,49 @@ def read_lines(texts: list[str] | None, file: str | None) -> list[str]:
   Raises:
     UserError: neither or both are given, or the file cannot be read
   """
-  if bool(texts) == bool(file):
-    raise UserError('Give the texts with --text, or a file of them with --file (- is standard input).')
-  if texts:
+  if texts and not file:
     return list(texts)
+  if not file or texts:
+    raise UserError('Give the texts with --text, or a file of them with --file (- is standard input), not both.')
+  data = _read(file)
   try:
-    if file == '-':
-      data = sys.stdin.buffer.read()
-    else:
-      with open(file, 'rb') as stream:
-        data = stream.read()
     text = data.decode('utf-8')
-  except OSError as error:
-    raise UserError(f'--file={file} cannot be read: {error.strerror}.') from error
   except UnicodeDecodeError as error:
     line = data[: error.start].count(b'\n') + 1
-    raise UserError(f'--file={file}, line {line}: not UTF-8. Convert it first, with iconv for example.') from error
-  # Not splitlines: it also breaks at characters that stand inside a line.
+    raise UserError(
+      f'--file={file}, line {line} is not UTF-8. Convert the file first, for example with iconv.'
+    ) from error
+  # Not splitlines, which also breaks at characters that may occur inside a line.
   lines = text.removesuffix('\n').split('\n') if text else []
   return [line.removesuffix('\r') for line in lines]
 
 
-def batches(lines: list, size: int, what: str) -> Iterator[list]:
-  """Lines in groups, with a progress bar on stderr where that is a terminal."""
+def _read(file: str) -> bytes:
+  try:
+    if file == '-':
+      return sys.stdin.buffer.read()
+    with open(file, 'rb') as stream:
+      return stream.read()
+  except OSError as error:
+    raise UserError(f'--file={file} cannot be read: {error.strerror}.') from error
+
+
+def batches(items: Sequence[Item], size: int, title: str) -> Iterator[list[Item]]:
+  """Items in groups of at most `size`, with a progress bar on stderr if that is a terminal.
+
+  Raises:
+    KeyboardInterrupt: Ctrl-C was pressed, even if it got lost
+  """
   console = Console(stderr=True)
   with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-    task = bar.add_task(what, total=len(lines))
-    left = iter(lines)
-    while batch := list(islice(left, size)):
+    task = bar.add_task(title, total=len(items))
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
       interrupts.check()
       yield batch
       bar.advance(task, len(batch))
 
 
 def one_line(text: str) -> str:
-  """A text without line breaks, so that answers and inputs stay line by line."""
+  """A text without line breaks, so that line n of the output answers line n of the input."""
   return text.replace('\n', ' ').replace('\r', ' ')

@@ -13,14 +13,14 @@ from switch_zoo.spec.zoo import list_models, load_config
 
 HEADS = ('Model', 'Params', 'Active', 'Experts', 'FLOPs', 'Source')
 NOTE = (
-  'Active: the parameters a token meets. FLOPs: a forward pass over 512 input and 114 target tokens. '
-  'More about one of them: switch_zoo describe MODEL'
+  'Active: the parameters used for one token. FLOPs: a forward pass over 512 input and 114 target tokens. '
+  'More about one model: switch_zoo describe MODEL'
 )
 
 
 def command(
   as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout.'),
-  markdown: bool = typer.Option(False, '--markdown', help='The table of the README.'),
+  markdown: bool = typer.Option(False, '--markdown', help='The table in the README.'),
 ) -> None:
   """Lists the models: parameters, active parameters per token, experts, FLOPs per sequence, source."""
   configs = [load_config(name) for name in list_models()]
@@ -35,7 +35,7 @@ def command(
 
 
 def row(config: ModelConfig) -> dict[str, str | int]:
-  """One model as the JSON list has it. `experts` is their number in a layer, 0 in a dense model."""
+  """One model as an entry of the JSON list. `experts` is their number in a layer, 0 in a dense model."""
   return {
     'name': config.name,
     'parameters': config.num_parameters,
@@ -47,7 +47,7 @@ def row(config: ModelConfig) -> dict[str, str | int]:
 
 
 def markdown_table(configs: Iterable[ModelConfig]) -> str:
-  """The table of the README, which a test compares with it."""
+  """The table in the README, which a test compares with it."""
   head = ['Model', 'Parameters', 'Active', 'Experts', 'FLOPs', 'Source']
   rows = [[f'`{config.name}`', *_figures(config), config.source] for config in configs]
   lines = [head, ['---', '---:', '---:', '---:', '---:', '---'], *rows]
@@ -55,7 +55,7 @@ def markdown_table(configs: Iterable[ModelConfig]) -> str:
 
 
 def short(number: float) -> str:
-  """A number with three digits and a letter for thousands to quadrillions.
+  """A number with at most three digits and a letter for thousands to quadrillions.
 
   >>> short(619_339_008), short(1_571_327_875_360)
   ('619M', '1.57T')
@@ -68,20 +68,20 @@ def short(number: float) -> str:
   return f'{number:.{digits}f}{letters[0]}'
 
 
-def _table(configs, width):
-  """The table; on a narrow screen only the source gives way."""
+def _table(configs: Iterable[ModelConfig], width: int) -> Table:
+  """The table; on a narrow screen only the source is shortened."""
   table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-  for head, justify in zip(HEADS, ['left', *['right'] * 4, 'left'], strict=True):
-    table.add_column(head, justify=justify, no_wrap=True)
+  for head in HEADS:
+    table.add_column(head, justify='left' if head in ('Model', 'Source') else 'right', no_wrap=True)
   rows = [(config.name, *_figures(config), config.source.split(';')[0]) for config in configs]
   columns = list(zip(HEADS, *rows, strict=True))
-  left = width - sum(max(map(len, column)) + 2 for column in columns[:-1]) - 1
+  room = width - sum(max(map(len, column)) + 2 for column in columns[:-1]) - 1
   for *cells, source in rows:
-    table.add_row(*cells, source if len(source) <= left else f'{source[: left - 3]}...')
+    table.add_row(*cells, source if len(source) <= room else f'{source[: room - 3]}...')
   return table
 
 
-def _figures(config):
+def _figures(config: ModelConfig) -> list[str]:
   experts = str(config.num_experts) if config.num_experts else '-'
   counts = [short(config.num_parameters), short(config.num_active_parameters)]
   return [*counts, experts, short(config.flops_per_sequence())]

@@ -8,22 +8,22 @@ from switch_zoo.commands import answering
 from switch_zoo.commands.generate import TEXTS, batches, read_lines
 from switch_zoo.errors import UserError
 
-TARGETS = typer.Option(None, '--target', help='The target of a --text, in the same order.')
+TARGETS = typer.Option(None, '--target', help='The target of a --text. Repeated in the order of the texts.')
 
 
 def command(
   source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format.'),
-  texts: list[str] = TEXTS,
-  targets: list[str] = TARGETS,
-  file: str = typer.Option(None, '--file', help="A file of lines INPUT<tab>TARGET; '-' is standard input."),
-  batch_size: int = typer.Option(32, '--batch-size', min=1, help='Pairs scored at once.'),
+  texts: list[str] | None = TEXTS,
+  targets: list[str] | None = TARGETS,
+  file: str | None = typer.Option(None, '--file', help="A file of lines INPUT<tab>TARGET; '-' is standard input."),
+  batch_size: int = typer.Option(32, '--batch-size', min=1, help='Pairs scored in one batch.'),
   as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, target, score.'),
-  model: str = answering.MODEL,
-  vocab: str = answering.VOCAB,
-  dtype: str = answering.DTYPE,
+  model: str | None = answering.MODEL,
+  vocab: str | None = answering.VOCAB,
+  dtype: str | None = answering.DTYPE,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
 ) -> None:
-  """Scores targets: the natural logarithm of their probability given the input, a line each."""
+  """Scores targets: the natural logarithm of the probability of each given its input, one per line."""
   pairs = read_pairs(texts, targets, file)
   import tensorflow as tf
 
@@ -42,22 +42,23 @@ def command(
 
 
 def read_pairs(texts: list[str] | None, targets: list[str] | None, file: str | None) -> list[tuple[str, str]]:
-  """Inputs and targets.
+  """(input, target) pairs of --text and --target, or of --file.
 
   Raises:
-    UserError: they do not match, or the file cannot be read
+    UserError: both are given, inputs and targets do not match, or the file cannot be read
   """
   if file:
     if targets or texts:
-      raise UserError('Give --text and --target, or --file.')
+      raise UserError('Give --text and --target, or --file, not both.')
     return [_pair(line, number, file) for number, line in enumerate(read_lines(None, file), 1)]
-  if len(texts or []) != len(targets or []) or not texts:
-    raise UserError(f'{len(texts or [])} --text and {len(targets or [])} --target: give a target for each input.')
+  texts, targets = texts or [], targets or []
+  if len(texts) != len(targets) or not texts:
+    raise UserError(f'{len(texts)} --text and {len(targets)} --target: give one target for each input.')
   return list(zip(texts, targets, strict=True))
 
 
-def _pair(line, number, file):
+def _pair(line: str, number: int, file: str) -> tuple[str, str]:
   parts = line.split('\t')
   if len(parts) != 2:
-    raise UserError(f'--file={file}, line {number} has {len(parts)} columns. It needs two: INPUT<tab>TARGET.')
-  return tuple(parts)
+    raise UserError(f'--file={file}, line {number} has {len(parts)} columns. It must have two: INPUT<tab>TARGET.')
+  return parts[0], parts[1]

@@ -1,18 +1,18 @@
-"""`switch_zoo verify A B`: have two checkpoints, of any formats, the same weights?"""
+"""`switch_zoo verify A B`: whether two checkpoints, of any formats, hold the same weights."""
 
 import typer
 from rich.console import Console
 
-DIFFERENT = 1  # the exit code where they differ
+DIFFERENT = 1  # exit code
 
 
 def command(
   one: str = typer.Argument(..., metavar='A', help='Folder of weights in any format.'),
-  other: str = typer.Argument(..., metavar='B', help='Another one.'),
-  model: str = typer.Option(None, '--model', help='The model both are of, where their folders do not say it.'),
-  most: int = typer.Option(10, '--most', min=1, help='Differences to show.'),
+  other: str = typer.Argument(..., metavar='B', help='The folder to compare it with.'),
+  model: str | None = typer.Option(None, '--model', help='The model, if the folders do not say which one they hold.'),
+  most: int = typer.Option(10, '--most', min=1, help='Most differences to show.'),
 ) -> None:
-  """Compares two checkpoints of any formats, tensor by tensor and expert by expert; exit code 1 if they differ."""
+  """Compares two checkpoints of any formats, tensor by tensor and expert by expert. Exit code 1 if they differ."""
   from switch_zoo.checkpoints import sources, verify
 
   console = Console(highlight=False)

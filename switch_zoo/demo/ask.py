@@ -1,9 +1,9 @@
-"""Answers texts from a SavedModel. A program of its own: it needs TensorFlow and TensorFlow Text, and nothing of ours.
+"""Answers texts with a SavedModel. A separate program, which needs TensorFlow and TensorFlow Text and nothing of ours.
 
     python -I ask.py EXPORT_DIR < texts.json > answers.json
 
 Reads a JSON list of texts; writes {"answers": [...], "seconds_to_load": s, "seconds_to_answer": s, "foreign": [...]},
-where foreign are the training packages this process imported, which must be none.
+where `foreign` lists the training packages that this process imported, which must be none.
 """
 
 import json
@@ -17,7 +17,7 @@ TRAINING_PACKAGES = ('switch_zoo', 'mesh_tensorflow', 't5', 'seqio')
 
 
 def main() -> None:
-  """Loads the model named on the command line and answers stdin."""
+  """Loads the model named on the command line and answers the texts on stdin."""
   texts = json.load(sys.stdin)
   began = time.monotonic()
   model = tf.saved_model.load(sys.argv[1])

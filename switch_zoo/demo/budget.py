@@ -4,13 +4,14 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Training:
-  """One training.
+class TrainingBudget:
+  """What one training spends.
 
-  steps: of the optimizer
-  batch_size, inputs_length, targets_length: sequences in a batch, and their tokens
-  learning_rate: of Adafactor at the start; it falls to 0 in a line
-  save_steps: from one checkpoint to the next
+  steps: steps of the optimizer
+  batch_size: sequences in a batch
+  inputs_length, targets_length: tokens of a sequence
+  learning_rate: initial learning rate of Adafactor; it falls linearly to 0
+  save_steps: steps between checkpoints
   """
 
   steps: int
@@ -22,26 +23,27 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
-class Budget:
-  """The whole demo: what pays in two minutes on two cores.
+class DemoBudget:
+  """What the whole demo spends, chosen to pay off in two minutes on two cores.
 
-  Small matrices and a small vocabulary, because the gain of pre-training grows with the tokens seen: the 15 percent of
-  them that are predicted number about half a million here. The fine-tuning is short, as it can be when the model knows
-  the language already; given twice the steps, its twin without pre-training comes closer.
+  The matrices and the vocabulary are small because the gain from pre-training grows with the number of tokens seen:
+  about half a million are predicted here, 15 percent of the text. The fine-tuning can be short because the model
+  already knows the language; with twice the steps, the model without pre-training comes closer.
 
-  num_pieces: of the vocabulary, special ids included, sentinels not
-  pretrain, finetune: both fine-tunings, with and without pre-training, spend the same
-  eval_batch_size: sequences decoded at once
-  answer_length: tokens of an answer, the end of sequence included
+  num_pieces: entries of the vocabulary, including special ids but not sentinels
+  pretrain: the pre-training
+  finetune: each of the two fine-tunings, with and without pre-training
+  eval_batch_size: sequences decoded in one batch
+  answer_length: tokens of an answer, including the end of sequence
   """
 
   num_pieces: int = 924
   # Inputs of 64 tokens make targets of exactly 14 (t5.data.preprocessors.random_spans_helper).
-  pretrain: Training = Training(
+  pretrain: TrainingBudget = TrainingBudget(
     steps=800, batch_size=64, inputs_length=64, targets_length=14, learning_rate=0.05, save_steps=100
   )
-  # Saved at its end only: interrupted it begins again, and dropout draws what it drew before.
-  finetune: Training = Training(
+  # Saved only at its end: after an interruption it starts over, with the same dropout as before.
+  finetune: TrainingBudget = TrainingBudget(
     steps=120, batch_size=16, inputs_length=128, targets_length=16, learning_rate=0.05, save_steps=120
   )
   eval_batch_size: int = 32

@@ -1,16 +1,17 @@
-"""Which experts the tokens were sent to: a picture and a table, from what the layers exported while training."""
+"""Which experts the tokens were sent to, as a picture and a table, from what the layers exported in training."""
 
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from rich import box
 from rich.table import Table
 
-Load = Mapping[str, Sequence[float]]  # layer -> share of the tokens each expert was given, summing to 1
+Load = Mapping[str, Sequence[float]]  # layer -> each expert's share of the tokens; the shares sum to 1
 
-_COLORS = ('#4477aa', '#ee6677', '#228833')  # told apart with any colour vision (Tol, "bright")
+_COLORS = ('#4477aa', '#ee6677', '#228833')  # distinguishable with any colour vision (Tol, "bright")
 _BAR = 12  # characters of the longest bar
 
 
@@ -38,11 +39,11 @@ def layer_title(layer: str) -> str:
 
 
 def picture(loads: Mapping[str, Load], file: pathlib.Path) -> None:
-  """Draws a panel for each layer with a bar for each expert, and the equal share as a line. Needs no display.
+  """Draws a panel for each layer, with a bar for each expert and a line at the equal share. Needs no display.
 
   Args:
-    loads: training -> its load; every training has the same layers
-    file: the PNG
+    loads: title of a training -> its load; all trainings have the same layers
+    file: the PNG to write
   """
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
@@ -57,7 +58,7 @@ def picture(loads: Mapping[str, Load], file: pathlib.Path) -> None:
   FigureCanvasAgg(figure).print_png(str(file))
 
 
-def _draw(panel, title, shares):
+def _draw(panel: Any, title: str, shares: Load) -> None:
   width = 0.8 / len(shares)
   for place, (training, load) in enumerate(shares.items()):
     middles = np.arange(len(load)) + (place - (len(shares) - 1) / 2) * width
@@ -69,21 +70,21 @@ def _draw(panel, title, shares):
 
 
 def table(load: Load) -> Table:
-  """The load as bars of characters: a row for each expert, a column for each layer."""
+  """The load as text: a row for each expert, a column of bars for each layer."""
   result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
   result.add_column('expert', justify='right')
   for layer in load:
     result.add_column(layer_title(layer))
-  most = max(max(shares) for shares in load.values())
+  largest = max(max(shares) for shares in load.values())
   for expert, shares in enumerate(zip(*load.values(), strict=True)):
-    result.add_row(str(expert), *(bar(share, most) for share in shares))
+    result.add_row(str(expert), *(bar(share, largest) for share in shares))
   return result
 
 
-def bar(share: float, most: float) -> str:
-  """A bar and its percentage; the longest bar stands for `most`.
+def bar(share: float, largest: float) -> str:
+  """A bar and its percentage; the longest bar represents `largest`.
 
   >>> bar(0.125, 0.25)
   '██████       12.5%'
   """
-  return f'{"█" * round(_BAR * share / most):<{_BAR}} {share:>6.1%}'
+  return f'{"█" * round(_BAR * share / largest):<{_BAR}} {share:>6.1%}'

@@ -1,4 +1,4 @@
-"""The phases of the demo. Each is done once in a folder; what it measured is kept there."""
+"""The phases of the demo. Each is done once per folder, which keeps what it measured."""
 
 import collections
 import json
@@ -14,8 +14,9 @@ import numpy as np
 from rich.console import Console
 
 from switch_zoo.demo import expert_load, progress
-from switch_zoo.demo.budget import Budget, Training
-from switch_zoo.demo.folder import Folder
+from switch_zoo.demo.budget import DemoBudget, TrainingBudget
+from switch_zoo.demo.folder import DemoFolder
+from switch_zoo.launcher.progress import Reporter
 from switch_zoo.launcher.run import run
 from switch_zoo.spec.token_ids import NUM_SENTINELS
 from switch_zoo.tasks import demo as tasks
@@ -23,26 +24,31 @@ from switch_zoo.tasks import pydoc_topics, vocabularies
 
 MODEL = 'models/tiny_switch_8.gin'
 LAYOUT = 'layouts/cpu.gin'
-_LAST_RECORDS = 5  # a reported loss is the mean of so many records: a single batch says little
+_LAST_RECORDS = 5  # a reported loss is the mean of this many records, because a single batch says little
 _LONGEST_REQUEST = 300  # characters
-# Mesh-TensorFlow's schedule is multiplier / sqrt(max(step, warmup_steps)) times the linear decay. A warm-up longer than
-# any training here leaves the decay alone.
+# Mesh-TensorFlow's schedule is multiplier / sqrt(max(step, warmup_steps)) times the linear decay. With a warm-up longer
+# than any training here, only the decay remains.
 _WARMUP = 1_000_000
-# runs/finetune.gin has the paper's 0.4, meant for experts of millions of parameters; these have 16 thousand.
+# runs/finetune.gin has the paper's 0.4, meant for experts with millions of parameters; these have 16 thousand.
 _DROPOUT = 'expert_dropout_rate = 0.1'
 
 
 class Demo(NamedTuple):
   """What every phase needs."""
 
-  folder: Folder
+  folder: DemoFolder
   seed: int
-  budget: Budget
+  budget: DemoBudget
   console: Console
 
 
 class Phase(NamedTuple):
-  """name: of its result; title: what is shown; work: does it and returns what it measured."""
+  """One step of the demo.
+
+  name: that of its result
+  title: what is shown
+  work: does the step and returns what it measured
+  """
 
   name: str
   title: str
@@ -50,7 +56,7 @@ class Phase(NamedTuple):
 
 
 def train_vocabulary(demo: Demo) -> dict[str, Any]:
-  """Trains the vocabulary on the text for pre-training: nothing held out is in it."""
+  """Trains the vocabulary on the text for pre-training, which contains nothing that is held out."""
   documents = pydoc_topics.documents()
   vocabularies.train(documents, demo.folder.vocabulary, demo.budget.num_pieces)
   return {
@@ -62,25 +68,24 @@ def train_vocabulary(demo: Demo) -> dict[str, Any]:
 
 
 def pretrain(demo: Demo) -> dict[str, Any]:
-  """Span corruption on topics and docstrings, without what is held out."""
+  """Pre-trains by span corruption on topics and docstrings, without what is held out."""
   return _train(demo, 'pretrain', demo.folder.pretrained, tasks.SPAN_TASK, demo.budget.pretrain)
 
 
 def finetune(demo: Demo) -> dict[str, Any]:
-  """Paragraph to section, from the pre-trained weights."""
-  init = f'INIT_CHECKPOINT = {str(demo.folder.pretrained)!r}'
-  return _train(demo, 'finetune', demo.folder.finetuned, tasks.TOPICS_TASK, demo.budget.finetune, init, _DROPOUT)
+  """Fine-tunes paragraph to section, from the pre-trained weights."""
+  weights = f'INIT_CHECKPOINT = {str(demo.folder.pretrained)!r}'
+  return _train(demo, 'finetune', demo.folder.finetuned, tasks.TOPICS_TASK, demo.budget.finetune, weights, _DROPOUT)
 
 
 def finetune_from_random(demo: Demo) -> dict[str, Any]:
-  """The same fine-tuning from random weights."""
-  init = 'INIT_CHECKPOINT = None'
-  spend = demo.budget.finetune
-  return _train(demo, 'finetune_random', demo.folder.from_random, tasks.TOPICS_TASK, spend, init, _DROPOUT)
+  """Does the same fine-tuning from random weights."""
+  weights, budget = 'INIT_CHECKPOINT = None', demo.budget.finetune
+  return _train(demo, 'finetune_random', demo.folder.from_random, tasks.TOPICS_TASK, budget, weights, _DROPOUT)
 
 
 def evaluate(demo: Demo) -> dict[str, Any]:
-  """Accuracy of both fine-tuned models on the held-out paragraphs, and of always naming the most frequent section."""
+  """Measures both fine-tuned models on the held-out paragraphs, and always naming the most frequent section."""
   rows = pydoc_topics.rows('validation')
   section, count = collections.Counter(row.section for row in rows).most_common(1)[0]
   return {
@@ -94,7 +99,7 @@ def evaluate(demo: Demo) -> dict[str, Any]:
 
 
 def draw_expert_load(demo: Demo) -> dict[str, Any]:
-  """Draws where the tokens went while pre-training and while fine-tuning."""
+  """Draws which experts the tokens were sent to in pre-training and in fine-tuning."""
   loads = {
     title: expert_load.mean_load(progress.read_curve(demo.folder.curve(name)))
     for title, name in (('pre-training', 'pretrain'), ('fine-tuning', 'finetune'))
@@ -104,14 +109,14 @@ def draw_expert_load(demo: Demo) -> dict[str, Any]:
 
 
 def export(demo: Demo) -> dict[str, Any]:
-  """Exports the fine-tuned model that was pre-trained; what an interrupted export left is removed first."""
+  """Exports the model that was pre-trained and fine-tuned; first removes what an interrupted export left."""
   if demo.folder.export.exists():
     shutil.rmtree(demo.folder.export)
   _run(
     demo,
     demo.folder.finetuned,
     'runs/eval.gin',
-    *_evaluation(demo),
+    *_evaluation_params(demo),
     'utils.run.mode = "export_infer"',
     f'utils.run.export_path = {str(demo.folder.export)!r}',
   )
@@ -121,7 +126,7 @@ def export(demo: Demo) -> dict[str, Any]:
 
 
 def ask(demo: Demo) -> dict[str, Any]:
-  """Asks the SavedModel, in a fresh process, for the section of one held-out paragraph drawn by the seed."""
+  """Asks the SavedModel in a fresh process for the section of one held-out paragraph, chosen by the seed."""
   short = [row for row in pydoc_topics.rows('validation') if len(row.text) <= _LONGEST_REQUEST]
   row = random.Random(demo.seed).choice(short)
   model = demo.folder.export / demo.folder.result('export')['folder']
@@ -130,13 +135,13 @@ def ask(demo: Demo) -> dict[str, Any]:
 
 
 def ask_saved_model(model: pathlib.Path, texts: list[str]) -> dict[str, Any]:
-  """What `ask.py` answers in a process of its own.
+  """The answer of `ask.py`, run in a separate process.
 
   Raises:
-    RuntimeError: the process failed, or needed a package of the training side
+    RuntimeError: the process failed, or imported a package that is only for training
   """
   program = pathlib.Path(__file__).with_name('ask.py')
-  # -I: neither this checkout nor the user's packages are on its path.
+  # -I: neither the current folder nor PYTHONPATH nor the user's packages are on its path.
   command = [sys.executable, '-I', str(program), str(model)]
   done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=False)
   if done.returncode:
@@ -159,11 +164,13 @@ PHASES = (
 )
 
 
-def _train(demo, phase, model_dir, task, spend: Training, *params):
+def _train(
+  demo: Demo, phase: str, model_dir: pathlib.Path, task: str, budget: TrainingBudget, *params: str
+) -> dict[str, Any]:
   reporter = progress.TrainingProgress(demo.console, demo.folder.curve(phase))
   run_file = 'runs/pretrain.gin' if task == tasks.SPAN_TASK else 'runs/finetune.gin'
   try:
-    _run(demo, model_dir, run_file, *_training(demo, task, spend), *params, reporter=reporter)
+    _run(demo, model_dir, run_file, *_training_params(demo, task, budget), *params, reporter=reporter)
   finally:
     reporter.finish()
   curve = progress.read_curve(demo.folder.curve(phase))
@@ -176,34 +183,34 @@ def _train(demo, phase, model_dir, task, spend: Training, *params):
   }
 
 
-def _training(demo, task, spend):
+def _training_params(demo: Demo, task: str, budget: TrainingBudget) -> list[str]:
   return [
     f'MIXTURE_NAME = {task!r}',
     f'SEED = {demo.seed}',
-    f'TRAIN_STEPS = {spend.steps}',
-    f'BATCH_SIZE = {spend.batch_size}',
-    f'INPUTS_LENGTH = {spend.inputs_length}',
-    f'TARGETS_LENGTH = {spend.targets_length}',
-    f'SAVE_STEPS = {spend.save_steps}',
+    f'TRAIN_STEPS = {budget.steps}',
+    f'BATCH_SIZE = {budget.batch_size}',
+    f'INPUTS_LENGTH = {budget.inputs_length}',
+    f'TARGETS_LENGTH = {budget.targets_length}',
+    f'SAVE_STEPS = {budget.save_steps}',
     'utils.run.keep_checkpoint_max = 2',
     'utils.run.learning_rate_schedule = @learning_rate_schedules.learning_rate_schedule_noam',
     f'learning_rate_schedule_noam.warmup_steps = {_WARMUP}',
-    f'learning_rate_schedule_noam.multiplier = {spend.learning_rate * _WARMUP**0.5}',
+    f'learning_rate_schedule_noam.multiplier = {budget.learning_rate * _WARMUP**0.5}',
     'learning_rate_schedule_noam.linear_decay_fraction = 1.0',
     # Momentum: batches this small are noisy.
     'optimize.AdafactorOptimizer.beta1 = 0.9',
-    # A resumed training goes on with the batches it has not seen.
+    # A resumed training continues with the batches it has not seen.
     'utils.run.skip_seen_data = True',
     'progress.every = 5',
   ]
 
 
-def _accuracy(demo, model_dir):
-  results = _run(demo, model_dir, 'runs/eval.gin', *_evaluation(demo))
+def _accuracy(demo: Demo, model_dir: pathlib.Path) -> float:
+  results = _run(demo, model_dir, 'runs/eval.gin', *_evaluation_params(demo))
   return next(result.value for result in results if result.metric == 'accuracy')
 
 
-def _evaluation(demo):
+def _evaluation_params(demo: Demo) -> list[str]:
   return [
     f'MIXTURE_NAME = {tasks.TOPICS_TASK!r}',
     f'BATCH_SIZE = {demo.budget.eval_batch_size}',
@@ -212,6 +219,6 @@ def _evaluation(demo):
   ]
 
 
-def _run(demo, model_dir, run_file, *params, reporter=None):
+def _run(demo: Demo, model_dir: pathlib.Path, run_file: str, *params: str, reporter: Reporter | None = None):
   vocabulary = f'demo_vocabulary_file.path = {str(demo.folder.vocabulary)!r}'
   return run(str(model_dir), [MODEL, run_file, LAYOUT], [vocabulary, *params], reporter=reporter)

@@ -1,4 +1,4 @@
-"""What is seen while the demo works: a bar in a terminal, lines elsewhere."""
+"""What the demo shows while it works: a bar in a terminal, lines elsewhere."""
 
 import json
 import pathlib
@@ -13,25 +13,25 @@ from switch_zoo.launcher.progress import Record, duration, line
 
 
 class TrainingProgress:
-  """A reporter of the launcher: shows the steps, and keeps each record in a file of JSON lines.
+  """A Reporter of the launcher: shows the steps, and keeps each record in a file of JSON lines.
 
-  The file holds the curve that the summary and the picture are made from. When a training goes on from a checkpoint,
-  what an interrupted run reported after that checkpoint is dropped.
+  The summary and the picture are made from that file, the curve. When a training is resumed from a checkpoint, the
+  records of the interrupted run after that checkpoint are dropped.
   """
 
-  def __init__(self, console: Console, curve: pathlib.Path):
+  def __init__(self, console: Console, curve: pathlib.Path) -> None:
     self._console = console
     self._curve = curve
-    self._bar = None
+    self._bar: Progress | None = None
 
   def start(self, first_step: int, last_step: int) -> None:
-    """Drops what was reported after `first_step`, and shows the bar."""
+    """Drops records after `first_step`, and shows the bar."""
     self._trim(first_step)
     self._began = time.monotonic()
     self._every = max(1, last_step // 10)
     self._next_line = 0
     if first_step:
-      self._console.print(f'  going on after step {first_step:,} of {last_step:,}')
+      self._console.print(f'  resuming after step {first_step:,} of {last_step:,}')
     if self._console.is_terminal:
       columns = TextColumn(' '), BarColumn(20), MofNCompleteColumn(), TextColumn('{task.fields[text]}')
       self._bar = Progress(*columns, console=self._console)
@@ -54,13 +54,13 @@ class TrainingProgress:
       self._bar.stop()
       self._bar = None
 
-  def _trim(self, first_step):
+  def _trim(self, first_step: int) -> None:
     kept = [row for row in read_curve(self._curve) if row['step'] <= first_step]
     self._curve.write_text(''.join(json.dumps(row) + '\n' for row in kept))
 
 
 def figures(record: Record) -> str:
-  """The figures beside the bar: 'loss 4.81  ce 4.79  9,120 tok/s  00:41 left'; those not known yet are left out."""
+  """The figures next to the bar: 'loss 4.81  ce 4.79  9,120 tok/s  00:41 left', without those not known yet."""
   parts = [f'loss {record.loss:.3f}']
   if record.cross_entropy is not None:
     parts.append(f'ce {record.cross_entropy:.3f}')
@@ -72,7 +72,7 @@ def figures(record: Record) -> str:
 
 
 def as_json(record: Record, seconds: float) -> dict:
-  """A record as one line of the curve; load: layer -> share of the tokens each expert was given."""
+  """A record as one line of the curve; `load`: layer -> each expert's share of the tokens."""
   load = {name.removesuffix('/load'): v.tolist() for name, v in record.exported.items() if name.endswith('/load')}
   return {
     'step': record.step,
@@ -85,7 +85,7 @@ def as_json(record: Record, seconds: float) -> dict:
 
 
 def read_curve(path: pathlib.Path) -> list[dict]:
-  """The records of a curve; a last line cut short by a kill is left out. [] when there is no file."""
+  """The records of a curve, without a last line cut short by a kill. [] if there is no file."""
   if not path.exists():
     return []
   lines = path.read_text().splitlines(keepends=True)
@@ -94,7 +94,7 @@ def read_curve(path: pathlib.Path) -> list[dict]:
 
 @contextmanager
 def phase(console: Console, title: str) -> Iterator[None]:
-  """Says that a phase began, and how long it took."""
+  """A context that prints a title when it begins, and how long it took when it ends."""
   console.print(f'[bold]{title}[/bold]', soft_wrap=True)
   began = time.monotonic()
   yield

@@ -1,4 +1,4 @@
-"""What the demo found, at its end: every figure is one that a phase measured and kept in the folder."""
+"""The results at the end of the demo. Every figure was measured by a phase and kept in the folder."""
 
 from collections.abc import Set
 from typing import Any
@@ -9,22 +9,22 @@ from rich.table import Table
 from rich.text import Text
 
 from switch_zoo.demo import expert_load
-from switch_zoo.demo.folder import Folder
+from switch_zoo.demo.folder import DemoFolder
 
 _MEASURING = ('pretrain', 'finetune', 'finetune_random', 'evaluate', 'ask')
 
 
-def show(console: Console, folder: Folder, measured_now: Set[str]) -> None:
-  """Prints the results of a finished folder.
+def show(console: Console, folder: DemoFolder, measured_now: Set[str]) -> None:
+  """Prints the results of a finished demo.
 
   Args:
-    console: where to
-    folder: every phase of it is done
-    measured_now: the phases done by this process; figures of the others are called earlier ones
+    console: where to print
+    folder: the folder of the demo, with all phases finished
+    measured_now: the phases done by this process; the others are listed as done earlier
   """
   console.print(_load_table(folder))
   console.print(accuracy_table(folder.result('evaluate')))
-  console.print(_request(folder.result('ask')))
+  console.print(_request_table(folder.result('ask')))
   earlier = [name for name in _MEASURING if name not in measured_now]
   if earlier:
     console.print(f'Measured by an earlier run in {folder.path}: {", ".join(earlier)}.', soft_wrap=True, markup=False)
@@ -48,8 +48,8 @@ def percent(value: float) -> str:
   return f'{value:.1f}%'
 
 
-def contents(folder: Folder) -> list[str]:
-  """What a finished folder holds, by name."""
+def contents(folder: DemoFolder) -> list[str]:
+  """The names of what a finished folder holds, each with its kind."""
   exported = f'{folder.export.name}/{folder.result("export")["folder"]}'
   return [
     f'{folder.vocabulary.name} (sentencepiece)',
@@ -60,21 +60,21 @@ def contents(folder: Folder) -> list[str]:
   ]
 
 
-def _load_table(folder):
+def _load_table(folder: DemoFolder) -> Group:
   load = folder.result('expert_load')['fine-tuning']
   experts = len(next(iter(load.values())))
   title = f'Share of the tokens of each expert while fine-tuning (an equal share is {1 / experts:.1%})'
   return Group(title, expert_load.table(load))
 
 
-def _request(answer):
+def _request_table(answer: dict[str, Any]) -> Group:
   table = _table()
   table.add_column(style='dim')
   table.add_column(overflow='fold')
   for name, text in (('request', answer['request']), ('answer', answer['answer']), ('its section', answer['section'])):
     table.add_row(name, Text(text))
-  return Group('A held-out paragraph, asked of the SavedModel in a fresh process', table)
+  return Group('The answer of the SavedModel, in a fresh process, for a held-out paragraph', table)
 
 
-def _table():
+def _table() -> Table:
   return Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)

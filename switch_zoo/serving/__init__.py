@@ -1,5 +1,12 @@
-"""`switch_zoo serve`: an export behind TensorFlow Serving's REST form, on one machine.
+"""`switch_zoo serve`: an export behind TensorFlow Serving's REST API, on one machine.
 
-`rest_json` reads and writes the JSON, `batching` joins requests, `app` answers them, `server` runs the app and stops
-it, `saved_model` is the only one that knows TensorFlow.
+  rest_json      reads requests and writes answers as JSON
+  request_body   reads a request's body: not more than allowed, and to its end before answering
+  batching       a queue that joins requests into batches, and the thread that runs the model
+  app            HTTP: paths, status codes, limits
+  server         runs the app on a socket, and stops it without losing a request
+  saved_model    finds, checks and loads an export; only this file imports TensorFlow
+
+Each file imports only files above it. A request passes server, app, request_body, rest_json, batching and saved_model,
+and its answer the same way back.
 """

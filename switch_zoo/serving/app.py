@@ -1,15 +1,14 @@
-"""The HTTP side: paths, status codes, limits. TensorFlow Serving's where it has one.
+"""HTTP: paths, status codes and limits. The status codes are TensorFlow Serving's where it has one.
 
-What is refused is {"error": "..."}: 400 what the request says is wrong, 404 no such model, 405 no such method, 408 the
-client was too slow, 413 too much, 415 compressed, 500 the model failed, 503 (with Retry-After) too much waits or the
-server stops, 504 no answer in time.
+An error is {"error": "..."}: 400 the request is malformed, 404 no such model, 405 no such method, 408 the client was
+too slow, 413 the request is too large, 415 it is compressed, 500 the model failed, 503 (with Retry-After) the queue is
+full or the server is stopping, 504 no answer in time.
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -21,12 +20,13 @@ from starlette.routing import Route
 
 from switch_zoo import tf_compat
 from switch_zoo.serving import rest_json
-from switch_zoo.serving.batching import Batcher, FullError
-from switch_zoo.serving.rest_json import RequestError
+from switch_zoo.serving.batching import Batcher, Columns, QueueFullError
+from switch_zoo.serving.request_body import DrainRequest, read_body, wait_for_disconnect
+from switch_zoo.serving.rest_json import PredictRequest, RequestError, TextSignature
 
 LOGGER = logging.getLogger(__name__)
 RETRY_SECONDS = 1
-CLIENT_GONE = 499  # nobody reads it; TensorFlow Serving calls it so too
+CLIENT_CLOSED_REQUEST = 499  # nobody reads it; TensorFlow Serving uses it too
 MODEL = '/v1/models/{name:uncoloned}'
 PREFIXES = (MODEL, f'{MODEL}/versions/{{version:uncoloned}}', f'{MODEL}/labels/{{label:uncoloned}}')
 
@@ -40,15 +40,42 @@ class Uncoloned(StringConvertor):
 register_url_convertor('uncoloned', Uncoloned())
 
 
-class Limits(NamedTuple):
-  """What the server takes.
+class Servable(Protocol):
+  """A model that can be served, such as `saved_model.LoadedExport`."""
 
-  batch_size: texts the model is given at once
-  batch_seconds: to wait for others, while several clients ask
-  request_bytes: of a body
-  read_seconds: for a request to arrive
-  answer_seconds: from its arrival to its answer
-  queue: texts that may wait
+  @property
+  def name(self) -> str:
+    """Its name in URLs."""
+    ...
+
+  @property
+  def version(self) -> str:
+    """Its number: '1'."""
+    ...
+
+  @property
+  def signatures(self) -> Mapping[str, TextSignature]:
+    """Name -> signature, for those that are served."""
+    ...
+
+  def metadata(self) -> Mapping[str, Any]:
+    """Name -> SignatureDef as JSON, for all signatures."""
+    ...
+
+  def run(self, signature: str, columns: Mapping[str, list[bytes]]) -> Columns:
+    """Columns of inputs -> columns of outputs. Raises RequestError for texts that the model does not accept."""
+    ...
+
+
+class ServerLimits(NamedTuple):
+  """What the server accepts.
+
+  batch_size: most texts in a batch
+  batch_seconds: how long to wait for a full batch while several clients send requests
+  request_bytes: size of the largest body
+  read_seconds: time for a request to arrive
+  answer_seconds: time from its arrival to its answer
+  queue: most texts in the queue
   """
 
   batch_size: int = 32
@@ -59,17 +86,12 @@ class Limits(NamedTuple):
   queue: int = 1024
 
 
-class Service:
-  """A model and who asks it. `stopping`: no new request is to be taken; `taken`: requests that have to be answered."""
+class RestService:
+  """A model and its HTTP interface. `stopping`: refuse new requests; `num_accepted`: requests still to be answered."""
 
-  def __init__(self, model: Any, limits: Limits):
-    """
-    Args:
-      model: with `name`, `version`, `signatures`, `metadata()` and `run(signature, columns)`, as saved_model.Model
-      limits: Limits
-    """
+  def __init__(self, model: Servable, limits: ServerLimits) -> None:
     self.model, self.limits, self.stopping = model, limits, False
-    self.taken = 0
+    self.num_accepted = 0
     self.batcher = Batcher(model.run, limits.batch_size, limits.batch_seconds, limits.queue)
 
   def app(self) -> Starlette:
@@ -82,8 +104,8 @@ class Service:
     for prefix in PREFIXES:
       routes.append(Route(f'{prefix}:{{verb}}', self.other_verb, methods=['POST']))
       routes.append(Route(prefix, self.status))
-    handlers = {RequestError: _refusal, HTTPException: self._http_error, ClientDisconnect: _gone}
-    middleware = [Middleware(ReadToTheEnd, seconds=self.limits.read_seconds)]
+    handlers = {RequestError: _refusal, HTTPException: self._http_error, ClientDisconnect: _disconnected}
+    middleware = [Middleware(DrainRequest, seconds=self.limits.read_seconds)]
     return Starlette(routes=routes, exception_handlers=handlers, middleware=middleware)
 
   async def live(self, request: Request) -> Response:
@@ -108,150 +130,104 @@ class Service:
     return _json({'model_spec': spec, 'metadata': {'signature_def': {'signature_def': self.model.metadata()}}})
 
   async def other_verb(self, request: Request) -> Response:
-    """:classify, :regress and what does not exist."""
+    """:classify, :regress and verbs that do not exist."""
     verb = request.path_params['verb']
     raise RequestError(400, f'Malformed request: POST {request.url.path}: only :predict is served, not :{verb}.')
 
   async def predict(self, request: Request) -> Response:
-    """Asks the model."""
+    """Runs the model."""
     if self.stopping:
       raise RequestError(503, 'The server is stopping.')
-    self.taken += 1
+    self.num_accepted += 1
     try:
       return await self._predict(request)
     finally:
-      self.taken -= 1
+      self.num_accepted -= 1
 
-  async def _predict(self, request):
+  async def _predict(self, request: Request) -> Response:
     self._check_model(request, 'Servable not found for request: Latest({name})')
-    asked = rest_json.parse(await self._body(request), self.model.signatures)
-    most = self.limits.queue
-    if asked.count > most:
-      raise RequestError(413, f'The request has {asked.count} texts; this server takes at most {most}: cut it.')
-    if not asked.count:
-      outputs = {name: [] for name in self.model.signatures[asked.signature].outputs}
+    parsed = rest_json.parse(await self._body(request), self.model.signatures)
+    limit = self.limits.queue
+    if parsed.count > limit:
+      raise RequestError(413, f'The request has {parsed.count} texts; this server accepts at most {limit}. Split it.')
+    if parsed.count:
+      outputs = await self._run(request, parsed)
     else:
-      outputs = await self._answer(request, asked)
-    return _response(rest_json.render(asked, outputs))
+      outputs = {name: [] for name in self.model.signatures[parsed.signature].outputs}
+    return _response(rest_json.render(parsed, outputs))
 
-  async def _body(self, request):
-    most, seconds = self.limits.request_bytes, self.limits.read_seconds
-    if request.headers.get('content-encoding', 'identity') != 'identity':
-      raise RequestError(415, f'Content-Encoding {request.headers["content-encoding"]}: send the JSON as it is.')
+  async def _body(self, request: Request) -> bytes:
+    seconds, encoding = self.limits.read_seconds, request.headers.get('content-encoding', 'identity')
+    if encoding != 'identity':
+      raise RequestError(415, f'Content-Encoding {encoding} is not supported: send the JSON uncompressed.')
     try:
-      return await asyncio.wait_for(_read(request, most), seconds)
+      return await asyncio.wait_for(read_body(request, self.limits.request_bytes), seconds)
     except asyncio.TimeoutError:
       raise RequestError(408, f'The request did not arrive within {seconds:g} s.') from None
 
-  async def _answer(self, request, asked):
+  async def _run(self, request: Request, parsed: PredictRequest) -> Columns:
     try:
-      answer = asyncio.wrap_future(self.batcher.submit(asked.signature, asked.columns))
-    except FullError:
-      raise RequestError(503, f'Busy: {self.limits.queue} texts wait already. Ask again later.') from None
-    gone = asyncio.ensure_future(_disconnect(request))
+      answer = asyncio.wrap_future(self.batcher.submit(parsed.signature, parsed.columns))
+    except QueueFullError:
+      raise RequestError(503, f'Busy: the queue is full ({self.limits.queue} texts). Try again later.') from None
+    disconnect = asyncio.ensure_future(wait_for_disconnect(request))
     try:
-      await asyncio.wait({answer, gone}, timeout=self.limits.answer_seconds, return_when=asyncio.FIRST_COMPLETED)
+      timeout = self.limits.answer_seconds
+      await asyncio.wait({answer, disconnect}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
       if answer.done():
         return await answer
     except RequestError:
       raise
     except Exception as error:
-      LOGGER.error('%s failed: %s: %s', asked.signature, type(error).__name__, error, exc_info=tf_compat.debugging())
-      raise RequestError(500, f'The model failed: {type(error).__name__}: {error}') from error
+      kind = type(error).__name__
+      LOGGER.error('%s failed: %s: %s', parsed.signature, kind, error, exc_info=tf_compat.debugging())
+      raise RequestError(500, f'The model failed: {kind}: {error}') from error
     finally:
-      answer.cancel()  # what has not begun is taken out of the queue
-      gone.cancel()
-    if gone.done() and not gone.cancelled():
+      answer.cancel()  # removes from the queue what the model has not begun
+      disconnect.cancel()
+    if disconnect.done() and not disconnect.cancelled():
       raise ClientDisconnect
     raise RequestError(504, f'No answer within {self.limits.answer_seconds:g} s.')
 
-  def _check_model(self, request, message):
-    asked = request.path_params
-    known = f'; this server has {self.model.name}, version {self.model.version}'
-    if asked['name'] != self.model.name:
-      raise RequestError(404, message.format(name=asked['name']) + known)
-    if 'label' in asked:
-      raise RequestError(400, f'Unrecognized servable version label: {asked["label"]}{known}, without labels')
-    version = asked.get('version', self.model.version)
+  def _check_model(self, request: Request, message: str) -> None:
+    path = request.path_params
+    available = f'; this server has {self.model.name}, version {self.model.version}'
+    if path['name'] != self.model.name:
+      raise RequestError(404, message.format(name=path['name']) + available)
+    if 'label' in path:
+      raise RequestError(400, f'Unrecognized servable version label: {path["label"]}{available}, without labels')
+    version = path.get('version', self.model.version)
     if not (version.isascii() and version.isdecimal()):
       raise RequestError(400, f'Failed to convert version: {version[:99]} to numeric.')
     if version.lstrip('0') != self.model.version:
-      raise RequestError(404, f'Could not find version {version} of model {self.model.name}{known}')
+      raise RequestError(404, f'Could not find version {version} of model {self.model.name}{available}')
 
-  async def _http_error(self, request, error):
+  async def _http_error(self, request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # Starlette calls it for these only
+    headers = error.headers or {}
     if error.status_code == 405:
-      allowed = ', '.join(sorted(error.headers['Allow'].split(', ')))
-      message = f'{request.url.path} does not take {request.method}, but {allowed}.'
+      allowed = ', '.join(sorted(headers['Allow'].split(', ')))
+      message = f'{request.url.path} does not accept {request.method}; it accepts {allowed}.'
     else:
-      message = f'There is no {request.url.path}; ask /v1/models/{self.model.name}:predict or /healthz.'
-    return _json({'error': message}, error.status_code, error.headers)
+      message = f'There is no {request.url.path}; use /v1/models/{self.model.name}:predict or /healthz.'
+    return _json({'error': message}, error.status_code, headers)
 
 
-class ReadToTheEnd:
-  """Answers no sooner than the request has arrived, or its time is over.
-
-  Where a connection is closed on a client that still sends, the system takes the answer from it.
-  """
-
-  def __init__(self, app: Callable, seconds: float):
-    self._app, self._seconds = app, seconds
-
-  async def __call__(self, scope, receive, send):
-    deadline = asyncio.get_running_loop().time() + self._seconds
-    at_end = (b'expect', b'100-continue') in scope['headers']  # it sends nothing before it is asked to
-
-    async def noted():
-      nonlocal at_end
-      message = await receive()
-      at_end = not message.get('more_body', False)
-      return message
-
-    async def to_the_end():
-      while not at_end:
-        await noted()
-
-    async def answer(message):
-      left = deadline - asyncio.get_running_loop().time()
-      if not at_end and left > 0:
-        with contextlib.suppress(asyncio.TimeoutError):
-          await asyncio.wait_for(to_the_end(), left)
-      await send(message)
-
-    await self._app(scope, noted, answer)
-
-
-async def _read(request, most):
-  too_much = RequestError(413, f'The request is larger than {most} bytes (--max-request-bytes): cut it into several.')
-  length = request.headers.get('content-length', '')
-  if length.isdecimal() and int(length) > most:
-    raise too_much
-  body = bytearray()
-  async for chunk in request.stream():
-    body += chunk
-    if len(body) > most:
-      raise too_much
-  return bytes(body)
-
-
-async def _disconnect(request):
-  while (await request.receive())['type'] != 'http.disconnect':
-    pass
-
-
-async def _refusal(request, error):
+async def _refusal(request: Request, error: Exception) -> Response:
+  assert isinstance(error, RequestError)  # Starlette calls it for these only
   headers = {'Retry-After': str(RETRY_SECONDS)} if error.status == 503 else {}
   if error.status in (408, 503):
     headers['Connection'] = 'close'
   return _json({'error': str(error)}, error.status, headers)
 
 
-async def _gone(request, error):
-  return _json({'error': 'The client is gone.'}, CLIENT_GONE)
+async def _disconnected(request: Request, error: Exception) -> Response:
+  return _json({'error': 'The client disconnected.'}, CLIENT_CLOSED_REQUEST)
 
 
-def _json(document, status=200, headers=None):
+def _json(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
   return _response(rest_json.to_bytes(document), status, headers)
 
 
-def _response(body, status=200, headers=None):
+def _response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
   return Response(body, status, headers, 'application/json')

@@ -1,7 +1,7 @@
-"""An export, found, checked and loaded as TensorFlow Serving does it: EXPORT_DIR/<version>/saved_model.pb.
+"""Finds, checks and loads an export as TensorFlow Serving does: EXPORT_DIR/<version>/saved_model.pb.
 
-The newest version is served. What is wrong is said before the weights are read, from the signatures in the file. Here
-and nowhere else below `serving` TensorFlow is imported, inside the functions.
+The newest version is served. Mistakes are reported before the weights are read, from the signatures in the file.
+TensorFlow is imported only here, inside the functions.
 """
 
 import os
@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 
 from switch_zoo.checkpoints.sources import SAVED_MODEL
 from switch_zoo.errors import UserError
-from switch_zoo.serving.rest_json import DEFAULT_SIGNATURE, RequestError, Signature
+from switch_zoo.serving.rest_json import DEFAULT_SIGNATURE, RequestError, TextSignature
 
 LAYOUT = f'An export is a folder EXPORT_DIR/1/{SAVED_MODEL}, as `switch_zoo export SRC EXPORT_DIR` makes it'
 PREDICT = 'tensorflow/serving/predict'
 SERVE_TAG = 'serve'
 
 
-class Found(NamedTuple):
-  """An export on disk.
+class ExportVersion(NamedTuple):
+  """One version of an export on disk.
 
-  name: to be asked for by; version: '1'; folder: of that version
+  name: the model's name in URLs; version: '1'; folder: that of the version
   """
 
   name: str
@@ -28,54 +28,67 @@ class Found(NamedTuple):
   folder: str
 
 
-def find(export_dir: str, name: str | None = None) -> Found:
+def find(export_dir: str, name: str | None = None) -> ExportVersion:
   """The newest version of an export. Imports nothing and reads no weights.
 
+  Args:
+    export_dir: the folder that `switch_zoo export` made
+    name: the model's name; None: that of the folder
   Raises:
-    UserError: there is none, or its name cannot stand in a URL of TensorFlow Serving
+    UserError: there is no version, or the name cannot be part of a URL of TensorFlow Serving
   """
   if not os.path.isdir(export_dir):
-    raise UserError(f'{export_dir} is no folder. {LAYOUT}.')
+    raise UserError(f'{export_dir} is not a folder. {LAYOUT}.')
   path = os.path.abspath(export_dir)
   if os.path.exists(os.path.join(path, SAVED_MODEL)):
     above = os.path.dirname(path)
     hint = f'Give the folder above it, {above}' if os.path.basename(path).isdecimal() else f'Move it to {path}/1'
-    raise UserError(f'{export_dir} holds {SAVED_MODEL} itself, without a numbered folder around it. {LAYOUT}. {hint}.')
+    raise UserError(f'{export_dir} contains {SAVED_MODEL} itself, not in a numbered folder. {LAYOUT}. {hint}.')
   versions = [entry for entry in os.listdir(path) if entry.isdecimal()]
   if not versions:
-    raise UserError(f'{export_dir} has no numbered folder inside. {LAYOUT}.')
+    raise UserError(f'{export_dir} contains no numbered folder. {LAYOUT}.')
   version = max(versions, key=int)
   if not os.path.exists(os.path.join(path, version, SAVED_MODEL)):
     raise UserError(f'{export_dir}/{version} has no {SAVED_MODEL}. {LAYOUT}.')
   name = os.path.basename(path) if name is None else name
   if not name or '/' in name or ':' in name:
-    raise UserError(f'The model cannot be called {name!r}: its name stands in the URL. Give --name, without / and :.')
-  return Found(name, str(int(version)), os.path.join(path, version))
+    raise UserError(f'The model cannot be called {name!r}: its name is part of the URL. Give a --name without / and :.')
+  return ExportVersion(name, str(int(version)), os.path.join(path, version))
 
 
-class Model:
-  """A loaded export, which the server asks."""
+class LoadedExport:
+  """An export in memory, as the server runs it. `signatures`: those whose inputs are all texts."""
 
-  def __init__(self, found: Found, loaded: Any, definitions: Mapping[str, Any]):
+  def __init__(self, export: ExportVersion, loaded: Any, definitions: Mapping[str, Any]) -> None:
     """
     Args:
-      found: where it is from
-      loaded: of tf.saved_model.load
+      export: where it comes from
+      loaded: the result of tf.saved_model.load
       definitions: signature -> SignatureDef
     """
-    self.name, self.version = found.name, found.version
+    self.name, self.version = export.name, export.version
     self._loaded, self._definitions = loaded, definitions
     self.signatures = {
-      name: Signature(tuple(sorted(definition.inputs)), tuple(sorted(definition.outputs)))
+      name: TextSignature(tuple(sorted(definition.inputs)), tuple(sorted(definition.outputs)))
       for name, definition in sorted(definitions.items())
       if _takes_texts(definition)
     }
 
-  def run(self, signature: str, columns: Mapping[str, list[bytes]]) -> dict[str, list]:
-    """Asks the model once.
+  @property
+  def first_signature(self) -> str:
+    """The signature to show in an example: the default one if there is one."""
+    return DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in self.signatures else min(self.signatures)
 
+  def run(self, signature: str, columns: Mapping[str, list[bytes]]) -> dict[str, list]:
+    """Runs the model on one batch.
+
+    Args:
+      signature: one of `signatures`
+      columns: input -> [batch] texts
+    Returns:
+      output -> [batch] values
     Raises:
-      RequestError: 400, the model does not take such texts
+      RequestError: 400, the model does not accept such texts
     """
     import tensorflow as tf
 
@@ -87,7 +100,7 @@ class Model:
       raise RequestError(400, f'The model refused the request: {error.message}') from error
 
   def metadata(self) -> dict[str, Any]:
-    """The signatures as TensorFlow Serving tells them: signature -> inputs, outputs, method_name."""
+    """All signatures as TensorFlow Serving reports them: signature -> inputs, outputs, method_name."""
     return {
       name: {
         'inputs': {key: _info(info) for key, info in definition.inputs.items()},
@@ -98,67 +111,64 @@ class Model:
     }
 
 
-def load(found: Found) -> Model:
+def load(export: ExportVersion) -> LoadedExport:
   """Reads the weights.
 
   Raises:
-    UserError: it is no SavedModel, cannot be loaded, or has no signature of strings
+    UserError: it is not a SavedModel, cannot be loaded, or has no signature that takes only texts
   """
   import tensorflow as tf
   import tensorflow_text  # noqa: F401 - its operations are in the export
 
-  definitions = _definitions(found)
+  definitions = _definitions(export.folder)
   if not any(map(_takes_texts, definitions.values())):
     known = ', '.join(sorted(definitions)) or 'none'
     raise UserError(
-        f'{found.folder} has no signature whose inputs are all string [batch] (its signatures: {known}), and others '
-        'are not served. TensorFlow Serving itself serves them.')  # fmt: skip
+        f'{export.folder} has no signature whose inputs are all string [batch] (its signatures: {known}); only such '
+        'signatures can be served here. Use TensorFlow Serving itself for others.')  # fmt: skip
   try:
-    return Model(found, tf.saved_model.load(found.folder), definitions)
+    return LoadedExport(export, tf.saved_model.load(export.folder), definitions)
   except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
-    raise UserError(f'{found.folder} cannot be loaded: {error}') from error
+    raise UserError(f'{export.folder} cannot be loaded: {error}') from error
 
 
-def _definitions(found):
+def _definitions(folder: str) -> dict[str, Any]:
+  """Signature -> SignatureDef, read from the file without loading the model."""
   from google.protobuf.message import DecodeError
   from tensorflow.core.protobuf import saved_model_pb2
 
   proto = saved_model_pb2.SavedModel()
   try:
-    with open(os.path.join(found.folder, SAVED_MODEL), 'rb') as file:
+    with open(os.path.join(folder, SAVED_MODEL), 'rb') as file:
       proto.ParseFromString(file.read())
   except (OSError, DecodeError) as error:
-    raise UserError(f'{found.folder}/{SAVED_MODEL} is no SavedModel: {error}. Export it again.') from error
+    raise UserError(f'{folder}/{SAVED_MODEL} is not a SavedModel: {error}. Export it again.') from error
   graphs = [graph for graph in proto.meta_graphs if SERVE_TAG in graph.meta_info_def.tags]
   if not graphs:
-    raise UserError(f'{found.folder}/{SAVED_MODEL} has no graph with the tag "{SERVE_TAG}". Export it again.')
+    raise UserError(f'{folder}/{SAVED_MODEL} has no graph with the tag "{SERVE_TAG}". Export it again.')
   return dict(graphs[0].signature_def)
 
 
-def _takes_texts(definition):
-  from tensorflow.core.framework import types_pb2
+def _takes_texts(definition: Any) -> bool:
+  import tensorflow as tf
 
   return definition.method_name == PREDICT and bool(definition.inputs) and all(
-      info.dtype == types_pb2.DT_STRING and [dim.size for dim in info.tensor_shape.dim] == [-1]
+      info.dtype == tf.string.as_datatype_enum and [dim.size for dim in info.tensor_shape.dim] == [-1]
       for info in definition.inputs.values())  # fmt: skip
 
 
-def _info(info):
+def _info(info: Any) -> dict[str, Any]:
+  """A TensorInfo as JSON."""
   from tensorflow.core.framework import types_pb2
 
   dims = [{'size': str(dim.size), 'name': dim.name} for dim in info.tensor_shape.dim]
   return {
-    'dtype': types_pb2.DataType.Name(info.dtype),
+    'dtype': types_pb2.DataType.Name(info.dtype),  # pyright: ignore[reportAttributeAccessIssue] - made at run time
     'tensor_shape': {'dim': dims, 'unknown_rank': info.tensor_shape.unknown_rank},
     'name': info.name,
   }
 
 
-def _to_list(array):
+def _to_list(array: Any) -> list:
   """A list; float32 by its shortest digits (-0.1, not -0.10000000149011612), as TensorFlow Serving writes it."""
   return array.astype(str).astype(float).tolist() if array.dtype == 'float32' else array.tolist()
-
-
-def first_signature(model) -> str:
-  """The signature to show how to ask: the default one where there is one."""
-  return DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in model.signatures else min(model.signatures)

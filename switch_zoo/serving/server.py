@@ -1,7 +1,7 @@
-"""Runs the app on a socket with uvicorn, until SIGTERM or Ctrl-C, and then stops without losing a request.
+"""Runs the app on a socket with uvicorn until SIGTERM or Ctrl-C, then stops it without losing a request.
 
-Stopping: the health check says so and new requests are refused with 503, while those that were taken are answered; a
-moment later the socket is closed. A second signal ends it at once.
+While stopping, the health check reports it and new requests are refused with 503, while accepted requests are answered;
+a moment later the socket is closed. A second signal stops it at once.
 """
 
 import asyncio
@@ -10,27 +10,27 @@ import logging
 import os
 import select
 import socket
+import types
 from collections.abc import Callable
-from typing import Any
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from switch_zoo import interrupts
 from switch_zoo.errors import UserError
 from switch_zoo.serving import rest_json
-from switch_zoo.serving.app import Limits, Service
+from switch_zoo.serving.app import RestService, Servable, ServerLimits
 
 BACKLOG = 2048
-LAST_TICKS = 3  # tenths of a second after the last answer in which requests on their way are still refused politely
-FORCED = 130  # the exit code of a program that Ctrl-C ended
+LAST_TICKS = 3  # tenths of a second after the last answer during which requests under way are still refused with 503
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-  """A bound socket, which does not listen yet; port 0 takes a free one.
+  """A bound socket that does not listen yet; port 0 takes any free one.
 
   Raises:
-    UserError: there is no such address, or it is taken
+    UserError: there is no such address, or it is in use
   """
   bound = None
   try:
@@ -46,64 +46,78 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def url(bound: socket.socket) -> str:
-  """Of a bound socket: http://127.0.0.1:8501."""
+  """The URL of a bound socket: http://127.0.0.1:8501."""
   host, port = bound.getsockname()[:2]
   return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
 
-def run(model: Any, bound: socket.socket, limits: Limits, started: Callable[[], None]) -> int:
-  """Serves until a signal.
+def run(model: Servable, bound: socket.socket, limits: ServerLimits, started: Callable[[], None]) -> int:
+  """Serves a model until a signal.
 
   Args:
-    model: see Service
-    bound: of `open_socket`
-    limits: Limits
-    started: called once, when requests are taken
+    model: what is served
+    bound: a socket of `open_socket`
+    limits: what is accepted
+    started: called once, when requests are accepted
   Returns:
-    the exit code: 0, or 130 where a second signal cut requests off
+    the exit code: 0, or 130 if a second signal cut off requests
   Raises:
-    UserError: another program took the address in the meantime
+    UserError: another program has taken the address in the meantime
   """
   try:
     bound.listen(BACKLOG)
   except OSError as error:
-    raise _cannot_listen(*bound.getsockname()[:2], error) from error
-  service = Service(model, limits)
+    host, port = bound.getsockname()[:2]
+    raise _cannot_listen(host, port, error) from error
+  service = RestService(model, limits)
   config = uvicorn.Config(
-      service.app(), http=Protocol, ws='none', lifespan='off', log_config=None, access_log=False, server_header=False,
-      backlog=BACKLOG, timeout_keep_alive=limits.read_seconds, timeout_graceful_shutdown=limits.answer_seconds,
-  )  # fmt: skip
-  server = _Server(config, service, started)
+    service.app(),
+    http=TimedProtocol,
+    ws='none',
+    lifespan='off',
+    log_config=None,
+    access_log=False,
+    server_header=False,
+    backlog=BACKLOG,
+    # Declared as whole seconds, but passed on to asyncio, which takes fractions.
+    timeout_keep_alive=limits.read_seconds,  # pyright: ignore[reportArgumentType]
+    timeout_graceful_shutdown=limits.answer_seconds,  # pyright: ignore[reportArgumentType]
+  )
+  server = _Server(config, service, bound, started)
   asyncio.run(server.serve([bound]))
   if server.force_exit:
-    return FORCED
+    return interrupts.EXIT_CODE
   service.batcher.close()
   return 0
 
 
-class Protocol(H11Protocol):
-  """uvicorn's protocol with a time limit for what it waits for without one: the head of a request."""
+class TimedProtocol(H11Protocol):
+  """uvicorn's protocol with a time limit for the head of a request, for which uvicorn waits without one."""
 
-  def connection_made(self, transport):
+  def connection_made(self, transport: asyncio.Transport) -> None:
+    """Starts the clock."""
     super().connection_made(transport)
     self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
-  def data_received(self, data):
-    # uvicorn stops the clock at the first byte; here it runs until the head is complete, which stops it too.
+  def data_received(self, data: bytes) -> None:
+    """Handles bytes of a request."""
+    # uvicorn stops the clock at the first byte. Here it runs until the head is complete, which also stops it.
     self.conn.receive_data(data)
     self.handle_events()
 
-  def timeout_keep_alive_handler(self):
-    begun, _ = self.conn.trailing_data
-    if begun and self.conn.our_state is h11.IDLE and not self.transport.is_closing():
+  def timeout_keep_alive_handler(self) -> None:
+    """Answers 408 if a part of a head arrived; closes an idle connection."""
+    head, _ = self.conn.trailing_data
+    if head and self.conn.our_state is h11.IDLE and not self.transport.is_closing():
       self._answer(408, f'The request did not arrive within {self.timeout_keep_alive:g} s.')
     else:
       super().timeout_keep_alive_handler()
 
-  def send_400_response(self, msg):
+  def send_400_response(self, msg: str) -> None:
+    """Answers what is not HTTP."""
     self._answer(400, msg)
 
-  def _answer(self, status, message):
+  def _answer(self, status: int, message: str) -> None:
     body = rest_json.to_bytes({'error': message})
     headers = [('content-type', 'application/json'), ('content-length', str(len(body))), ('connection', 'close')]
     for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
@@ -112,48 +126,49 @@ class Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-  """uvicorn's server with an end in two steps: no new requests, then none at all."""
+  """uvicorn's server, which stops in two steps: it refuses new requests, then it closes the socket."""
 
-  def __init__(self, config, service, started):
+  def __init__(
+    self, config: uvicorn.Config, service: RestService, bound: socket.socket, started: Callable[[], None]
+  ) -> None:
     super().__init__(config)
-    self._service, self._tell_started = service, started
-    self._refused_ticks = 0
+    self._service, self._bound, self._report_started = service, bound, started
+    self._idle_ticks = 0
 
-  async def startup(self, sockets=None):
+  async def startup(self, sockets: list[socket.socket] | None = None) -> None:
     await super().startup(sockets)
-    (self._bound,) = sockets
-    self._tell_started()
+    self._report_started()
 
-  def handle_exit(self, sig, frame):
+  def handle_exit(self, sig: int, frame: types.FrameType | None) -> None:
     self.force_exit = self.should_exit = self._service.stopping
-    if self.force_exit:  # what is cut off now is no error to tell of
+    if self.force_exit:  # requests that are cut off now are not errors to report
       logging.getLogger('uvicorn.error').disabled = True
     self._service.stopping = True
 
-  async def on_tick(self, counter):
+  async def on_tick(self, counter: int) -> bool:
     if await super().on_tick(counter):
       return True
-    if self._service.stopping and not self._service.taken:
-      self._refused_ticks += 1
-    if self._refused_ticks == LAST_TICKS:
+    if self._service.stopping and not self._service.num_accepted:
+      self._idle_ticks += 1
+    if self._idle_ticks == LAST_TICKS:
       await self._stop_listening()
-    return self._refused_ticks > LAST_TICKS
+    return self._idle_ticks > LAST_TICKS
 
-  async def _stop_listening(self):
-    """Closes the socket when nobody waits at it: the system resets connections that it made and we did not take."""
-    self._bound.listen(0)  # from here on the system makes hardly any
+  async def _stop_listening(self) -> None:
+    """Closes the socket once no connection waits in its backlog: the system would reset those that do."""
+    self._bound.listen(0)  # from here on the system adds hardly any
     for _ in range(BACKLOG):
       if not select.select([self._bound], [], [], 0)[0]:
         break
-      await asyncio.sleep(0)  # the event loop takes them
+      await asyncio.sleep(0)  # lets the event loop accept them
     for server in self.servers:
       server.close()
 
 
-def _cannot_listen(host, port, error):
+def _cannot_listen(host: str, port: int, error: OSError) -> UserError:
   if error.errno == errno.EADDRINUSE:
-    return UserError(f'Port {port} of {host} is in use. Choose another one with --port, or 0 for any that is free.')
+    return UserError(f'Port {port} of {host} is in use. Choose another with --port, or 0 for any free one.')
   if error.errno == errno.EACCES:
-    return UserError(f'Port {port} needs the rights of root. Choose one above 1023 with --port.')
+    return UserError(f'Listening on port {port} requires root privileges. Choose a port above 1023 with --port.')
   reason = os.strerror(error.errno) if isinstance(error.errno, int) and error.errno > 0 else error.strerror
   return UserError(f'Cannot listen on {host}, port {port}: {reason}. Give an address of this machine with --host.')

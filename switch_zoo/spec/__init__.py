@@ -2,11 +2,13 @@
 
   token_ids      ids with a fixed meaning: padding, end, unknown, sentinels
   sublayers      the kinds of sublayers, how blocks are made of them, which of them are sparse; padding a vocabulary
-  capacity       groups of tokens and slots of experts in plain integers, and the defaults of both
-  gin_files      bindings, macros and references of gin files, read once and kept as data
-  config_reader  from those bindings to the fields of a ModelConfig
+  capacity       groups of tokens and slots of experts as plain integers, and the defaults of both
+  routers        the routers under all of their names
   shape          ModelShape: the sizes of a model and its layers
   variables      the Mesh-TensorFlow variables of a shape: names and named axes
+  gin_files      bindings, macros and references of gin files, read once and kept as data
+  bindings       looks up one of those bindings, checks its kind and records its place
+  config_reader  from those bindings to the fields of a ModelConfig
   config         ModelConfig: a shape, where it comes from, and the figures that follow from it
   zoo            the models that come with switch_zoo, and any gin file, as a ModelConfig
   layouts        mesh shapes and layout rules, and whether they fit a model

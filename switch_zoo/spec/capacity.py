@@ -1,11 +1,11 @@
-"""Groups and slots in plain integers, and their defaults; nothing here needs a graph."""
+"""Sizes of routing groups and numbers of expert slots, as plain integers, and their defaults. No graph is needed."""
 
 from typing import NamedTuple
 
 from switch_zoo.errors import UserError
 
-# Tokens routed together at most, and slots: factor * tokens / experts of a group, but never fewer than the minimum.
-# The factors are those of arXiv:2101.03961, the rest those of the released layer.
+# The most tokens routed together, and the slots of an expert: factor * tokens of a group / experts, but at least the
+# minimum. The factors are those of arXiv:2101.03961, the rest those of the released layer.
 GROUP_SIZE = 1024
 FACTOR_TRAIN = 1.25
 FACTOR_EVAL = 2.0
@@ -13,7 +13,12 @@ MIN_CAPACITY = 4
 
 
 class Groups(NamedTuple):
-  """How the tokens of one replica are cut: number * size tokens, `slots` places per expert and group."""
+  """How the tokens of one replica are grouped.
+
+  number: groups
+  size: tokens in a group
+  slots: places that one expert has for the tokens of one group
+  """
 
   number: int
   size: int
@@ -21,11 +26,11 @@ class Groups(NamedTuple):
 
 
 def split_into_groups(num_tokens: int, group_size: int, mesh_size: int = 1) -> tuple[int, int]:
-  """The largest equal groups of at most `group_size` tokens, their number a multiple of `mesh_size`.
+  """(number, size) of the largest equal groups of at most `group_size` tokens, the number a multiple of `mesh_size`.
 
-  With fewer than `group_size` tokens per mesh slice there is one group per slice. The released layer shrinks groups
-  as far as a divisor takes it, to one token for a prime number of tokens, without a word; here less than half of
-  what was asked for is refused.
+  With fewer than `group_size` tokens per mesh slice there is one group per slice. The released layer silently
+  shrinks groups to the next divisor, down to one token for a prime number of tokens; here groups smaller than half of
+  what they could be are an error.
 
   >>> split_into_groups(4096, 1024, mesh_size=2)
   (4, 1024)
@@ -33,22 +38,24 @@ def split_into_groups(num_tokens: int, group_size: int, mesh_size: int = 1) -> t
   (2, 48)
 
   Raises:
-    UserError: the tokens cannot be cut
+    UserError: the tokens cannot be split into such groups
   """
   if group_size < 1:
-    raise UserError(f'group_size={group_size}: a routing group holds at least one token. Use a positive group_size.')
+    raise UserError(
+      f'group_size={group_size}: a routing group must hold at least one token. Use a positive group_size.'
+    )
   if num_tokens % mesh_size:
     raise UserError(
-      f'{num_tokens} tokens do not divide over the {mesh_size} slices of the mesh axis that cuts the batch. '
+      f'{num_tokens} tokens do not divide evenly among the {mesh_size} slices of the mesh axis that splits the batch. '
       f'Use a batch that is a multiple of {mesh_size}, or a layout with a smaller batch axis.'
     )
   per_slice = num_tokens // mesh_size
-  most = min(group_size, per_slice)
-  size = next(s for s in range(most, 0, -1) if per_slice % s == 0)
-  if 2 * size < most:
+  largest = min(group_size, per_slice)
+  size = next(s for s in range(largest, 0, -1) if per_slice % s == 0)
+  if 2 * size < largest:
     raise UserError(
       f'group_size={group_size}: the {per_slice} tokens of a mesh slice divide into equal groups of {size} at '
-      f'most, and so small groups would drop tokens for no reason. Use a batch size and lengths with more '
+      f'most, and groups that small would drop tokens for no reason. Use a batch size and lengths with more '
       f'divisors, or group_size={per_slice} for one group per slice.'
     )
   return num_tokens // size, size

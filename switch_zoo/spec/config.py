@@ -19,17 +19,17 @@ from switch_zoo.spec.shape import ModelShape
 from switch_zoo.spec.sublayers import ROUTER_AXIS
 from switch_zoo.spec.variables import variables_of
 
-# Matrices with these are tables, the logits (counted apart) and routers.
+# Matrices with one of these axes are embedding tables, the logits (counted separately) and routers.
 UNCOUNTED_AXES = {'vocab', 'buckets', ROUTER_AXIS}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig(ModelShape):
-  """One model: its shape, its gin file, and what the file says of itself."""
+  """One model: its shape, its gin file, and what the file says about the model."""
 
   name: str
   path: str = dataclasses.field(compare=False)
-  # The comment at the head of the file: what it is, paper and table, what differs from it.
+  # From the comment that opens the file: what it is, the paper and table, and what differs from them.
   title: str = dataclasses.field(default='', compare=False)
   source: str = dataclasses.field(default='', compare=False)
   departures: str = dataclasses.field(default='', compare=False)
@@ -56,18 +56,18 @@ class ModelConfig(ModelShape):
 
   @property
   def num_active_parameters(self) -> int:
-    """Weights a token meets: all of them but those of the experts it is not sent to. All routers count."""
+    """Weights used for one token: all of them except those of the experts it is not sent to. All routers count."""
     idle = self.num_experts - self.experts_per_token
     return self.num_parameters - (self.num_expert_parameters // self.num_experts * idle if self.num_experts else 0)
 
   def flops_per_sequence(self, inputs: int = 512, targets: int = 114) -> int:
     """Floating-point operations of a forward pass over one sequence; a multiply and an add are two.
 
-    Every weight a token meets in attention and feed-forward layers counts two for each token of the stack, the logits'
-    matrix two for each target; attention scores and their use count 4 x heads x d_kv for each pair of positions.
-    Nothing is counted for routers, norms, softmax, the embedding look-up and unused expert slots; the keys and values
-    of the decoder's attention over the inputs count for each target, not for each input. The Switch paper does not say
-    how it counts; this way gives every row of its Table 9 within 6 percent.
+    Each weight used for a token in attention and feed-forward layers counts as two operations per token of the stack,
+    and each weight of the logits as two per target. Attention scores and the sum they weight count as 4 x heads x d_kv
+    per pair of positions. Routers, norms, softmax, the embedding look-up and unused expert slots count as nothing. The
+    keys and values of the decoder's attention over the inputs count once per target, not once per input. The Switch
+    paper does not say how it counts; this reproduces every row of its Table 9 to within 6 percent.
 
     Args:
       inputs: tokens the encoder reads
@@ -76,14 +76,14 @@ class ModelConfig(ModelShape):
       ValueError: a negative number of tokens
     """
     if min(inputs, targets) < 0:
-      raise ValueError(f'inputs={inputs} and targets={targets} are numbers of tokens: give 0 or more of each.')
+      raise ValueError(f'inputs={inputs} and targets={targets} are numbers of tokens: neither may be negative.')
     weights = 2 * (self._matrix_weights('encoder/') * inputs + self._matrix_weights('decoder/') * targets)
     logits = 2 * self.target_vocab_size * self.d_model * targets
     pairs = self.num_encoder_layers * inputs**2 + self.num_decoder_layers * (targets**2 + inputs * targets)
     return weights + logits + 4 * self.num_heads * self.d_kv * pairs
 
   def _matrix_weights(self, stack: str) -> int:
-    """Weights of attention and feed-forward layers that a token of a stack meets."""
+    """Weights of the attention and feed-forward layers of a stack that are used for one token."""
     total = 0
     for name, shape in self.variables.items():
       if name.startswith(stack) and len(shape) > 1 and not UNCOUNTED_AXES & shape.keys():
@@ -92,8 +92,8 @@ class ModelConfig(ModelShape):
     return total
 
   def as_dict(self) -> dict[str, Any]:
-    """All fields and the figures that follow from them, as JSON can hold them."""
-    fields = {'name': self.name, 'path': self.path}
+    """All fields and the figures that follow from them, as values that JSON can hold."""
+    fields: dict[str, Any] = {'name': self.name, 'path': self.path}
     fields |= {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
     fields['places'] = dict(self.places)
     derived = (

@@ -1,7 +1,7 @@
 """From the bindings of gin files to the fields of a ModelConfig.
 
-What counts is what the run will use: the parameters of the layers, in the scope of each stack, and not macros that
-happen to have the right name. A value that is missing or of the wrong kind is refused with its file and line.
+What counts is what the run will use: the parameters of the layers, in the scope of each stack, rather than macros that
+happen to have the right name. A value that is missing or of the wrong kind is an error that names the file and line.
 """
 
 import os
@@ -11,11 +11,12 @@ from typing import Any
 
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.spec import capacity, gin_files, routers, shape, sublayers
+from switch_zoo.spec.bindings import BindingReader, as_kind
 from switch_zoo.spec.routers import RouterSpec
 
 # The released layer with experts.
 RELEASED_EXPERTS = 'MoE1D'
-# Layer in a gin file -> scope of its variables. Both layers with experts keep the variables of the released one.
+# Layer in a gin file -> scope of its variables. Both layers with experts use the released layer's variable names.
 SUBLAYERS = {
   'SelfAttention': sublayers.SELF_ATTENTION,
   'EncDecAttention': sublayers.ENC_DEC_ATTENTION,
@@ -23,8 +24,6 @@ SUBLAYERS = {
   RELEASED_EXPERTS: sublayers.EXPERTS,
   'SwitchFeedForward': sublayers.EXPERTS,
 }
-
-
 # Parameters of a layer with experts that need no binding.
 DEFAULTS = {
   'min_expert_capacity': capacity.MIN_CAPACITY,
@@ -32,15 +31,15 @@ DEFAULTS = {
   'capacity_factor_train': capacity.FACTOR_TRAIN,
   'capacity_factor_eval': capacity.FACTOR_EVAL,
 }
-# A key at the head of a model file, and lines that go on: '# Source: ...', '#   ...'.
+# Keys in the comment that opens a model file, written '# Source: ...' and continued on lines that begin '#   '.
 HEADER_KEYS = ('Source', 'Departures', 'Parameters')
 
 
 def read(files: Sequence[str], parameters: Iterable[str] = ()) -> dict[str, Any]:
-  """The fields of the ModelConfig that a model file, and files and parameters laid over it, describe.
+  """The fields of the ModelConfig described by a model file, with other files and parameters on top.
 
   Raises:
-    UserError: with file and line
+    UserError: with the file and line of the mistake
   """
   bound = gin_files.read(files, parameters)
   bound.check()
@@ -58,7 +57,7 @@ def read(files: Sequence[str], parameters: Iterable[str] = ()) -> dict[str, Any]
 
 
 def read_header(path: str) -> dict[str, str]:
-  """The comment that opens a model file: 'Title', 'Source', 'Departures', 'Parameters', as far as they stand there."""
+  """The comment that opens a model file: those of 'Title', 'Source', 'Departures', 'Parameters' it has."""
   header, key = {}, 'Title'
   with open(path, encoding='utf-8') as file:
     for line in file:
@@ -70,67 +69,6 @@ def read_header(path: str) -> dict[str, str]:
         key, text = head[1], text[head.end() :]
       header[key] = f'{header[key]} {text}' if key in header else text
   return header
-
-
-class BindingReader:
-  """Finds bindings whatever modules a file writes before a configurable's name, and notes where they stand."""
-
-  def __init__(self, files: gin_files.GinFiles, path: str):
-    self.files = files
-    self.path = path
-    self.places: dict[str, str] = {}
-    self._keys: dict[tuple[str, str, str], str] = {}
-    for key in files.bindings:
-      scope, _, name = key.rpartition('/')
-      if '.' in name:
-        *_, configurable, parameter = name.split('.')
-        self._keys[scope, configurable, parameter] = key
-
-  def key(self, configurable: str, parameter: str, scope: str = '') -> str | None:
-    """The binding a call inside `scope` gets: that of the scope, else the general one, else None."""
-    found = self._keys.get((scope, configurable, parameter))
-    return found or self._keys.get(('', configurable, parameter))
-
-  def raw(self, configurable: str, parameter: str, scope: str = '') -> tuple[Any, str]:
-    """Value, macros replaced by theirs, and place of a parameter that has to be bound.
-
-    Raises:
-      UserError: nothing binds it
-    """
-    key = self.key(configurable, parameter, scope)
-    if key is None:
-      raise UserError(f'{self.path} is not a model: neither it nor its includes set {configurable}.{parameter}.')
-    return self.files.value(key), self.place(key)
-
-  def place(self, key: str) -> str:
-    """Where the value behind a chain of macros stands."""
-    binding, seen = self.files.bindings[key], set()
-    while isinstance(binding.value, gin_files.Macro) and binding.value.name not in seen:
-      seen.add(binding.value.name)
-      binding = self.files.bindings[binding.value.name]
-    return binding.place
-
-  def get(self, field: str, kind: type, configurable: str, parameter: str, scope: str = '', default: Any = None) -> Any:
-    """The value of a parameter as `kind`, its place noted as that of `field`.
-
-    Raises:
-      UserError: nothing binds it and there is no default, or it is of another kind
-    """
-    if default is not None and self.key(configurable, parameter, scope) is None:
-      return default
-    value, self.places[field] = self.raw(configurable, parameter, scope)
-    return _of_kind(kind, value, f'{configurable}.{parameter}', self.places[field])
-
-  def macro(self, name: str, kind: type) -> Any:
-    """The value of a macro that is a field of the same name.
-
-    Raises:
-      UserError: no file defines it, or it is of another kind
-    """
-    if name not in self.files.bindings:
-      raise UserError(f'{self.path} is not a model: neither it nor its includes set {name}.')
-    self.places[name] = self.place(name)
-    return _of_kind(kind, self.files.value(name), name, self.places[name])
 
 
 def _fields(reader: BindingReader) -> dict[str, Any]:
@@ -187,13 +125,13 @@ def _router(reader: BindingReader, layer: str) -> RouterSpec:
   """The router of a layer with experts.
 
   Raises:
-    UserError: one whose experts per token are not known here
+    UserError: switch_zoo does not know how many experts that router gives a token
   """
   value, place = reader.raw(layer, 'moe_gating' if layer == RELEASED_EXPERTS else 'router')
   name = value.name.split('.')[-1] if isinstance(value, gin_files.Reference) else str(value)
   known = {**routers.CLASSES, **routers.RELEASED}
   if name not in known:
-    hint = did_you_mean(name, known) or f' Known are {", ".join(known)}.'
+    hint = did_you_mean(name, known) or f' Known routers: {", ".join(known)}.'
     raise UserError(f'{place}: "{name}" is not a router switch_zoo can describe.{hint}')
   reader.places['router'] = place
   router = known[name]
@@ -204,11 +142,11 @@ def _router(reader: BindingReader, layer: str) -> RouterSpec:
 
 
 def _check_activation(reader: BindingReader, layer: str) -> None:
-  """Refuses experts whose activation differs from the dense layers': ModelConfig has one for both."""
+  """Rejects experts whose activation differs from that of the dense layers: ModelConfig has one field for both."""
   dense, place = reader.raw('DenseReluDense', 'activation')
   experts, _ = reader.raw(layer, 'activation')
   if dense != experts:
-    raise UserError(f'{place}: the dense layers use {dense!r}, the experts {experts!r}. Give both the same.')
+    raise UserError(f'{place}: the dense layers use {dense!r}, the experts use {experts!r}. Both must use the same.')
 
 
 def _layers(reader: BindingReader, stack: str) -> list[str]:
@@ -216,26 +154,26 @@ def _layers(reader: BindingReader, stack: str) -> list[str]:
   layers, place = reader.raw('make_layer_stack', 'layers', stack)
   reader.places[f'{stack}_block'] = place
   names = []
-  for layer in _of_kind(list, layers, f'{stack}/make_layer_stack.layers', place):
+  for layer in as_kind(list, layers, f'{stack}/make_layer_stack.layers', place):
     if not isinstance(layer, gin_files.Reference):
       raise UserError(f'{place}: a layer of the {stack} is {layer!r}. A layer is @module.Layer, without arguments.')
     name = layer.name.split('.')[-1]
     if name not in SUBLAYERS:
-      hint = did_you_mean(name, SUBLAYERS) or f' Known are {", ".join(SUBLAYERS)}.'
+      hint = did_you_mean(name, SUBLAYERS) or f' Known layers: {", ".join(SUBLAYERS)}.'
       raise UserError(f'{place}: "{layer.name}" is not a layer switch_zoo can describe.{hint}')
     names.append(name)
   if 'SelfAttention' not in names:
-    raise UserError(f'{place}: the {stack} has no SelfAttention. A layer begins with one.')
+    raise UserError(f'{place}: the {stack} has no SelfAttention. Every layer begins with one.')
   return names
 
 
 def _num_blocks(reader: BindingReader, stack: str) -> int:
-  """Blocks in a stack: a number, or what @stacks.num_blocks() will make of layers and layers per block."""
+  """Blocks in a stack: a number, or what @stacks.num_blocks() computes from layers and layers per block."""
   blocks, place = reader.raw('make_layer_stack', 'num_layers', stack)
   field = f'num_{stack}_layers'
   if not isinstance(blocks, gin_files.Reference):
     reader.places[field] = place
-    return _of_kind(int, blocks, f'{stack}/make_layer_stack.num_layers', place)
+    return as_kind(int, blocks, f'{stack}/make_layer_stack.num_layers', place)
   scope, _, name = blocks.name.rpartition('/')
   if name.split('.')[-1] != 'num_blocks':
     raise UserError(f'{place}: the number of blocks is @{blocks.name}(). Use @{stack}/stacks.num_blocks() or a number.')
@@ -251,35 +189,10 @@ def _num_blocks(reader: BindingReader, stack: str) -> int:
 
 
 def _buckets(reader: BindingReader) -> int:
-  """Relative-position buckets of the self-attention that a stack shares, 0 where it has none."""
+  """Buckets of the relative positions that a stack's self-attention layers share; 0 without relative positions."""
   kind, place = reader.raw('SelfAttention', 'relative_attention_type')
   if kind not in (None, 'bias_shared'):
-    raise UserError(f'{place}: relative_attention_type is {kind!r}. switch_zoo describes "bias_shared" and None.')
+    raise UserError(f'{place}: relative_attention_type is {kind!r}. It must be "bias_shared" or None.')
   name = 'relative_attention_num_buckets'
   buckets = reader.get(name, int, 'SelfAttention', name, default=shape.RELATIVE_BUCKETS)
   return buckets if kind else 0
-
-
-def _of_kind(kind: type, value: Any, name: str, place: str) -> Any:
-  """`value` as `kind`; a whole number has to be positive, and an activation may be one name or several."""
-  if kind is tuple and isinstance(value, str):
-    value = [value]
-  types, rule, words = _KINDS[kind]
-  if not isinstance(value, types) or not rule(value):
-    raise UserError(f'{place}: {name} is {value!r}, and must be {words}.')
-  return value if kind is list else kind(value)
-
-
-# Kind -> the types a value of it may have, what must hold, and how a message calls it.
-_KINDS = {
-  int: (int, lambda value: value is not True and value > 0, 'a whole number above 0'),
-  float: ((int, float), lambda value: not isinstance(value, bool), 'a number'),
-  bool: (bool, lambda value: True, 'True or False'),
-  str: (str, lambda value: True, 'text in quotes'),
-  list: (list, lambda value: True, 'a list of layers'),
-  tuple: (
-    (list, tuple),
-    lambda value: value and all(isinstance(item, str) for item in value),
-    'the name of an activation, or a list of them',
-  ),
-}

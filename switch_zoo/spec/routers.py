@@ -1,4 +1,4 @@
-"""The routers by every name they have: in gin files, in a ModelConfig, and as scopes of variables."""
+"""The routers under all of their names: in gin files, in a ModelConfig, and as scopes of variables."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,8 @@ class RouterSpec(NamedTuple):
 
   name: ModelConfig.router
   kernels: scopes of its kernels
-  experts_per_token: how many it gives a token
-  parameter: of gin, where that number is the user's choice; the number here is the default
+  experts_per_token: how many experts a token is sent to
+  parameter: the gin parameter that sets that number, if there is one; `experts_per_token` is its default
   """
 
   name: str
@@ -18,7 +18,7 @@ class RouterSpec(NamedTuple):
   parameter: str = ''
 
 
-# Class of our routers. Expert choice gives a token one expert on average at capacity factor 1.
+# By the class of our routers. Expert choice gives a token one expert on average at capacity factor 1.
 CLASSES = {
   'Top1': RouterSpec('top1', ('switch_gating',)),
   'Top2': RouterSpec('top2', ('top_2_gating',), 2),
@@ -27,7 +27,7 @@ CLASSES = {
   'ExpertChoice': RouterSpec('expert_choice', ('expert_selection_gating',)),
   'NoisyTopK': RouterSpec('noisy_top_k', ('noisy_top_k_gating', 'noisy_top_k_noise'), 4, 'k'),
 }
-# Kind of gating of the released MoE1D layer.
+# By the kind of gating of the released MoE1D layer.
 RELEASED = {'switch': CLASSES['Top1'], 'top_2': CLASSES['Top2']}
 
 

@@ -4,10 +4,10 @@ import dataclasses
 
 from switch_zoo.spec import sublayers
 
-# T5's relative positions: a learned bias for each bucket of distances, one bucket for all beyond the largest distance.
+# T5's relative positions: a learned bias for each bucket of distances. The last bucket holds all from the maximum on.
 RELATIVE_BUCKETS = 32
 MAX_RELATIVE_DISTANCE = 128
-# Added to the mean square in RMS norm.
+# Added to the mean square in the RMS norm.
 NORM_EPSILON = 1e-6
 DROPOUT_RATE = 0.0
 
@@ -25,19 +25,19 @@ class ModelShape:
   # The sublayers of one block, in order; the stack repeats the block.
   encoder_block: tuple[str, ...]
   decoder_block: tuple[str, ...]
-  # One function: relu. Two: a gated layer, whose product of both goes on; GEGLU is gelu and linear.
+  # One function: relu. Two: a gated layer, which multiplies their results; GEGLU is gelu and linear.
   ff_activation: tuple[str, ...]
   # Rows of the embeddings, padded to a multiple of 128.
   vocab_size: int
   target_vocab_size: int
-  # Whether the logits use the decoder's embedding, and whether encoder and decoder have one together.
+  # Whether the logits use the decoder's embedding, and whether encoder and decoder share one embedding.
   tied_embeddings: bool
   shared_embedding: bool
   relative_attention_num_buckets: int
   dropout_rate: float
   activation_dtype: str
 
-  # 0 in a dense model, where nothing below has a meaning.
+  # 0 in a dense model; the fields below then have no meaning.
   num_experts: int = 0
   expert_d_ff: int = 0
   # What chooses a token's experts (top1, top2, ...), the scopes of its kernels, and how many it chooses.

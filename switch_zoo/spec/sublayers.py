@@ -1,6 +1,6 @@
 """The kinds of sublayers, how a block is made of them, and which layers have experts.
 
-A sublayer is named by the scope of its variables. A layer is a self-attention and all that follows up to the next one.
+A sublayer is named by the scope of its variables. A layer is a self-attention and everything up to the next one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ EXPERTS = 'MoE1D'
 # The attention of one layer, by stack.
 ATTENTION_OF_STACK = {'encoder': (SELF_ATTENTION,), 'decoder': (SELF_ATTENTION, ENC_DEC_ATTENTION)}
 
-# Rows of an embedding or a logits matrix; Mesh-TensorFlow pads the vocabulary of a task to a multiple of it.
+# Mesh-TensorFlow pads a task's vocabulary, and so the rows of embeddings and logits, to a multiple of this.
 VOCAB_DIVISOR = 128
 # The axis a router's kernel has in place of `experts`: every core chooses among all experts.
 ROUTER_AXIS = 'expert_unsplit'
@@ -48,12 +48,11 @@ def sparse_layers(block: Sequence[str], num_layers: int) -> tuple[int, ...]:
     layer += sublayer == SELF_ATTENTION
     if sublayer == EXPERTS:
       sparse.append(layer)
-  per_block = layer + 1
-  return tuple(first + layer for first in range(0, num_layers, per_block) for layer in sparse)
+  return tuple(first + layer for first in range(0, num_layers, layers_per_block(block)) for layer in sparse)
 
 
 def padded_vocabulary(num_ids: int) -> int:
-  """Rows of the tables of a vocabulary.
+  """Rows of the embeddings of a vocabulary.
 
   >>> padded_vocabulary(32_100)
   32128

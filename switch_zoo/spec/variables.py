@@ -1,6 +1,6 @@
-"""The Mesh-TensorFlow variables of a model, by name, with named axes: what checkpoints hold and layouts cut.
+"""The Mesh-TensorFlow variables of a model, by name, with named axes: what checkpoints hold and layouts split.
 
-Names and axes are those of the released code, so that `d_ff: 3072` here is what a rule `d_ff:model` finds there.
+Names and axes are those of the released code, so that a layout rule `d_ff:model` applies to the axis `d_ff` here.
 In attention weights the axis `heads` has num_heads x d_kv entries.
 """
 
@@ -11,7 +11,7 @@ Axes = dict[str, int]
 
 
 def variables_of(config: ModelShape) -> dict[str, Axes]:
-  """Variables of a model in the order its graph makes them: name -> {axis: size}."""
+  """Variables of a model in the order in which its graph creates them: name -> {axis: size}."""
   variables = {}
   if config.shared_embedding:
     variables['shared/embedding'] = _table(config, config.vocab_size)
@@ -54,7 +54,7 @@ def _sublayer(config: ModelShape, sublayer: str) -> dict[str, Axes]:
 
 
 def _feed_forward(config: ModelShape, experts: Axes, hidden: Axes) -> dict[str, Axes]:
-  """Kernels of a feed-forward layer, of one or of all experts; a gated layer has two that lead in."""
+  """Kernels of a dense feed-forward layer or of all experts of a layer; a gated layer has two input kernels."""
   d_model = {'d_model': config.d_model}
   into = ('wi_0', 'wi_1') if config.gated else ('wi',)
   kernels = {f'{name}/kernel': experts | d_model | hidden for name in into}

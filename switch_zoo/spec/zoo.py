@@ -20,7 +20,7 @@ def load_config(model: str, parameters: Iterable[str] = ()) -> ModelConfig:
 
   Args:
     model: a name of `list_models`, or the path of a gin file
-    parameters: bindings laid over the file, in gin's syntax: 'num_experts = 4'
+    parameters: bindings that override the file's, in gin's syntax: 'num_experts = 4'
   Raises:
     UserError: an unknown name (with the closest ones), or a file that cannot be read as a model: file, line and rule
   """
@@ -28,17 +28,21 @@ def load_config(model: str, parameters: Iterable[str] = ()) -> ModelConfig:
 
 
 def load_configs(files: Iterable[str], parameters: Iterable[str] = ()) -> ModelConfig:
-  """Like `load_config` for a model file with others laid over it; name, title and source are the first one's."""
+  """Like `load_config`, for a model file with others on top; name, title and source are those of the first.
+
+  Raises:
+    UserError: as `load_config`
+  """
   model, *others = files
   files = [model_file(model), *others]
   return ModelConfig(**config_reader.read(files, parameters))
 
 
 def model_file(model: str) -> str:
-  """The gin file of a model: a name of `list_models`, a file below our gin folder, or any path, which is given back.
+  """The gin file of a model: a name of `list_models`, or a file below our gin folder. Any other path is returned as is.
 
   Raises:
-    UserError: there is neither
+    UserError: there is no such model or file
   """
   if os.path.isfile(model):
     return model
@@ -52,5 +56,5 @@ def model_file(model: str) -> str:
 
 
 def _natural(name: str) -> list[int | str]:
-  """Sorts numbers inside names as numbers: switch_base_16 comes after switch_base_8."""
+  """A sort key that compares numbers inside names as numbers: switch_base_16 comes after switch_base_8."""
   return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]

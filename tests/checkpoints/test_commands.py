@@ -68,7 +68,7 @@ def test_a_mistake_is_one_paragraph(switch_zoo, hub, tmp_path):
 def test_experts(switch_zoo, hub, tmp_path, experts):
   code, out, err = switch_zoo('convert', hub, tmp_path / 'new', '--to', 'hf', '--experts', experts)
   if experts == '0-2':
-    assert code == 2 and 'give numbers with commas between them' in err
+    assert code == 2 and 'Give numbers separated by commas' in err
   else:
     assert code == 0 and 'Note: Experts 0, 2 of 3 were kept.' in out
 
@@ -81,9 +81,11 @@ def test_an_interruption_says_how_to_go_on(switch_zoo, hub, tmp_path, monkeypatc
 
     patched.setattr(arrays, 'write_region', interrupted)
     code, _, err = switch_zoo('convert', hub, tmp_path / 'new', '--to', 'mesh')
-  assert code == 130 and f'What is written is in {tmp_path}/new.partial; the same command with --resume goes on' in err
+  assert (
+    code == 130 and f'What was written is in {tmp_path}/new.partial; the same command with --resume continues' in err
+  )
   code, out, _ = switch_zoo('convert', hub, tmp_path / 'new', '--to', 'mesh', '--resume')
-  assert code == 0 and 'parts were there already.' in out
+  assert code == 0 and 'parts had already been written.' in out
 
 
 @pytest.mark.parametrize(

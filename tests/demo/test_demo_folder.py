@@ -1,14 +1,14 @@
-"""The demo's output folder: whose it is, and what a second run makes of it."""
+"""The demo's output folder: which one is accepted, and what a second run finds in it."""
 
 import json
 
 import pytest
 
 from switch_zoo.demo import folder
-from switch_zoo.demo.budget import Budget
+from switch_zoo.demo.budget import DemoBudget
 from switch_zoo.errors import UserError
 
-BUDGET = Budget()
+BUDGET = DemoBudget()
 
 
 def opened(path, seed=0):
@@ -25,17 +25,17 @@ def test_a_new_folder_is_made_and_marked(tmp_path):
   assert listing(tmp_path / 'a' / 'demo') == ['demo.json', 'demo.lock', 'results']
 
 
-def test_an_empty_folder_will_do(tmp_path):
+def test_an_empty_folder_is_accepted(tmp_path):
   with opened(tmp_path):
     pass
 
 
 def test_results_are_found_again(tmp_path):
   with opened(tmp_path / 'demo') as first:
-    assert first.result('evaluate') is None
+    assert not first.is_done('evaluate')
     first.keep('evaluate', {'accuracy': 12.5})
   with opened(tmp_path / 'demo') as second:
-    assert second.result('evaluate') == {'accuracy': 12.5}
+    assert second.is_done('evaluate') and second.result('evaluate') == {'accuracy': 12.5}
 
 
 def refused(path, match, seed=0):
@@ -45,7 +45,7 @@ def refused(path, match, seed=0):
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path):
   (tmp_path / 'thesis.tex').write_text('years of work')
-  refused(tmp_path, 'is not empty and holds no demo .there is thesis.tex.')
+  refused(tmp_path, 'is not empty and does not hold a demo .it contains thesis.tex.')
   assert listing(tmp_path) == ['thesis.tex']
 
 
@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
   assert listing(tmp_path) == []
 
 
-def test_a_disk_that_refuses(tmp_path, monkeypatch):
+def test_a_full_disk(tmp_path, monkeypatch):
   def full(*args, **kwargs):
     raise OSError(28, 'No space left on device')
 

@@ -1,5 +1,6 @@
-"""What is seen and kept while a model trains."""
+"""What is shown and kept while a model trains."""
 
+import dataclasses
 import io
 import json
 
@@ -57,13 +58,18 @@ def test_the_curve_is_kept(tmp_path):
   assert rows[0]['load'] == {LAYER: [0.25, 0.75]} and rows[0]['cross_entropy'] == 2.25
 
 
-def test_going_on_drops_what_came_after_the_checkpoint(tmp_path):
+def test_resuming_drops_what_came_after_the_checkpoint(tmp_path):
   curve = tmp_path / 'curve.jsonl'
   watched(curve, terminal=False, steps=[1, 2, 3])
   curve.write_text(curve.read_text() + '{"step": 4, "los')  # a kill in the middle of a line
   text = watched(curve, terminal=False, first_step=2, steps=[3, 4])
-  assert 'going on after step 2 of 4' in text
+  assert 'resuming after step 2 of 4' in text
   assert [json.loads(line)['step'] for line in curve.read_text().splitlines()] == [1, 2, 3, 4]
+
+
+def test_figures_that_are_not_known_yet_are_left_out():
+  first = dataclasses.replace(record(1, seconds_left=None), cross_entropy=None, tokens_per_second=None)
+  assert progress.figures(first) == 'loss 2.500'
 
 
 def test_no_curve_yet(tmp_path):

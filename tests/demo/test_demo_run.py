@@ -1,4 +1,4 @@
-"""The demo from end to end with a tiny budget: what it leaves, how it goes on, what it says."""
+"""The demo from end to end with a tiny budget: what it leaves, how it resumes, what it prints."""
 
 import os
 import signal
@@ -9,13 +9,13 @@ import time
 import pytest
 
 from switch_zoo.demo import phases, progress
-from switch_zoo.demo.budget import Budget, Training
-from switch_zoo.demo.folder import Folder
+from switch_zoo.demo.budget import DemoBudget, TrainingBudget
+from switch_zoo.demo.folder import DemoFolder
 
-TINY = Budget(
+TINY = DemoBudget(
   num_pieces=924,
-  pretrain=Training(steps=12, batch_size=4, inputs_length=32, targets_length=8, learning_rate=0.01, save_steps=4),
-  finetune=Training(steps=4, batch_size=2, inputs_length=64, targets_length=4, learning_rate=0.003, save_steps=2),
+  pretrain=TrainingBudget(steps=12, batch_size=4, inputs_length=32, targets_length=8, learning_rate=0.01, save_steps=4),
+  finetune=TrainingBudget(steps=4, batch_size=2, inputs_length=64, targets_length=4, learning_rate=0.003, save_steps=2),
 )
 COMMAND = [sys.executable, '-c', 'from switch_zoo.cli import main; main()']
 PROGRAM = f"""
@@ -23,13 +23,13 @@ import pathlib, sys
 from switch_zoo import tf_compat; tf_compat.quiet()
 from rich.console import Console
 from switch_zoo.demo import session
-from switch_zoo.demo.budget import Budget, Training
+from switch_zoo.demo.budget import DemoBudget, TrainingBudget
 session.run(pathlib.Path(sys.argv[1]), 0, {TINY!r}, Console(highlight=False, width=200))
 """
 
 
 def start(out):
-  """The tiny demo in a process of its own."""
+  """The tiny demo in a separate process."""
   command = [sys.executable, '-u', '-c', PROGRAM, str(out)]
   return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -55,14 +55,14 @@ def finished(tmp_path_factory):
   wait_for((out / 'pretrained' / 'model.ckpt-4.index').exists, process)
   process.send_signal(signal.SIGKILL)
   process.wait()
-  return Folder(out), finish(start(out))
+  return DemoFolder(out), finish(start(out))
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_it_goes_on(finished):
+def test_killed_and_started_again_it_resumes(finished):
   folder, text = finished
-  assert 'holds a demo that was interrupted; it goes on at: Pre-training by span corruption.' in text
-  assert 'going on after step' in text and 'Vocabulary' not in text.split('goes on at')[1].split('Everything')[0]
+  assert 'holds a demo that was interrupted; it resumes at: Pre-training by span corruption.' in text
+  assert 'resuming after step' in text and 'Vocabulary' not in text.split('resumes at')[1].split('Everything')[0]
   steps = [row['step'] for row in progress.read_curve(folder.curve('pretrain'))]
   assert steps == sorted(set(steps)) and steps[-1] == 12
 
@@ -80,7 +80,7 @@ def test_figures_shown_are_those_measured(finished):
 @pytest.mark.slow
 def test_everything_is_there(finished):
   folder, _ = finished
-  assert all(folder.result(phase.name) is not None for phase in phases.PHASES)
+  assert all(folder.is_done(phase.name) for phase in phases.PHASES)
   assert folder.picture.read_bytes().startswith(b'\x89PNG')
   assert folder.vocabulary.is_file()
   loads = folder.result('expert_load')['fine-tuning']
@@ -101,7 +101,7 @@ def test_a_finished_folder_says_so_and_keeps_everything(finished):
   folder, _ = finished
   before = {path: path.stat().st_mtime_ns for path in folder.path.rglob('*') if path.name != 'demo.lock'}
   text = finish(start(folder.path))
-  assert 'holds a finished demo; nothing is done again. For another one use --out, or delete' in text
+  assert 'holds a finished demo, so nothing is done again. For another demo use --out, or delete' in text
   assert 'Measured by an earlier run' in text and 'This run took' not in text
   assert before == {path: path.stat().st_mtime_ns for path in folder.path.rglob('*') if path.name != 'demo.lock'}
 
@@ -115,7 +115,7 @@ def test_ctrl_c_is_one_line_and_130(tmp_path):
   out, errors = process.communicate(timeout=100)
   assert process.returncode == 130
   assert 'Traceback' not in out + errors
-  assert out.splitlines()[-1].startswith('Interrupted. The same command goes on from the last checkpoint in')
+  assert out.splitlines()[-1].startswith('Interrupted. The same command resumes from the last checkpoint in')
 
 
 def test_the_command_refuses_a_foreign_folder(tmp_path):
@@ -123,7 +123,7 @@ def test_the_command_refuses_a_foreign_folder(tmp_path):
   command = [*COMMAND, 'demo', '--out', str(tmp_path)]
   done = subprocess.run(command, capture_output=True, text=True, check=False)
   assert done.returncode == 2
-  assert 'is not empty and holds no demo' in done.stderr and 'Traceback' not in done.stderr
+  assert 'is not empty and does not hold a demo' in done.stderr and 'Traceback' not in done.stderr
   assert os.listdir(tmp_path) == ['thesis.tex']
 
 

@@ -213,7 +213,7 @@ def test_wrong_settings_are_refused_when_the_layer_is_built(name):
       {'num_experts': 6}, Mesh('all:4', 'experts:all'), 'num_experts=6.*4 slices.*multiple of 4', id='experts'
     ),
     pytest.param({'hidden_size': 6}, Mesh('m:4', 'expert_hidden:m'), 'hidden_size=6.*4 slices', id='hidden'),
-    pytest.param({}, Mesh('all:3', 'batch:all'), '32 tokens do not divide over the 3', id='tokens'),
+    pytest.param({}, Mesh('all:3', 'batch:all'), '32 tokens do not divide evenly among the 3', id='tokens'),
   ],
 )
 def test_sizes_that_do_not_divide_over_the_mesh_are_refused(options, mesh, message):

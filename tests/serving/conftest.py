@@ -13,15 +13,15 @@ FAKE = f'{__file__.rpartition("/")[0]}/fake_server.py'
 
 @pytest.fixture(autouse=True)
 def fresh_state():
-  """Nothing of TensorFlow to make fresh."""
+  """There is no TensorFlow graph to reset."""
   yield
 
 
 class Process:
-  """A server in a process of its own. `url`: where it is; `stop`: a signal, then its exit code and what it printed."""
+  """A server in a process of its own. `url`: its first line; `end`: sends signals and waits."""
 
   def __init__(self, command):
-    self.errors = tempfile.TemporaryFile('w+')  # noqa: SIM115 - closed below; a pipe would be full some day
+    self.errors = tempfile.TemporaryFile('w+')  # noqa: SIM115 - closed below; a pipe could fill up
     self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
     self.first_line = self.popen.stdout.readline().strip()
     self.url = self.first_line
@@ -43,7 +43,7 @@ def rss(pid):
 
 @contextlib.contextmanager
 def running(command):
-  """A Process, which does not outlive the test."""
+  """A Process that does not outlive the test."""
   process = Process(command)
   try:
     yield process

@@ -2,7 +2,7 @@
 
   python fake_server.py '{"read_seconds": 1}'
 
-prints its address, serves until a signal, and prints how many texts the model was given and in how many batches.
+prints its address, serves until a signal, and prints how many texts the model got, and in how many batches.
 """
 
 import json
@@ -10,16 +10,16 @@ import sys
 import time
 
 from switch_zoo.serving import app, server
-from switch_zoo.serving.rest_json import RequestError, Signature
+from switch_zoo.serving.rest_json import RequestError, TextSignature
 
 
 class Upper:
-  """outputs = the inputs in upper case, scores = minus their length. `sleep 0.5` takes so long, `fail` fails."""
+  """outputs = the inputs in upper case, scores = minus their length. `sleep 0.5` takes that long, `fail` fails."""
 
   name, version = 'upper', '1'
   signatures = {
-    'serving_default': Signature(('inputs',), ('outputs', 'scores')),
-    'score': Signature(('inputs', 'targets'), ('scores',)),
+    'serving_default': TextSignature(('inputs',), ('outputs', 'scores')),
+    'score': TextSignature(('inputs', 'targets'), ('scores',)),
   }
 
   def __init__(self):
@@ -29,7 +29,7 @@ class Upper:
     return {'serving_default': {'method_name': 'tensorflow/serving/predict'}}
 
   def run(self, signature, columns):
-    """Upper case, as the class says."""
+    """Upper case, as described above."""
     texts = columns['inputs']
     self.batches.append(len(texts))
     if b'fail' in texts:
@@ -44,7 +44,7 @@ class Upper:
 def main():
   model = Upper()
   bound = server.open_socket('127.0.0.1', 0)
-  limits = app.Limits(**json.loads(sys.argv[1]))
+  limits = app.ServerLimits(**json.loads(sys.argv[1]))
   code = server.run(model, bound, limits, lambda: print(server.url(bound), flush=True))
   print(json.dumps({'texts': sum(model.batches), 'batches': len(model.batches)}))
   sys.exit(code)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fake_server import Upper
 
-from switch_zoo.serving.app import Limits, Service
+from switch_zoo.serving.app import RestService, ServerLimits
 
 PREDICT = '/v1/models/upper:predict'
 ONE = {'instances': ['a']}
@@ -17,7 +17,7 @@ def run(conversation, **limits):
   """Runs `conversation(client, service)` against an app."""
 
   async def main():
-    service = Service(Upper(), Limits(**limits))
+    service = RestService(Upper(), ServerLimits(**limits))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app()), base_url='http://test') as client:
       answer = await conversation(client, service)
     service.batcher.close()
@@ -42,16 +42,17 @@ def ask(method, path, **kwargs):
         ('POST', PREDICT, {'instances': [7]}, 400, 'instances[0] is a number; expected a string'),
         ('POST', PREDICT, {'instances': ['refuse']}, 400, 'The model refused the request: asked to'),
         ('POST', PREDICT, {'instances': ['fail']}, 500, 'The model failed: ArithmeticError: asked to fail'),
-        ('POST', PREDICT, {'instances': ['a'] * 1025}, 413, 'The request has 1025 texts; this server takes at most 1'),
+        ('POST', PREDICT, {'instances': ['a'] * 1025}, 413,
+         'The request has 1025 texts; this server accepts at most 1024. Split it.'),
         ('POST', '/v1/models/half:predict', ONE, 404, 'Servable not found for request: Latest(half); this server has'),
         ('POST', '/v1/models/upper/versions/2:predict', ONE, 404, 'Could not find version 2 of model upper'),
         ('POST', '/v1/models/upper/versions/x:predict', ONE, 400, 'Failed to convert version: x to numeric.'),
         ('POST', '/v1/models/upper/labels/new:predict', ONE, 400, 'Unrecognized servable version label: new'),
         ('POST', '/v1/models/upper:classify', ONE, 400, 'only :predict is served, not :classify'),
-        ('GET', PREDICT, None, 405, f'{PREDICT} does not take GET, but POST.'),
-        ('DELETE', '/v1/models/upper', None, 405, '/v1/models/upper does not take DELETE, but GET, HEAD.'),
+        ('GET', PREDICT, None, 405, f'{PREDICT} does not accept GET; it accepts POST.'),
+        ('DELETE', '/v1/models/upper', None, 405, '/v1/models/upper does not accept DELETE; it accepts GET, HEAD.'),
         ('GET', '/v1/models/half', None, 404, 'Could not find any versions of model half; this server has upper'),
-        ('GET', '/v2/models', None, 404, 'There is no /v2/models; ask /v1/models/upper:predict'),
+        ('GET', '/v2/models', None, 404, 'There is no /v2/models; use /v1/models/upper:predict or /healthz.'),
         ('GET', '/healthz', None, 200, {'live': True, 'ready': True}),
         ('GET', '/healthz/live', None, 200, {'live': True}),
     ],
@@ -92,7 +93,7 @@ def test_a_compressed_body_is_refused():
 
 
 @pytest.mark.parametrize('chunked', [False, True], ids=['announced', 'chunked'])
-def test_a_body_may_be_so_large_and_no_larger(chunked):
+def test_the_limit_of_a_body_is_exact(chunked):
   async def chunks(body):
     yield body[:10]
     yield body[10:]
@@ -106,7 +107,7 @@ def test_a_body_may_be_so_large_and_no_larger(chunked):
   assert large.status_code == 413 and 'larger than 100 bytes' in large.json()['error']
 
 
-def test_a_slow_body_is_not_waited_for():
+def test_a_slow_body_is_answered_with_408():
   async def slow():
     yield b'{"instances": '
     await asyncio.sleep(10)
@@ -116,7 +117,7 @@ def test_a_slow_body_is_not_waited_for():
   assert response.json() == {'error': 'The request did not arrive within 0.05 s.'}
 
 
-def test_an_answer_that_takes_too_long_is_504_and_what_has_not_begun_is_dropped():
+def test_an_answer_that_takes_too_long_is_504_and_what_the_model_has_not_begun_is_dropped():
   async def conversation(client, service):
     requests = [client.post(PREDICT, json={'instances': [text]}) for text in ('sleep 0.4', 'x')]
     return await asyncio.gather(*requests), service.model.batches
@@ -126,7 +127,7 @@ def test_an_answer_that_takes_too_long_is_504_and_what_has_not_begun_is_dropped(
   assert batches == [1]
 
 
-def test_a_full_queue_says_when_to_come_back():
+def test_a_full_queue_says_when_to_try_again():
   async def conversation(client, service):
     first = asyncio.ensure_future(client.post(PREDICT, json={'instances': ['sleep 0.3']}))
     while not service.model.batches:
@@ -136,21 +137,23 @@ def test_a_full_queue_says_when_to_come_back():
 
   responses = run(conversation, queue=2)
   assert [response.status_code for response in responses] == [200, 200, 200, 503]
-  assert responses[3].headers['retry-after'] == '1' and 'Busy: 2 texts wait already' in responses[3].json()['error']
+  assert (
+    responses[3].headers['retry-after'] == '1' and 'Busy: the queue is full (2 texts)' in responses[3].json()['error']
+  )
 
 
-def test_while_stopping_what_was_taken_is_answered_and_nothing_more_is():
+def test_while_stopping_accepted_requests_are_answered_and_new_ones_refused():
   async def conversation(client, service):
-    taken = asyncio.ensure_future(client.post(PREDICT, json={'instances': ['sleep 0.2']}))
+    accepted = asyncio.ensure_future(client.post(PREDICT, json={'instances': ['sleep 0.2']}))
     while not service.model.batches:
       await asyncio.sleep(0.01)
     service.stopping = True
     paths = ('/healthz', '/healthz/live', '/v1/models/upper')
     answers = [await client.get(path) for path in paths]
-    return [await taken, await client.post(PREDICT, json=ONE), *answers]
+    return [await accepted, await client.post(PREDICT, json=ONE), *answers]
 
-  taken, refused, ready, live, status = run(conversation)
-  assert taken.json() == {'predictions': [{'outputs': 'SLEEP 0.2', 'scores': -9.0}]}
+  accepted, refused, ready, live, status = run(conversation)
+  assert accepted.json() == {'predictions': [{'outputs': 'SLEEP 0.2', 'scores': -9.0}]}
   assert refused.status_code == 503 and refused.headers['connection'] == 'close' and refused.headers['retry-after']
   assert (ready.status_code, ready.json()) == (503, {'live': True, 'ready': False})
   assert live.status_code == 200

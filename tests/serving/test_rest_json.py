@@ -1,4 +1,4 @@
-"""The JSON forms: what TensorFlow Serving's page shows, and each mistake with what is said about it."""
+"""The JSON forms: what TensorFlow Serving's page shows, and the message for each mistake."""
 
 import base64
 import json
@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switch_zoo.serving import rest_json
-from switch_zoo.serving.rest_json import Asked, RequestError, Signature
+from switch_zoo.serving.rest_json import PredictRequest, RequestError, TextSignature
 
 SIGNATURES = {
-  'serving_default': Signature(('inputs',), ('outputs', 'scores')),
-  'score': Signature(('inputs', 'targets'), ('scores',)),
+  'serving_default': TextSignature(('inputs',), ('outputs', 'scores')),
+  'score': TextSignature(('inputs', 'targets'), ('scores',)),
 }
 OUTPUTS = {'outputs': [b'ja', b'nein'], 'scores': [-0.5, -1.25]}
 
 
-def asked(text):
+def parsed(text):
   return rest_json.parse(text.encode(), SIGNATURES)
 
 
@@ -39,7 +39,7 @@ def asked(text):
          'no texts', 'default signature'],
 )  # fmt: skip
 def test_one_input(text, columns, rows):
-  assert asked(text) == Asked('serving_default', columns, rows)
+  assert parsed(text) == PredictRequest('serving_default', columns, rows)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_one_input(text, columns, rows):
   ids=['row', 'column'],
 )
 def test_several_inputs(text, rows):
-  request = asked(f'{{"signature_name": "score", {text}}}')
-  assert request == Asked('score', {'inputs': [b'q', b'r'], 'targets': [b'a', b'b']}, rows)
+  request = parsed(f'{{"signature_name": "score", {text}}}')
+  assert request == PredictRequest('score', {'inputs': [b'q', b'r'], 'targets': [b'a', b'b']}, rows)
   assert request.count == 2
 
 
@@ -76,35 +76,36 @@ def test_several_inputs(text, rows):
         ('{"instances": [null]}', 'instances[0] is null; expected a string'),
         ('{"instances": [true]}', 'instances[0] is a boolean; expected a string'),
         ('{"instances": [{"inputs": 1.5}]}', 'instances[0]["inputs"] is a number; expected a string'),
-        ('{"instances": ["a", {"inputs": "b"}]}', 'instances[1] is an object, instances[0] is a string'),
+        ('{"instances": ["a", {"inputs": "b"}]}',
+         'instances[1] is an object, but instances[0] is a string: all must have the same form.'),
         ('{"instances": [{"input": "a"}]}',
          'instances[0] has the keys input; keys must be equal to: inputs. Did you mean inputs?'),
         ('{"instances": [{}]}', 'instances[0] has the keys none; keys must be equal to: inputs.'),
         ('{"instances": [{"b64": "?"}]}', 'instances[0]: unable to base64 decode'),
         ('{"instances": [{"b64": "\\u00e9"}]}', 'instances[0]: unable to base64 decode'),
-        ('{"instances": ["\\ud800"]}', 'instances[0] has half a surrogate pair'),
+        ('{"instances": ["\\ud800"]}', 'instances[0] has half of a surrogate pair'),
         ('{"inputs": "a"}', 'inputs is a string; expected a list of strings.'),
         ('{"inputs": ["a", {}]}', 'inputs[1] is an object; expected a string'),
         ('{"inputs": {"input": ["a"]}}', "Missing named input: inputs in 'inputs' object; expected: inputs. Did you"),
         ('{"signature_name": "score", "instances": ["a"]}',
-         'instances[0] is a string; this signature has several inputs, so each instance is an object with the keys '
-         'inputs, targets.'),
+         'instances[0] is a string; this signature has several inputs, so each instance must be an object with the '
+         'keys inputs, targets.'),
         ('{"signature_name": "score", "inputs": ["a"]}', "'inputs' is a list; this signature has several inputs"),
         ('{"signature_name": "score", "inputs": {"inputs": ["a"], "targets": ["b", "c"]}}',
          "The lists in 'inputs' have different lengths: inputs has 1, targets has 2."),
         ('{"signature_name": "score", "inputs": {"inputs": ["a"], "targets": [[]]}}', 'inputs["targets"][0] is a list'),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_place(text, message):
+def test_a_mistake_is_reported_with_its_place(text, message):
   with pytest.raises(RequestError) as error:
-    asked(text)
+    parsed(text)
   assert message in str(error.value) and error.value.status == 400
 
 
 @pytest.mark.parametrize(
   'body',
   [b'{"instances": ["\xff"]}', b'[' * 100_000, b'{"instances": [' + b'9' * 10_000 + b']}', b'\xff\xfe{\x00}\x00'],
-  ids=['no UTF-8', 'deep', 'endless number', 'UTF-16'],
+  ids=['not UTF-8', 'deep', 'endless number', 'UTF-16'],
 )
 def test_what_breaks_a_parser_is_a_mistake_too(body):
   with pytest.raises(RequestError) as error:
@@ -116,7 +117,7 @@ def test_an_error_does_not_repeat_a_whole_request():
   keys = {f'instances{number}' + 'x' * 500: 1 for number in range(5000)}
   for document in (keys, {'instances': [keys]}, {'instances': ['a'], 'signature_name': 'x' * 100_000}):
     with pytest.raises(RequestError) as error:
-      asked(json.dumps(document))
+      parsed(json.dumps(document))
     assert len(str(error.value)) < 1500
 
 
@@ -133,14 +134,16 @@ def test_an_error_does_not_repeat_a_whole_request():
         (False, {'beams': [[b'a', b'b'], [b'c', b'd']]}, {'outputs': [['a', 'b'], ['c', 'd']]}),
         (False, {'outputs': [], 'scores': []}, {'outputs': {'outputs': [], 'scores': []}}),
     ],
-    ids=['rows', 'columns', 'rows of one output', 'columns of one output', 'bytes', 'no UTF-8', 'lists', 'nothing'],
+    ids=['rows', 'columns', 'rows of one output', 'columns of one output', 'bytes', 'not UTF-8', 'lists', 'nothing'],
 )  # fmt: skip
 def test_answers(rows, outputs, expected):
-  assert json.loads(rest_json.render(Asked('any', {}, rows), outputs)) == expected
+  assert json.loads(rest_json.render(PredictRequest('any', {}, rows), outputs)) == expected
 
 
 def test_an_impossible_text_scores_minus_infinity_as_tensorflow_serving_writes_it():
-  assert rest_json.render(Asked('any', {}, True), {'scores': [float('-inf')]}) == b'{"predictions": [-Infinity]}'
+  assert (
+    rest_json.render(PredictRequest('any', {}, True), {'scores': [float('-inf')]}) == b'{"predictions": [-Infinity]}'
+  )
 
 
 @given(st.lists(st.one_of(st.text(st.characters(exclude_categories=['Cs'])), st.binary()), min_size=1))
@@ -148,4 +151,4 @@ def test_texts_and_bytes_arrive_as_they_are(values):
   coded = [{'b64': base64.b64encode(v).decode()} if isinstance(v, bytes) else v for v in values]
   plain = [v if isinstance(v, bytes) else v.encode() for v in values]
   for document in ({'instances': coded}, {'inputs': coded}):
-    assert asked(json.dumps(document)).columns == {'inputs': plain}
+    assert parsed(json.dumps(document)).columns == {'inputs': plain}

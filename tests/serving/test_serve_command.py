@@ -1,4 +1,4 @@
-"""`switch_zoo serve` as a user meets it: a real SavedModel, a real process, the requests of docs/serving.md."""
+"""`switch_zoo serve` as a user meets it: a real SavedModel, a real process, the requests in docs/serving.md."""
 
 import concurrent.futures
 import importlib.util
@@ -42,16 +42,16 @@ def export(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def server(export):
-  """A process that serves it; what it prints at its end is the last test's."""
+  """A process that serves it. The last test stops it and reads what it prints at its end."""
   command = [sys.executable, '-c', CODE, 'serve', str(export), '--port', '0', '--max-request-bytes', '100000']
   with running(command) as process:
-    process.url = re.search(r'on (http://\S+) - ask', process.first_line)[1]
+    process.url = re.search(r'on (http://\S+) - try', process.first_line)[1]
     yield process
 
 
 @pytest.fixture
 def ask(server):
-  """Asks :predict with a document: status and answer."""
+  """Posts a document to :predict: status and answer."""
 
   def post(**document):
     response = httpx.post(f'{server.url}/v1/models/mine:predict', json=document, timeout=30)
@@ -61,16 +61,16 @@ def ask(server):
 
 
 def curl(command, url):
-  """Does what a line with curl does, at another address."""
+  """Does what a line with curl does, but at another address."""
   _, *data, address = shlex.split(command)
   address = re.sub('http://[^/]+', url, address)
   return httpx.post(address, content=data[1]) if data else httpx.get(address)
 
 
-def test_the_first_line_says_where_it_is_and_how_to_ask(server):
+def test_the_first_line_says_where_it_is_and_how_to_query_it(server):
   line = server.first_line
   assert line.startswith('Serving mine, version 1, on http://127.0.0.1:')
-  response = curl(line.partition('ask it: ')[2], server.url)
+  response = curl(line.partition('try it: ')[2], server.url)
   assert response.json() == {'predictions': [{'outputs': 'A TEXT', 'scores': -6.0}]}
 
 
@@ -114,7 +114,7 @@ def test_64_texts_and_none(ask):
   assert ask(inputs=[]) == (200, {'outputs': {'outputs': [], 'scores': []}})
 
 
-def test_bytes_that_are_no_text(ask):
+def test_bytes_that_are_not_text(ask):
   assert ask(instances=[{'b64': '/w=='}]) == (200, {'predictions': [{'outputs': '\ufffd', 'scores': -1.0}]})
 
 
@@ -157,7 +157,7 @@ def test_metadata_is_what_protobuf_writes(server, export):
 
 @pytest.mark.slow
 def test_memory_is_flat_over_2000_requests(server):
-  """Of TensorFlow's part: answers, scores and refusals. The rest of a server: test_server.py."""
+  """The part of TensorFlow: answers, scores and refusals. test_server.py tests the rest of a server."""
 
   def client(number):
     documents = [{'instances': ['x' * (37 * i % 2000)] * (1 + i % 3)} for i in range(80)]
@@ -179,7 +179,7 @@ def test_memory_is_flat_over_2000_requests(server):
 
 @pytest.fixture
 def mistake(monkeypatch, capsys, tmp_path, export):
-  """Runs `switch_zoo serve` with a mistake: what is said."""
+  """Runs `switch_zoo serve` with a mistake: its message."""
   monkeypatch.chdir(tmp_path)
   handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
@@ -195,15 +195,15 @@ def mistake(monkeypatch, capsys, tmp_path, export):
     signal.signal(number, handler)
 
 
-def test_a_folder_that_is_no_export(mistake, tmp_path, export):
-  assert 'nowhere is no folder. An export is a folder EXPORT_DIR/1/saved_model.pb' in mistake('nowhere')
+def test_a_folder_that_is_not_an_export(mistake, tmp_path, export):
+  assert 'nowhere is not a folder. An export is a folder EXPORT_DIR/1/saved_model.pb' in mistake('nowhere')
   (tmp_path / 'empty').mkdir()
-  assert 'empty has no numbered folder inside' in mistake('empty')
+  assert 'empty contains no numbered folder' in mistake('empty')
   (tmp_path / 'half' / '7').mkdir(parents=True)
   assert 'half/7 has no saved_model.pb' in mistake('half')
   assert f'Give the folder above it, {export}' in mistake(export / '1')
   (tmp_path / 'half' / '7' / 'saved_model.pb').write_bytes(b'no protobuf')
-  assert 'saved_model.pb is no SavedModel' in mistake('half', '--port', 0)
+  assert 'saved_model.pb is not a SavedModel' in mistake('half', '--port', 0)
   assert "cannot be called 'a:b'" in mistake('half', '--name', 'a:b')
   shutil.copytree(export, tmp_path / 'cut')
   shutil.rmtree(tmp_path / 'cut' / '1' / 'variables')
@@ -219,10 +219,10 @@ def test_an_export_of_numbers(mistake, tmp_path):
   assert 'no signature whose inputs are all string [batch]' in mistake('twice', '--port', 0)
 
 
-def test_an_address_that_cannot_be_had(mistake, export):
+def test_an_address_that_is_not_available(mistake, export):
   with socket.create_server(('127.0.0.1', 0)) as taken:
     port = taken.getsockname()[1]
-    assert f'Port {port} of 127.0.0.1 is in use. Choose another one with --port' in mistake(export, '--port', port)
+    assert f'Port {port} of 127.0.0.1 is in use. Choose another with --port' in mistake(export, '--port', port)
   assert 'Give an address of this machine with --host' in mistake(export, '--host', '192.0.2.1', '--port', 0)
   assert 'Give an address of this machine with --host' in mistake(export, '--host', 'no.such.host.invalid')
 
@@ -239,13 +239,13 @@ sys.exit(cli.run())
 """
 
 
-def test_it_ends_with_0_while_tensorflow_is_still_imported(export):
+def test_it_exits_with_0_while_tensorflow_is_still_being_imported(export):
   with running([sys.executable, '-c', SAYS_WHEN_IT_IMPORTS, 'serve', str(export), '--port', '0']) as process:
     assert process.first_line == 'importing'
     assert process.end(signal.SIGTERM) == (0, '', '')
 
 
-def test_it_ends_with_0_after_the_last_answer_and_has_imported_nothing_that_trains(server, ask):
+def test_it_exits_with_0_after_the_last_answer_and_has_imported_nothing_that_trains(server, ask):
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     client = pool.submit(ask, instances=['slow'])
     time.sleep(0.2)

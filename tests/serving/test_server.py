@@ -32,7 +32,7 @@ def head(length, *lines):
 
 
 def read(client):
-  """The status and the document of the response on a socket; None where it was closed without one."""
+  """The status and the document of the response on a socket; None if the socket was closed without one."""
   response = http.client.HTTPResponse(client)
   try:
     response.begin()
@@ -42,7 +42,7 @@ def read(client):
 
 
 def many(url, texts, clients=200):
-  """Answers to requests of one text each, of clients at the same time."""
+  """Answers to requests of one text each, sent by many clients at the same time."""
 
   async def main():
     limits = httpx.Limits(max_connections=clients)
@@ -54,7 +54,7 @@ def many(url, texts, clients=200):
 
 @pytest.fixture(scope='module')
 def server():
-  """One that many tests share: it lives through all of it."""
+  """One server that many tests share: it survives all of them."""
   from conftest import FAKE, running
 
   with running([sys.executable, FAKE, '{"read_seconds": 0.5, "request_bytes": 100000}']) as process:
@@ -85,7 +85,7 @@ def test_an_oversized_body_is_answered_though_the_client_sends_all_of_it(server)
 
 
 @pytest.mark.parametrize('path', [PREDICT, '/v1/models/other:predict', '/nothing'])
-def test_who_closes_after_a_body_that_is_not_wanted_still_gets_the_answer(server, path):
+def test_a_client_that_closes_after_an_unwanted_body_still_gets_the_answer(server, path):
   request = urllib.request.Request(server.url + path, b'x' * 3_000_000)  # sends Connection: close
   with pytest.raises(urllib.error.HTTPError) as error:
     urllib.request.urlopen(request, timeout=10)
@@ -107,9 +107,9 @@ def test_an_oversized_body_is_refused_before_it_is_sent(server):
     (b'', None),
     (b'GARBAGE\r\n\r\n', 400),
   ],
-  ids=['in the body', 'in the head', 'from the start', 'no HTTP'],
+  ids=['in the body', 'in the head', 'from the start', 'not HTTP'],
 )
-def test_a_slow_client_is_told_and_left(server, sent, answer):
+def test_a_slow_client_is_answered_and_disconnected(server, sent, answer):
   with connect(server.url) as client:
     client.sendall(sent)
     begun = time.monotonic()
@@ -122,7 +122,7 @@ def test_a_slow_client_is_told_and_left(server, sent, answer):
     assert response[0] == answer and list(response[1]) == ['error']
 
 
-def test_a_client_that_sends_a_byte_now_and_then_is_left_too(server):
+def test_a_client_that_sends_a_byte_now_and_then_is_disconnected_too(server):
   with connect(server.url) as client:
     begun = time.monotonic()
     try:
@@ -134,7 +134,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_left_too(server):
     assert time.monotonic() - begun < 3
 
 
-def test_the_work_of_a_client_that_is_gone_is_dropped(serving):
+def test_the_requests_of_a_client_that_disconnected_are_dropped(serving):
   with serving(batch_size=1) as server:
     body = b'{"instances": ["sleep 0.3"]}'
     clients = [connect(server.url) for _ in range(20)]
@@ -150,26 +150,26 @@ def test_the_work_of_a_client_that_is_gone_is_dropped(serving):
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_during_requests_loses_none_that_was_taken(serving, number):
+def test_a_signal_during_requests_loses_none_that_was_accepted(serving, number):
   with serving(batch_size=4) as server, concurrent.futures.ThreadPoolExecutor(24) as pool:
-    taken = [pool.submit(post, server.url, 'sleep 0.2') for _ in range(16)]
+    accepted = [pool.submit(post, server.url, 'sleep 0.2') for _ in range(16)]
     with httpx.Client(base_url=server.url) as idle:
       assert idle.get('/healthz').status_code == 200
       time.sleep(0.3)
       server.popen.send_signal(number)
       time.sleep(0.05)
-      # It listens until all is answered, and says that it goes.
+      # It listens until everything is answered, and reports that it is stopping.
       assert idle.get('/healthz').json() == {'live': True, 'ready': False}
       refused = post(server.url, 'a')
       assert refused.status_code == 503 and refused.headers['retry-after'] == '1'
     code, out, err = server.end()
-    assert [future.result().status_code for future in taken] == [200] * 16
+    assert [future.result().status_code for future in accepted] == [200] * 16
   assert (code, err, json.loads(out)['texts']) == (0, '', 16)
 
 
 def test_a_signal_among_many_requests_leaves_none_without_an_answer(serving):
   def client(url):
-    """Status codes until the server goes; a request that was sent and not answered raises."""
+    """Status codes until the server stops; a request that was sent and not answered raises."""
     body, statuses = b'{"instances": ["sleep 0.02"]}', []
     while 503 not in statuses:
       with connect(url) as connection:
@@ -187,7 +187,7 @@ def test_a_signal_among_many_requests_leaves_none_without_an_answer(serving):
   assert statuses.count(200) == json.loads(out)['texts'] >= 16
 
 
-def test_a_second_signal_ends_it_at_once(serving):
+def test_a_second_signal_stops_it_at_once(serving):
   body = b'{"instances": ["sleep 15"]}'
   with serving() as server, connect(server.url) as client:
     client.sendall(head(len(body)) + body)
@@ -202,7 +202,7 @@ def test_a_second_signal_ends_it_at_once(serving):
 @pytest.mark.slow
 def test_memory_is_flat_over_2000_requests(serving):
   def client(url, number):
-    """A hundred requests on ten connections: answered, refused, failed, and one that is left without an answer."""
+    """A hundred requests on ten connections: answered, refused, failed, and some whose answer is not read."""
     for _ in range(10):
       connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
       for text in ['x' * 1000, 'fail', 'refuse', '😀' * 500] * 2 + ['x' * 200_000, str(number)]:

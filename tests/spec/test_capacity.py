@@ -22,7 +22,7 @@ def test_groups_are_equal_and_as_large_as_they_may_be(tokens, most, mesh, expect
 @pytest.mark.parametrize(
   ('tokens', 'most', 'mesh', 'message'),
   [
-    pytest.param(10, 8, 4, '10 tokens do not divide over the 4 slices', id='mesh'),
+    pytest.param(10, 8, 4, '10 tokens do not divide evenly among the 4 slices', id='mesh'),
     pytest.param(1021, 512, 1, 'equal groups of 1 at most', id='prime'),
     pytest.param(8, 0, 1, 'group_size=0', id='no_group'),
   ],
