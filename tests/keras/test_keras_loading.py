@@ -60,7 +60,7 @@ def test_bfloat16_is_kept_in_the_file(model, tmp_path):
 def test_weights_of_another_model_change_nothing(folder, model):
   other = SwitchTransformer(switch_zoo.load_config('tiny_switch_8', [*SMALL, 'd_ff = 48']))
   before = other(IDS).numpy()
-  with pytest.raises(UserError, match=r'wi/vars/kernel is \[16, 32\] there and \[16, 48\] in the model'):
+  with pytest.raises(UserError, match=r'wi/vars/kernel is \[16, 32\] in the file and \[16, 48\] in the model'):
     other.load_weights(folder / 'model.weights.h5')
   np.testing.assert_array_equal(other(IDS), before)
 
