@@ -28,7 +28,7 @@ def command(
 
   export.check_destination(folder)
   sampling = answering.sampling(temperature, top_k, top_p)
-  settings = export.Settings(
+  settings = export.ExportSettings(
     dtype, max_new_tokens, max_input_tokens, answering.beam(beam_size, length_penalty), sampling, seed
   )
   export.export(export.open_model(source, model, vocab, settings), folder)

@@ -42,7 +42,7 @@ def command(
 
   from switch_zoo.keras import export
 
-  settings = export.Settings(
+  settings = export.ExportSettings(
     dtype,
     max_new_tokens,
     max_input_tokens,

@@ -29,7 +29,7 @@ def command(
 
   from switch_zoo.keras import export
 
-  opened = export.open_model(source, model, vocab, export.Settings(dtype, max_input_tokens=max_input_tokens))
+  opened = export.open_model(source, model, vocab, export.ExportSettings(dtype, max_input_tokens=max_input_tokens))
   score = tf.function(opened.score, input_signature=[tf.TensorSpec([None], tf.string)] * 2)
   rows = []
   for batch in batches(pairs, batch_size, 'scoring'):

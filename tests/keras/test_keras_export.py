@@ -61,7 +61,7 @@ def source(vocabulary, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def opened(source):
-  return export.open_model(source, None, None, export.Settings(max_new_tokens=5))
+  return export.open_model(source, None, None, export.ExportSettings(max_new_tokens=5))
 
 
 @pytest.fixture(scope='module')
@@ -116,14 +116,14 @@ def test_weights_are_stored_once(exported, opened):
 
 
 def test_bfloat16_is_half_as_large(source, exported, tmp_path):
-  half = export.open_model(source, None, None, export.Settings('bfloat16', max_new_tokens=2))
+  half = export.open_model(source, None, None, export.ExportSettings('bfloat16', max_new_tokens=2))
   assert {v.dtype for v in half.model.variables} == {tf.bfloat16, tf.float32}  # routers stay in float32
   assert half.answer(tf.constant(['a']))['outputs'].shape == [1]
 
 
 def test_nothing_is_overwritten(opened, exported):
   before = sorted(exported.rglob('*'))
-  with pytest.raises(UserError, match='is there already. Give a folder that is new or empty'):
+  with pytest.raises(UserError, match='already exists. Give a folder that is new or empty'):
     export.export(opened, str(exported))
   assert sorted(exported.rglob('*')) == before
 
@@ -169,7 +169,7 @@ def test_bytes_have_the_ids_of_seqio(line):
 
 
 def test_a_long_input_is_cut_before_its_end(source):
-  short = export.open_model(source, None, None, export.Settings(max_input_tokens=4))
+  short = export.open_model(source, None, None, export.ExportSettings(max_input_tokens=4))
   ids = short._ids(tf.constant(['a b c d e f g', 'a'])).numpy()
   assert ids.shape == (2, 4)
   assert ids[0, 3] == 1
@@ -213,7 +213,7 @@ def test_score_gives_a_line_for_each_pair(source, tmp_path, capsys, monkeypatch,
     (['generate', '/no/such', '--text', 'a'], 'no folder "/no/such"'),
     (['score', 'SRC', '--text', 'a'], '1 --text and 0 --target'),
     (['export', 'SRC', 'NEW', '--dtype', 'float16'], 'float32 or bfloat16'),
-    (['export', 'SRC', 'NEW', '--beam-size', '2', '--temperature', '1'], 'draws nothing'),
+    (['export', 'SRC', 'NEW', '--beam-size', '2', '--temperature', '1'], 'does not draw tokens'),
     (['export', 'SRC', 'NEW', '--beam-size', '0'], 'beam size 0'),
   ],
 )
@@ -234,6 +234,6 @@ def test_a_vocabulary_larger_than_the_model():
 
 def test_sampling_of_an_export_without_a_seed_differs(source):
   sampling = generation.Sampling(1.0)
-  free = export.open_model(source, None, None, export.Settings(max_new_tokens=8, sampling=sampling))
+  free = export.open_model(source, None, None, export.ExportSettings(max_new_tokens=8, sampling=sampling))
   ask = tf.function(free.answer, input_signature=[tf.TensorSpec([None], tf.string)])
   assert len({tuple(ask(tf.constant(['a'] * 8))['scores'].numpy()) for _ in range(3)}) == 3

@@ -7,7 +7,7 @@ import tensorflow as tf
 import switch_zoo
 from switch_zoo.keras import SwitchTransformer, generation, stacked_variables
 from switch_zoo.keras.repeated import Repeated
-from switch_zoo.keras.stacked_variables import Rows
+from switch_zoo.keras.stacked_variables import StackedVariables
 
 IDS = tf.constant([[5, 9, 7, 1]])
 
@@ -36,14 +36,14 @@ class Layers(tf.Module):
 
 def test_variables_of_one_shape_are_rows_of_one():
   layers = Layers()
-  weights = Rows(layers)
+  weights = StackedVariables(layers)
   assert sorted(stack.numpy().ravel().tolist() for stack in weights.stacks) == [[0.0, 1.0], [2.0, 3.0]]
   assert not layers.variables, 'the layers still hold what lies in the stacks'
 
 
 def test_inside_using_the_layers_have_their_weights_and_outside_none():
   layers = Layers()
-  weights = Rows(layers)
+  weights = StackedVariables(layers)
   with weights.using(weights.read()):
     assert layers(tf.constant([5.0])).numpy() == [31.0]
   assert layers.first.weight is None
@@ -54,7 +54,7 @@ def test_inside_using_the_layers_have_their_weights_and_outside_none():
 
 def test_using_may_be_nested():
   layers = Layers()
-  weights = Rows(layers)
+  weights = StackedVariables(layers)
   outer, inner = weights.read(), [tf.zeros_like(value) for value in weights.read()]
   with weights.using(outer):
     with weights.using(inner):
@@ -65,7 +65,7 @@ def test_using_may_be_nested():
 def test_a_variable_with_two_names_is_stored_once():
   layers = Layers()
   layers.second.weight = layers.first.weight
-  weights = Rows(layers)
+  weights = StackedVariables(layers)
   assert sorted(stack.shape.as_list() for stack in weights.stacks) == [[1], [2]]
   with weights.using(weights.read()):
     assert layers(tf.constant([5.0])).numpy() == [21.0]
@@ -75,7 +75,7 @@ def test_what_is_large_stands_alone(monkeypatch):
   monkeypatch.setattr(stacked_variables, 'SMALL_BYTES', 3)
   layers = Layers()
   variable = layers.first.weight
-  assert any(stack is variable for stack in Rows(layers).stacks)
+  assert any(stack is variable for stack in StackedVariables(layers).stacks)
 
 
 @pytest.mark.parametrize('name', ['tiny_switch_8', 'tiny_dense', 'moe_base_128', 'mt5_base'])
@@ -88,7 +88,7 @@ def test_a_model_holds_each_weight_once(name):
 
 def test_layers_that_are_alike_share_a_function():
   layers = Layers()
-  weights, calls = Rows(layers), Repeated()
+  weights, calls = StackedVariables(layers), Repeated()
 
   @tf.function
   def both(x, read):
