@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from switch_zoo import number_format
 from switch_zoo.checkpoints import sources
 from switch_zoo.errors import UserError
 from switch_zoo.keras import export_readme, generation, text
@@ -17,13 +18,13 @@ from switch_zoo.keras.inference import Inference
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.token_ids import END
 
-DTYPES = ('float32', 'bfloat16')
+DTYPES = (number_format.AUTO, number_format.FLOAT32, number_format.BFLOAT16)
 
 
 class ExportSettings(NamedTuple):
   """How an export answers.
 
-  dtype: of weights and activations; None: as the weights are stored
+  dtype: of weights and activations; 'auto': the one this machine computes fast in
   max_new_tokens: the longest answer
   max_input_tokens: longer inputs and targets are truncated to this
   beam: generation.Beam, or None
@@ -31,7 +32,7 @@ class ExportSettings(NamedTuple):
   seed: for sampling; None: other answers every time
   """
 
-  dtype: str | None = None
+  dtype: str = number_format.AUTO
   max_new_tokens: int = 64
   max_input_tokens: int = 1024
   beam: generation.Beam | None = None
@@ -40,8 +41,8 @@ class ExportSettings(NamedTuple):
 
   def check(self) -> None:
     """Raises UserError for a setting that makes no sense."""
-    if self.dtype not in (None, *DTYPES):
-      raise UserError(f'--dtype={self.dtype}: a model is exported in {" or ".join(DTYPES)}.')
+    if self.dtype not in DTYPES:
+      raise UserError(f'--dtype={self.dtype}: use one of {", ".join(DTYPES)}.')
     for name in ('max_new_tokens', 'max_input_tokens'):
       if getattr(self, name) < 1:
         raise UserError(f'--{name.replace("_", "-")}={getattr(self, name)} must be at least 1.')
@@ -52,11 +53,14 @@ class ExportSettings(NamedTuple):
 
 
 class TextModel(tf.Module):
-  """Text to text: a vocabulary, a model and the settings."""
+  """Text to text: a vocabulary, a model and the settings.
 
-  def __init__(self, model: Inference, vocabulary: text.Vocabulary, settings: ExportSettings) -> None:
+  note: what the user should know of the number format it computes in; '' for nothing
+  """
+
+  def __init__(self, model: Inference, vocabulary: text.Vocabulary, settings: ExportSettings, note: str = '') -> None:
     super().__init__()
-    self.model, self.vocabulary, self.settings = model, vocabulary, settings
+    self.model, self.vocabulary, self.settings, self.note = model, vocabulary, settings, note
 
   def answer(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
     """<string>[batch] -> outputs <string>[batch], scores <float32>[batch], log-probability, natural logarithm"""
@@ -95,9 +99,8 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
   vocabulary = text.vocabulary(vocab, source if os.path.isdir(source) else os.path.dirname(source))
   config = weights.config
   check_vocabulary(vocabulary, config)
-  stored = str(weights.dtype('encoder/rms_norm/scale'))
-  dtype = settings.dtype or (stored if stored in DTYPES else 'float32')
-  return TextModel(Inference(config, weights.whole, dtype), vocabulary, settings)
+  choice = number_format.choose(settings.dtype, number_format.of_this_machine(), '--dtype')
+  return TextModel(Inference(config, weights.whole, choice.dtype), vocabulary, settings, choice.note)
 
 
 def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:

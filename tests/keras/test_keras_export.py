@@ -10,7 +10,7 @@ import seqio
 import tensorflow as tf
 
 import switch_zoo
-from switch_zoo import cli
+from switch_zoo import cli, number_format
 from switch_zoo.errors import UserError
 from switch_zoo.keras import SwitchTransformer, export, generation, text
 from switch_zoo.tasks import pydoc_topics, vocabularies
@@ -61,7 +61,7 @@ def source(vocabulary, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def opened(source):
-  return export.open_model(source, None, None, export.ExportSettings(max_new_tokens=5))
+  return export.open_model(source, None, None, export.ExportSettings('float32', max_new_tokens=5))
 
 
 @pytest.fixture(scope='module')
@@ -169,7 +169,7 @@ def test_bytes_have_the_ids_of_seqio(line):
 
 
 def test_a_long_input_is_cut_before_its_end(source):
-  short = export.open_model(source, None, None, export.ExportSettings(max_input_tokens=4))
+  short = export.open_model(source, None, None, export.ExportSettings('float32', max_input_tokens=4))
   ids = short._ids(tf.constant(['a b c d e f g', 'a'])).numpy()
   assert ids.shape == (2, 4)
   assert ids[0, 3] == 1
@@ -186,7 +186,18 @@ def run(capsys, monkeypatch, *arguments):
 def test_generate_reads_a_file_and_answers_line_by_line(source, tmp_path, capsys, monkeypatch, opened):
   (tmp_path / 'in.txt').write_text('one\n\nthree\r\n', encoding='utf-8')
   code, out, _ = run(
-    capsys, monkeypatch, 'generate', source, '--file', tmp_path / 'in.txt', '--max-new-tokens', 5, '--batch-size', 2
+    capsys,
+    monkeypatch,
+    'generate',
+    source,
+    '--file',
+    tmp_path / 'in.txt',
+    '--max-new-tokens',
+    5,
+    '--batch-size',
+    2,
+    '--dtype',
+    'float32',
   )
   expected = [o.decode() for o in opened.answer(tf.constant(['one', '', 'three']))['outputs'].numpy()]
   assert (code, out.split('\n')) == (0, [*expected, ''])
@@ -194,12 +205,33 @@ def test_generate_reads_a_file_and_answers_line_by_line(source, tmp_path, capsys
 
 def test_score_gives_a_line_for_each_pair(source, tmp_path, capsys, monkeypatch, opened):
   (tmp_path / 'pairs.tsv').write_text('one\tdebugger\ntwo\tstrings\n')
-  code, out, _ = run(capsys, monkeypatch, 'score', source, '--file', tmp_path / 'pairs.tsv', '--json')
+  code, out, _ = run(
+    capsys, monkeypatch, 'score', source, '--file', tmp_path / 'pairs.tsv', '--json', '--dtype', 'float32'
+  )
   rows = json.loads(out)
   expected = opened.score(tf.constant(['one', 'two']), tf.constant(['debugger', 'strings']))['scores']
   assert code == 0
   np.testing.assert_allclose([row['score'] for row in rows], expected, rtol=1e-4)
   assert rows[0]['input'] == 'one' and rows[1]['target'] == 'strings'
+
+
+@pytest.mark.parametrize(
+  ('fast', 'dtype'), [(['avx512_bf16'], 'bfloat16'), (['avx512f'], 'float32')], ids=['with_instructions', 'without']
+)
+def test_by_default_it_computes_in_what_the_machine_is_fast_in_and_says_so(fast, dtype, source, capsys, monkeypatch):
+  monkeypatch.setattr(number_format, 'of_this_machine', lambda: number_format.of_processor(fast))
+  opened = export.open_model(source, None, None, export.ExportSettings(max_new_tokens=2))
+  assert opened.model.dtype.name == dtype
+  code, out, err = run(capsys, monkeypatch, 'score', source, '--text', 'a', '--target', 'b', '--json')
+  assert code == 0 and len(json.loads(out)) == 1
+  assert err.startswith(f'Computing in {dtype}: this processor has ') and err.count('\n') == 1
+
+
+def test_a_format_that_is_slow_here_is_used_all_the_same_and_said(source, capsys, monkeypatch):
+  monkeypatch.setattr(number_format, 'of_this_machine', lambda: number_format.of_processor([]))
+  words = ['score', source, '--text', 'a', '--target', 'b', '--dtype']
+  assert 'float32 would be about twice as fast here' in run(capsys, monkeypatch, *words, 'bfloat16')[2]
+  assert run(capsys, monkeypatch, *words, 'float32')[2] == ''
 
 
 @pytest.mark.parametrize(
@@ -212,7 +244,7 @@ def test_score_gives_a_line_for_each_pair(source, tmp_path, capsys, monkeypatch,
     (['generate', 'SRC', '--text', 'a', '--max-new-tokens', '0'], '--max-new-tokens=0'),
     (['generate', '/no/such', '--text', 'a'], 'no folder "/no/such"'),
     (['score', 'SRC', '--text', 'a'], '1 --text and 0 --target'),
-    (['export', 'SRC', 'NEW', '--dtype', 'float16'], 'float32 or bfloat16'),
+    (['export', 'SRC', 'NEW', '--dtype', 'float16'], 'use one of auto, float32, bfloat16'),
     (['export', 'SRC', 'NEW', '--beam-size', '2', '--temperature', '1'], 'does not draw tokens'),
     (['export', 'SRC', 'NEW', '--beam-size', '0'], 'beam size 0'),
   ],
@@ -234,6 +266,6 @@ def test_a_vocabulary_larger_than_the_model():
 
 def test_sampling_of_an_export_without_a_seed_differs(source):
   sampling = generation.Sampling(1.0)
-  free = export.open_model(source, None, None, export.ExportSettings(max_new_tokens=8, sampling=sampling))
+  free = export.open_model(source, None, None, export.ExportSettings('float32', max_new_tokens=8, sampling=sampling))
   ask = tf.function(free.answer, input_signature=[tf.TensorSpec([None], tf.string)])
   assert len({tuple(ask(tf.constant(['a'] * 8))['scores'].numpy()) for _ in range(3)}) == 3
