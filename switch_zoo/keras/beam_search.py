@@ -11,7 +11,7 @@ from switch_zoo.errors import UserError
 from switch_zoo.keras import decode_loop
 from switch_zoo.keras.decode_loop import IMPOSSIBLE, Answers
 from switch_zoo.keras.inference import Encoded, Inference
-from switch_zoo.spec.token_ids import END, PADDING
+from switch_zoo.spec.token_ids import END
 
 
 class Beam(NamedTuple):
@@ -140,7 +140,8 @@ def _best(beam: Beam, hypotheses: Hypotheses) -> Answers:
   finished, finished_scores = hypotheses.finished[:, 0], hypotheses.finished_scores[:, 0]
   any_finished = finished_scores > IMPOSSIBLE / 2
   ids = tf.where(any_finished[:, None], finished, hypotheses.alive[:, 0])
-  lengths = tf.reduce_sum(tf.cast(tf.not_equal(finished, PADDING), tf.int32), 1)
+  # Not by counting what is not padding: a model may also predict the id of padding before the end.
+  lengths = tf.argmax(tf.cast(tf.equal(finished, END), tf.int32), 1, tf.int32) + 1
   return Answers(ids, tf.where(any_finished, finished_scores * beam.penalty(lengths), hypotheses.alive_scores[:, 0]))
 
 

@@ -1,6 +1,7 @@
 """An export answers in a process without our packages; `generate` and `score` say the same."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,8 +12,9 @@ import tensorflow as tf
 
 import switch_zoo
 from switch_zoo import cli, number_format
+from switch_zoo.checkpoints import conversion
 from switch_zoo.errors import UserError
-from switch_zoo.keras import SwitchTransformer, export, generation, text
+from switch_zoo.keras import SwitchTransformer, export, export_readme, generation, text
 from switch_zoo.tasks import pydoc_topics, vocabularies
 
 SMALL = ['d_model = 16', 'd_ff = 32', 'd_kv = 4', 'num_heads = 3', 'num_encoder_layers = 2', 'num_decoder_layers = 2']
@@ -108,6 +110,96 @@ def test_the_readme_beside_it(exported):
   readme = (exported / 'README.md').read_text()
   for what in ('serving_default', 'saved_model_cli show', 'tensorflow/serving', 'curl', '/v1/models/small:predict'):
     assert what in readme
+
+
+def test_signatures(exported):
+  """What clients rely on: names, dtypes and shapes."""
+  signatures = tf.saved_model.load(str(exported / '1')).signatures
+  describe = lambda specs: {name: (spec.dtype, spec.shape.as_list()) for name, spec in specs.items()}
+  strings, floats = (tf.string, [None]), (tf.float32, [None])
+  assert set(signatures) == {'serving_default', 'score'}
+  answer, score = signatures['serving_default'], signatures['score']
+  assert describe(answer.structured_input_signature[1]) == {'inputs': strings}
+  assert describe(answer.structured_outputs) == {'outputs': strings, 'scores': floats}
+  assert describe(score.structured_input_signature[1]) == {'inputs': strings, 'targets': strings}
+  assert describe(score.structured_outputs) == {'scores': floats}
+
+
+@pytest.mark.parametrize(
+  ('settings', 'method'),
+  [
+    ({}, 'taking the most likely token each time'),
+    ({'beam': generation.Beam(3, 0.8)}, 'beam search with 3 beams and length penalty 0.8'),
+    ({'sampling': generation.Sampling(0.7, 0, 0.9)}, 'sampling at temperature 0.7, top-k off, top-p 0.9'),
+    ({'sampling': generation.Sampling(0.7, 40)}, 'sampling at temperature 0.7, top-k 40, top-p 1.0'),
+    ({'sampling': generation.Sampling(top_k=40)}, 'taking the most likely token each time'),
+  ],
+)
+def test_the_readme_says_how_the_export_answers(settings, method):
+  config = switch_zoo.load_config('tiny_dense')
+  settings = export.ExportSettings(max_new_tokens=7, max_input_tokens=9, **settings)
+  readme = export_readme.text('mine', config, settings, 'bfloat16')
+  assert (
+    f'`tiny_dense`, 230,400 parameters, bfloat16, exported by `switch_zoo export`. It answers by {method};' in readme
+  )
+  assert 'at most 7 tokens' in readme and 'more than 9 is truncated' in readme
+  assert '{' not in readme.replace('{"instances": ["a question"]}', ''), 'a field that was not filled in'
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    ({'dtype': 'float16'}, '--dtype=float16: a model is exported in float32 or bfloat16'),
+    ({'max_new_tokens': 0}, '--max-new-tokens=0 must be at least 1'),
+    ({'max_input_tokens': -1}, '--max-input-tokens=-1 must be at least 1'),
+    ({'beam': generation.Beam(), 'sampling': generation.Sampling(1.0)}, 'does not draw tokens'),
+    ({'beam': generation.Beam(-1)}, 'beam size -1'),
+    ({'sampling': generation.Sampling(1.0, top_p=1.5)}, 'top_p=1.5'),
+  ],
+)
+def test_settings_that_make_no_sense(settings, message):
+  with pytest.raises(UserError, match=message):
+    export.open_model('/no/such', None, None, export.ExportSettings(**settings))
+
+
+def test_weights_are_kept_in_the_dtype_in_which_they_are_stored(source, tmp_path):
+  half = tmp_path / 'half'
+  conversion.convert(conversion.Request(source, str(half), 'keras', dtype='bfloat16'))
+  settings = export.ExportSettings(max_new_tokens=1)
+  assert export.open_model(str(half), None, 'bytes', settings).model.dtype == tf.bfloat16
+  assert export.open_model(source, None, 'bytes', settings).model.dtype == tf.float32
+  wide = export.open_model(str(half), None, 'bytes', settings._replace(dtype='float32'))
+  assert wide.model.dtype == tf.float32
+
+
+def test_a_seed_gives_the_same_answers_every_time(source):
+  settings = export.ExportSettings(max_new_tokens=8, sampling=generation.Sampling(1.0), seed=3)
+  texts = tf.constant(['a'] * 8)
+  answers = []
+  for seed in (3, 3, 4):
+    model = export.open_model(source, None, None, settings._replace(seed=seed))
+    answers.append(tuple(tf.function(model.answer)(texts)['scores'].numpy()))
+  assert answers[0] == answers[1] != answers[2]
+  assert len(set(answers[0])) > 1, 'each text of a batch has its own draw'
+
+
+def test_an_export_may_go_to_an_empty_folder_or_to_one_below_new_ones(opened, tmp_path, monkeypatch):
+  (tmp_path / 'empty').mkdir()
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(tf.saved_model, 'save', lambda model, path, signatures: os.makedirs(path))
+  for folder in ('empty', 'new/below/it', f'{tmp_path}/slash/'):
+    export.export(opened, folder)
+    name = os.path.basename(folder.rstrip('/'))
+    assert (tmp_path / folder / 'README.md').read_text().startswith(f'# {name}\n')
+    assert sorted(os.listdir(tmp_path / folder)) == ['1', 'README.md']
+  assert sorted(os.listdir(tmp_path)) == ['empty', 'new', 'slash']
+
+
+def test_a_file_is_not_overwritten(opened, tmp_path):
+  (tmp_path / 'file').write_text('mine')
+  with pytest.raises(UserError, match='file already exists'):
+    export.export(opened, str(tmp_path / 'file'))
+  assert (tmp_path / 'file').read_text() == 'mine'
 
 
 def test_weights_are_stored_once(exported, opened):

@@ -78,6 +78,41 @@ def test_what_is_large_stands_alone(monkeypatch):
   assert any(stack is variable for stack in StackedVariables(layers).stacks)
 
 
+def test_only_what_has_one_shape_and_dtype_is_stacked():
+  layers = Layers()
+  layers.first.weight = tf.Variable([2.0], dtype=tf.float64)
+  layers.second.bias = tf.Variable([1.0])
+  weights = StackedVariables(layers)
+  shapes = sorted((stack.dtype.name, stack.shape.as_list()) for stack in weights.stacks)
+  # The weight and the bias of the second layer have become alike.
+  assert shapes == [('float32', []), ('float32', [2, 1]), ('float64', [1])]
+
+
+def test_a_module_without_variables():
+  weights = StackedVariables(tf.Module())
+  assert (weights.stacks, weights.read()) == ([], ())
+  with weights.using(()):
+    pass
+
+
+def test_read_gives_the_values_of_now():
+  layers = Layers()
+  weights = StackedVariables(layers)
+  before = weights.read()
+  for stack in weights.stacks:
+    stack.assign(tf.zeros_like(stack))
+  with weights.using(before):
+    assert layers(tf.constant([5.0])).numpy() == [31.0]
+  with weights.using(weights.read()):
+    assert layers(tf.constant([5.0])).numpy() == [0.0]
+
+
+def test_values_of_another_model_are_refused():
+  weights = StackedVariables(Layers())
+  with pytest.raises(ValueError, match='zip'):
+    weights.using(weights.read()[:1])
+
+
 @pytest.mark.parametrize('name', ['tiny_switch_8', 'tiny_dense', 'moe_base_128', 'mt5_base'])
 def test_a_model_holds_each_weight_once(name):
   small = ['d_model = 8', 'd_ff = 16', 'd_kv = 4', 'num_heads = 2', 'vocab_size = 64']
@@ -99,6 +134,50 @@ def test_layers_that_are_alike_share_a_function():
   assert both(tf.constant([5.0]), weights.read()).numpy() == [31.0]
   called = [op.get_attr('f').name for op in graph.get_operations() if op.type == 'PartitionedCall']
   assert len(called) == 2 and len(set(called)) == 1
+
+
+class Plain(tf.Module):
+  """x * weight, with a weight that is a tensor; counts how often TensorFlow traces it."""
+
+  traces = 0
+
+  def __init__(self, weight):
+    super().__init__()
+    self.weight = tf.constant(weight)
+
+  def __call__(self, x):
+    Plain.traces += 1
+    return x * self.weight
+
+  def both(self, pair):
+    return {'first': pair[0] * self.weight, 'second': pair[1]}
+
+
+def test_layers_that_are_alike_are_traced_once_and_others_by_themselves(monkeypatch):
+  monkeypatch.setattr(Plain, 'traces', 0)
+  calls, x = Repeated(), tf.constant([5.0])
+  alike = [Plain([2.0]), Plain([3.0]), Plain([2.0])]
+  assert [calls(Plain.__call__, layer, x).numpy().tolist() for layer in alike] == [[10.0], [15.0], [10.0]]
+  assert Plain.traces == 1
+  np.testing.assert_array_equal(calls(Plain.__call__, Plain([2.0, 4.0]), x), [10.0, 20.0])
+  np.testing.assert_array_equal(calls(Plain.__call__, Plain(np.array([2.0])), tf.constant([5.0], tf.float64)), [10.0])
+  assert Plain.traces == 3
+
+
+def test_methods_take_and_give_structures():
+  calls = Repeated()
+  found = calls(Plain.both, Plain([2.0]), (tf.constant([5.0]), tf.constant([7.0])))
+  assert {name: value.numpy().tolist() for name, value in found.items()} == {'first': [10.0], 'second': [7.0]}
+  product = calls(Plain.__call__, Plain([2.0]), tf.constant([5.0]))
+  assert product.numpy() == [10.0], 'another method of the same layer'
+
+
+def test_a_call_leaves_the_layers_weights_as_they_were():
+  calls, layer, other = Repeated(), Plain([2.0]), Plain([3.0])
+  weights = layer.weight, other.weight
+  calls(Plain.__call__, layer, tf.constant([1.0]))
+  calls(Plain.__call__, other, tf.constant([1.0]))
+  assert layer.weight is weights[0] and other.weight is weights[1]
 
 
 def size(blocks):
