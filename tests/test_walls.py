@@ -85,9 +85,12 @@ def shortest_chain(graph, start, is_end):
 
 
 def circles_in(graph):
-  """A shortest circle through each module that is in one, every circle once."""
-  chains = (shortest_chain(graph, name, lambda imported, name=name: imported == name) for name in sorted(graph))
-  return list({frozenset(chain): ' -> '.join(chain) for chain in chains if chain}.values())
+  """A shortest circle through each module that is in one, every circle once, from its first module."""
+  chains = [shortest_chain(graph, name, lambda imported, name=name: imported == name) for name in sorted(graph)]
+  circles = {}
+  for chain in filter(None, chains):
+    circles.setdefault(frozenset(chain), ' -> '.join(chain))
+  return list(circles.values())
 
 
 def folder_of(module):
