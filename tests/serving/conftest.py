@@ -18,7 +18,7 @@ def fresh_state():
 
 
 class Process:
-  """A server in a process of its own. `url`: its first line; `end`: sends signals and waits."""
+  """A server in a separate process. `url`: its first line; `end`: sends signals and waits."""
 
   def __init__(self, command):
     self.errors = tempfile.TemporaryFile('w+')  # noqa: SIM115 - closed below; a pipe could fill up

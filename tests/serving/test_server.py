@@ -1,4 +1,4 @@
-"""A server in a process of its own, with the clients that servers meet."""
+"""A server in a separate process, with the clients that servers meet."""
 
 import asyncio
 import concurrent.futures
