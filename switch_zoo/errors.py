@@ -21,7 +21,7 @@ def paragraph(error: Exception) -> str:
 def from_tensorflow(text: str) -> str | None:
   """The message of a UserError that was raised while TensorFlow read a dataset; None if it was not a UserError.
 
-  TensorFlow raises an error of its own, whose message contains the original exception and its traceback.
+  TensorFlow raises another error, whose message contains the original exception and its traceback.
 
   >>> from_tensorflow('{{node Next}} UserError: cb.jsonl, line 2: not JSON.\\nTraceback (most recent call last):')
   'cb.jsonl, line 2: not JSON.'

@@ -1,4 +1,4 @@
-"""The `switch_zoo` command, in fresh processes: what it imports is part of what it promises."""
+"""The `switch_zoo` command, in fresh processes, because what it imports is part of the contract."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ HEAVY = ('tensorflow', 'mesh_tensorflow', 't5', 'seqio', 'torch', 'matplotlib', 
 
 
 def switch_zoo(*arguments, **environment):
-  """Runs the command; its stdout ends with the heavy modules that were imported."""
+  """Runs the command; its stdout ends with a list of the heavy modules it imported."""
   code = f"""
 import sys
 from switch_zoo import cli
@@ -24,7 +24,7 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize('arguments', [['--help'], ['models'], ['models', '--json'], ['describe', 'tiny_switch_8']])
-def test_answers_without_anything_heavy(arguments):
+def test_it_answers_without_importing_anything_heavy(arguments):
   done = switch_zoo(*arguments)
   assert done.returncode == 0, done.stderr
   assert done.stdout.endswith('imported: []\n') and len(done.stdout) > 200

@@ -13,7 +13,7 @@ NAMES = ['switch_base_8', 'switch_base_16', 't5_base', 'train_steps']
     ('qqqq', ''),
     ('', ''),
   ],
-  ids=['letter missing', 'sign missing', 'nothing close', 'empty'],
+  ids=['missing letter', 'missing underscore', 'nothing close', 'empty'],
 )
 def test_did_you_mean(name, expected):
   assert did_you_mean(name, NAMES) == expected
@@ -35,7 +35,7 @@ def test_a_paragraph_is_one_line_without_gins_calls():
   assert paragraph(error) == 'no such thing.'
 
 
-def test_a_mistake_told_by_tensorflow():
-  text = '{{node Next}} UserError: a.tsv, line 2:\n no label.\nTraceback (most recent call last):\n\n  File x'
-  assert from_tensorflow(text) == 'a.tsv, line 2: no label.'
+def test_a_mistake_reported_by_tensorflow():
+  text = '{{node Next}} UserError: a.tsv, line 2:\n not JSON.\nTraceback (most recent call last):\n\n  File x'
+  assert from_tensorflow(text) == 'a.tsv, line 2: not JSON.'
   assert from_tensorflow(text.replace('UserError', 'KeyError')) is None

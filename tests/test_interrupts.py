@@ -50,7 +50,7 @@ def test_one_that_got_lost_in_the_garbage_collector_is_raised_again():
     interrupts.check()
 
 
-# JAX has such a callback. What is printed of it would stand beside the one line a command says.
+# JAX has such a callback. What Python prints about it would end up next to the one line that a command prints.
 LOST = """
 import gc, os, signal, sys
 from switch_zoo import interrupts
@@ -80,24 +80,24 @@ def test_other_errors_that_got_lost_are_still_printed():
 
 
 def fail_after_ctrl_c(*_, **__):
-  """As C++ code does that calls Python."""
+  """As C++ code that calls Python does."""
   with contextlib.suppress(KeyboardInterrupt):
     press_ctrl_c()
   raise RuntimeError('a callback failed')
 
 
-def test_an_error_after_it_counts_as_it():
+def test_an_error_after_it_counts_as_an_interruption():
   with pytest.raises(KeyboardInterrupt), interrupts.outrank_errors():
     fail_after_ctrl_c()
 
 
-def test_so_it_does_for_the_command_line(monkeypatch, capsys):
+def test_it_also_does_for_the_command_line(monkeypatch, capsys):
   monkeypatch.setattr(cli, 'app', fail_after_ctrl_c)
   assert cli.run() == 130
   assert capsys.readouterr() == ('', '')
 
 
-def test_so_it_does_for_the_demo(monkeypatch, capsys, tmp_path):
+def test_it_also_does_for_the_demo(monkeypatch, capsys, tmp_path):
   monkeypatch.setattr(session, 'run', fail_after_ctrl_c)
   with pytest.raises(typer.Exit) as ended:
     demo.command(str(tmp_path / 'out'), 0)
@@ -105,7 +105,7 @@ def test_so_it_does_for_the_demo(monkeypatch, capsys, tmp_path):
   assert 'Interrupted. The same command resumes' in capsys.readouterr().out
 
 
-def test_so_it_does_for_the_trainer(monkeypatch, capsys):
+def test_it_also_does_for_the_trainer(monkeypatch, capsys):
   monkeypatch.setattr(t5_mesh_transformer, '_run', fail_after_ctrl_c)
   assert t5_mesh_transformer.main(['t5_mesh_transformer']) == 130
   assert 'interrupted; the checkpoints so far are kept' in capsys.readouterr().err
@@ -123,7 +123,7 @@ def test_installing_again_forgets():
   interrupts.check()
 
 
-def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it():
+def test_a_process_that_ignores_ctrl_c_keeps_ignoring_it():
   code = """
 import os, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -136,7 +136,7 @@ print('alive')
   assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == 'alive\n'
 
 
-def test_generate_and_score_ask_for_it_before_each_batch():
+def test_generate_and_score_check_for_it_before_each_batch():
   groups = generate.batches(['a', 'b', 'c'], 2, 'answering')
   assert next(groups) == ['a', 'b']
   with contextlib.suppress(KeyboardInterrupt):  # it gets lost while a batch is answered

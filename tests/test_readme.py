@@ -1,4 +1,4 @@
-"""What the README says of files and of Python. CI runs its commands; its table of models is compared elsewhere."""
+"""What the README says about files and Python. CI runs its commands; test_config.py checks its table of models."""
 
 import os
 import pathlib
@@ -37,18 +37,13 @@ def test_its_table_of_runs_is_complete():
   assert set(re.findall(r'^\| `(runs/\w+\.gin)` \|', README, re.MULTILINE)) == names
 
 
-@pytest.mark.parametrize('link', re.findall(r'\]\((?!http)([^)]+)\)', README))
-def test_its_links_lead_somewhere(link):
-  assert (CHECKOUT / link).exists()
-
-
 def test_the_commands_ci_runs_are_there():
   assert '<!-- run by CI -->\n```bash\n' in README
 
 
 @pytest.fixture
 def calls_on_your_own_data(tmp_path, monkeypatch):
-  """Runs the block with a stand-in for the command that only notes its arguments, one a line."""
+  """Runs the block with a stand-in for the command that only records its arguments, one per line."""
   (block,) = re.findall(r'<!-- your own data -->\n```bash\n(.*?)```', README, re.DOTALL)
   noted = 't5_mesh_transformer() { printf "%s\\n" "$@" --end >> calls; }\n'
   subprocess.run(['bash', '-euo', 'pipefail', '-c', noted + block], cwd=tmp_path, check=True)
@@ -57,7 +52,7 @@ def calls_on_your_own_data(tmp_path, monkeypatch):
   return [call.splitlines() for call in calls]
 
 
-def test_its_data_of_your_own_is_read_as_written(calls_on_your_own_data, monkeypatch):
+def test_the_data_of_its_example_is_read_as_written(calls_on_your_own_data, monkeypatch):
   monkeypatch.setenv('SWITCH_ZOO_VOCAB', 'bytes')
   train, evaluate = (flags.parse(['t5_mesh_transformer', *call]) for call in calls_on_your_own_data)
   for values, split in ((train, 'train'), (evaluate, 'validation')):

@@ -7,6 +7,7 @@ import ast
 import collections
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -84,9 +85,12 @@ def shortest_chain(graph, start, is_end):
 
 
 def circles_in(graph):
-  """A shortest circle through each module that is in one, every circle once."""
-  chains = (shortest_chain(graph, name, lambda imported, name=name: imported == name) for name in sorted(graph))
-  return list({frozenset(chain): ' -> '.join(chain) for chain in chains if chain}.values())
+  """A shortest circle through each module that is in one, every circle once, from its first module."""
+  chains = [shortest_chain(graph, name, lambda imported, name=name: imported == name) for name in sorted(graph)]
+  circles = {}
+  for chain in filter(None, chains):
+    circles.setdefault(frozenset(chain), ' -> '.join(chain))
+  return list(circles.values())
 
 
 def folder_of(module):
@@ -130,6 +134,17 @@ def test_nothing_imports_what_is_above_it(graph):
 @pytest.mark.parametrize('folder', WALLS)
 def test_nothing_comes_through_a_wall(graph, folder):
   assert leaks_in(graph, folder, WALLS[folder]) == []
+
+
+@pytest.mark.parametrize('folder', ['spec', 'serving', 'commands', 'demo'])
+def test_a_map_lists_every_file_in_the_order_of_imports(graph, folder):
+  document = ast.get_docstring(ast.parse((PACKAGE / folder / '__init__.py').read_text(encoding='utf-8')))
+  assert 'Each file imports only files above it.' in document
+  names = [f'switch_zoo.{folder}.{name}' for name in re.findall(r'^  (\w+) {2,}\S', document, re.MULTILINE)]
+  assert sorted(names) == sorted(name for name in graph if name.startswith(f'switch_zoo.{folder}.'))
+  place = {name: number for number, name in enumerate(names)}
+  below = [(a, b) for a in names for b in graph[a] if b in place and place[b] > place[a]]
+  assert below == []
 
 
 def test_the_reader_of_imports_sees_every_kind_and_names_the_chain(tmp_path):

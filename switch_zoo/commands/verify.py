@@ -10,13 +10,13 @@ def command(
   one: str = typer.Argument(..., metavar='A', help='Folder of weights in any format.'),
   other: str = typer.Argument(..., metavar='B', help='The folder to compare it with.'),
   model: str | None = typer.Option(None, '--model', help='The model, if the folders do not say which one they hold.'),
-  most: int = typer.Option(10, '--most', min=1, help='Most differences to show.'),
+  limit: int = typer.Option(10, '--most', min=1, help='Most differences to show.'),
 ) -> None:
   """Compares two checkpoints of any formats, tensor by tensor and expert by expert. Exit code 1 if they differ."""
   from switch_zoo.checkpoints import sources, verify
 
   console = Console(highlight=False)
-  report = verify.compare(sources.open_source(one, model), sources.open_source(other, model), most)
+  report = verify.compare(sources.open_source(one, model), sources.open_source(other, model), limit)
   for line in report.differences:
     console.print(line, soft_wrap=True, markup=False)
   if report.num_differences > len(report.differences):

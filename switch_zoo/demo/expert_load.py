@@ -34,8 +34,8 @@ def layer_title(layer: str) -> str:
   >>> layer_title('encoder/block_000/layer_003/MoE1D')
   'encoder block 0, sublayer 3'
   """
-  found = re.match(r'(\w+)/block_0*(\d+)/layer_0*(\d+)/', layer)
-  return f'{found[1]} block {found[2]}, sublayer {found[3]}' if found else layer
+  match = re.match(r'(\w+)/block_0*(\d+)/layer_0*(\d+)/', layer)
+  return f'{match[1]} block {match[2]}, sublayer {match[3]}' if match else layer
 
 
 def picture(loads: Mapping[str, Load], file: pathlib.Path) -> None:

@@ -116,9 +116,9 @@ def check(path: pathlib.Path, seed: int, budget: DemoBudget) -> None:
     )
 
 
-def _check_settings(path: pathlib.Path, wanted: dict[str, Any]) -> None:
+def _check_settings(path: pathlib.Path, expected: dict[str, Any]) -> None:
   stored = json.loads((path / MARKER).read_text())
-  for name, value in wanted.items():
+  for name, value in expected.items():
     if stored.get(name) != value:
       raise UserError(
         f'{path} holds a demo begun with {name} {stored.get(name)}, not {value}. Use another --out, or delete '

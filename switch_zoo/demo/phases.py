@@ -85,7 +85,7 @@ def finetune_from_random(demo: Demo) -> dict[str, Any]:
 
 
 def evaluate(demo: Demo) -> dict[str, Any]:
-  """Measures both fine-tuned models on the held-out paragraphs, and always naming the most frequent section."""
+  """Accuracy of both fine-tuned models on the held-out paragraphs, and of always naming the most frequent section."""
   rows = pydoc_topics.rows('validation')
   section, count = collections.Counter(row.section for row in rows).most_common(1)[0]
   return {

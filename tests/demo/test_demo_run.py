@@ -43,7 +43,9 @@ def finish(process):
 def wait_for(condition, process):
   deadline = time.monotonic() + 200
   while not condition():
-    assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+    if process.poll() is not None or time.monotonic() > deadline:
+      process.kill()
+      pytest.fail(process.communicate()[0])
     time.sleep(0.05)
 
 
@@ -112,7 +114,10 @@ def test_ctrl_c_is_one_line_and_130(tmp_path):
   process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
   wait_for((tmp_path / 'out' / 'results' / 'vocabulary.json').exists, process)
   process.send_signal(signal.SIGINT)
-  out, errors = process.communicate(timeout=100)
+  try:
+    out, errors = process.communicate(timeout=100)
+  finally:
+    process.kill()
   assert process.returncode == 130
   assert 'Traceback' not in out + errors
   assert out.splitlines()[-1].startswith('Interrupted. The same command resumes from the last checkpoint in')

@@ -1,4 +1,4 @@
-"""A server in a process of its own, around a model that needs no TensorFlow: upper case, slow and failing on request.
+"""A server in a separate process, around a model that needs no TensorFlow: upper case, slow and failing on request.
 
   python fake_server.py '{"read_seconds": 1}'
 

@@ -14,7 +14,7 @@ import time
 
 import httpx
 import pytest
-from conftest import rss, running
+from serving_processes import rss, running
 
 from switch_zoo import cli
 

@@ -1,4 +1,4 @@
-"""A server in a process of its own, with the clients that servers meet."""
+"""A server in a separate process, with the clients that servers meet."""
 
 import asyncio
 import concurrent.futures
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import rss
+from serving_processes import FAKE, rss, running
 
 PREDICT = '/v1/models/upper:predict'
 
@@ -55,8 +55,6 @@ def many(url, texts, clients=200):
 @pytest.fixture(scope='module')
 def server():
   """One server that many tests share: it survives all of them."""
-  from conftest import FAKE, running
-
   with running([sys.executable, FAKE, '{"read_seconds": 0.5, "request_bytes": 100000}']) as process:
     yield process
 

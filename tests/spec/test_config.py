@@ -1,4 +1,4 @@
-"""ModelConfig and the commands that show it, against figures counted by hand and by Hugging Face."""
+"""ModelConfig and the commands that show it, compared with figures counted by hand and by Hugging Face."""
 
 import json
 import pathlib
@@ -58,7 +58,7 @@ EXPERT_PARAMETERS = {
   'gshard_12b5': 6 * 128 * 2 * 1024 * 8192,
   'gshard_600b': 18 * 2048 * 2 * 1024 * 8192,
 }
-# Billions as the Switch paper's Table 9 prints them. Its T5-Large and Switch-Large rows have GEGLU 2816.
+# Billions, as printed in Table 9 of the Switch paper. Its T5-Large and Switch-Large rows have GEGLU 2816.
 TABLE_9_FLOPS = {
   't5_base': 124,
   't5_large': 425,
@@ -71,7 +71,7 @@ TABLE_9_FLOPS = {
   'switch_c_2048': 890,
   'switch_c_2048_paper': 890,
 }
-# Billions as the tables of the GShard paper print them.
+# Billions, as printed in the tables of the GShard paper.
 GSHARD_BILLIONS = {
     'gshard_12b5': 12.5, 'gshard_37b': 37, 'gshard_50b': 50, 'gshard_150b': 150, 'gshard_200b': 200, 'gshard_600b': 600,
 }  # fmt: skip
@@ -84,7 +84,7 @@ TINY = ['d_model = 8', 'd_ff = 16', 'd_kv = 4', 'num_heads = 2', 'num_encoder_la
 
 
 def formula(config):
-  """Weights counted by kind, with no list of variables: the second way to the same number."""
+  """Weights counted by kind, without a list of variables: a second way to the same number."""
   d, inner, kernels = config.d_model, config.num_heads * config.d_kv, 3 if config.gated else 2
   encoder, decoder = config.num_encoder_layers, config.num_decoder_layers
   sparse = len(config.encoder_sparse_layers) + len(config.decoder_sparse_layers)
@@ -122,7 +122,7 @@ def test_parameters_in_experts(model, expected):
   assert load_config(model).num_expert_parameters == expected
 
 
-def test_top2_token_meets_two_experts():
+def test_a_token_of_top2_uses_two_experts():
   switch, top2 = load_config('switch_base_128'), load_config('moe_base_128')
   one_expert = 2 * 768 * 3072
   assert top2.num_active_parameters - switch.num_active_parameters == 12 * one_expert
@@ -135,7 +135,7 @@ def test_flops_agree_with_table_9(model, billions):
 
 
 def test_flops_of_a_small_model_by_hand():
-  # Encoder, per token and layer: attention 4 x 8 x 8 = 256, feed-forward 2 x 8 x 16 = 256. Decoder: 256 more.
+  # Per token and layer of the encoder: attention 4 x 8 x 8 = 256, feed-forward 2 x 8 x 16 = 256. Decoder: 256 more.
   config = load_config('t5_small', TINY + ['vocab_size = 128'])
   weights = 2 * (4 * 512 * 10 + 4 * 768 * 5)
   logits = 2 * 128 * 8 * 5
@@ -187,7 +187,7 @@ def test_which_layers_have_experts():
 
 
 def test_layers_are_read_from_the_lists_of_the_file():
-  """Experts in every fourth layer: no setting says so but the list of layers."""
+  """Experts in every fourth layer, which only the list of layers says."""
   block = ['@transformer_layers.SelfAttention, @transformer_layers.DenseReluDense'] * 4
   block[3] = '@transformer_layers.SelfAttention, @experts.SwitchFeedForward'
   lists = f'encoder/transformer.make_layer_stack.layers = [{", ".join(block)}]'
@@ -198,7 +198,7 @@ def test_layers_are_read_from_the_lists_of_the_file():
 
 
 def test_sizes_come_from_what_the_run_uses():
-  """A parameter bound directly counts, whatever the macro of that name says."""
+  """A parameter that is bound directly counts, whatever the macro of that name says."""
   assert load_config('t5_base', ['transformer_layers.DenseReluDense.hidden_size = 2048']).d_ff == 2048
   assert load_config('t5_base', ['DenseReluDense.hidden_size = 2048']).d_ff == 2048
 
@@ -278,7 +278,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize('mistake', MISTAKES)
-def test_a_file_that_is_no_model_is_refused_with_its_line(mistake, tmp_path):
+def test_a_file_that_is_not_a_model_is_rejected_with_its_line(mistake, tmp_path):
   line, message = MISTAKES[mistake]
   path = tmp_path / 'bad.gin'
   path.write_text(f"include 'models/switch_base_8.gin'\n{line}\n")
@@ -300,7 +300,7 @@ def test_unknown_model_names_the_closest():
     load_config('zzz')
 
 
-def test_a_file_of_ones_own_and_files_laid_over(tmp_path):
+def test_a_users_own_file_and_files_on_top(tmp_path):
   own = tmp_path / 'mine.gin'
   own.write_text("# Mine.\n# Source: a notebook\n#   of mine\n\ninclude 'models/t5_small.gin'\nd_ff = 1024\n")
   config = load_config(str(own))
