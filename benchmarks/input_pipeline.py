@@ -108,12 +108,11 @@ def batches(way, folder):
   """An endless dataset of batches of packed sequences."""
   from t5.models import mesh_transformer
 
-  from switch_zoo.tasks import packing
-
   if way == 'ours':
     import switch_zoo.tasks  # noqa: F401 - registers zoo_c4_span
+    from switch_zoo.launcher import replacements
 
-    packing.install()
+    replacements.install()  # packing is one of them
     name = 'zoo_c4_span'
   else:
     register_t5(folder)

@@ -5,30 +5,34 @@ lengths, is plain Python, and the tokens are moved all at once.
 """
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-import mesh_tensorflow.transformer.dataset as mesh_dataset
 import numpy as np
 import tensorflow as tf
 
 
-def install() -> None:
-  """Puts `pack_or_pad` in the place of the released one; calling it again changes nothing."""
-  if not hasattr(mesh_dataset.pack_or_pad, 'switch_zoo'):
-    mesh_dataset.pack_or_pad = _with_packing(mesh_dataset.pack_or_pad)
+def with_packing(released: Callable[..., tf.data.Dataset]) -> Callable[..., tf.data.Dataset]:
+  """`mesh_dataset.pack_or_pad` that packs with `packed`; a run puts it in place of the released one.
 
+  Args:
+    released: the function of Mesh-TensorFlow, which still pads where nothing is packed
+  """
 
-def _with_packing(released):
   @functools.wraps(released)
-  def pack_or_pad(dataset, length, pack=True, feature_keys=None, ensure_eos=False):
-    keys = tuple(feature_keys or tf.data.get_output_shapes(dataset))
+  def pack_or_pad(
+    dataset: tf.data.Dataset,
+    length: int | Mapping[str, int],
+    pack: bool = True,
+    feature_keys: Collection[str] | None = None,
+    ensure_eos: bool | Collection[str] = False,
+  ) -> tf.data.Dataset:
     if not pack:
       return released(dataset, length, pack, feature_keys, ensure_eos)
+    keys: tuple[str, ...] = tuple(feature_keys or tf.compat.v1.data.get_output_shapes(dataset))
     lengths = {key: length if isinstance(length, int) else length[key] for key in keys}
     ended = set(keys if ensure_eos is True else ensure_eos or ())
     return packed(dataset, lengths, ended)
 
-  pack_or_pad.switch_zoo = True
   return pack_or_pad
 
 

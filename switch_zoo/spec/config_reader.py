@@ -43,12 +43,22 @@ def read(files: Sequence[str], parameters: Iterable[str] = ()) -> dict[str, Any]
   """
   bound = gin_files.read(files, parameters)
   bound.check()
-  reader = BindingReader(bound, files[0])
+  return read_bound(bound)
+
+
+def read_bound(bound: gin_files.GinFiles) -> dict[str, Any]:
+  """The fields of the ModelConfig that gin files describe which have been read; name and header are the first one's.
+
+  Raises:
+    UserError: with file and line
+  """
+  path = bound.files[0]
+  reader = BindingReader(bound, path)
   fields = _fields(reader)
-  header = read_header(files[0])
+  header = parse_header(bound.texts[path])
   return fields | {
-    'name': os.path.splitext(os.path.basename(files[0]))[0],
-    'path': os.path.abspath(files[0]),
+    'name': os.path.splitext(os.path.basename(path))[0],
+    'path': os.path.abspath(path),
     'title': header.get('Title', ''),
     'source': header.get('Source', ''),
     'departures': header.get('Departures', ''),
@@ -58,16 +68,21 @@ def read(files: Sequence[str], parameters: Iterable[str] = ()) -> dict[str, Any]
 
 def read_header(path: str) -> dict[str, str]:
   """The comment that opens a model file: those of 'Title', 'Source', 'Departures', 'Parameters' it has."""
-  header, key = {}, 'Title'
   with open(path, encoding='utf-8') as file:
-    for line in file:
-      if not line.startswith('#'):
-        break
-      text = line[1:].strip()
-      head = re.match(r'(\w+): ', text)
-      if head and head[1] in HEADER_KEYS:
-        key, text = head[1], text[head.end() :]
-      header[key] = f'{header[key]} {text}' if key in header else text
+    return parse_header(file.read())
+
+
+def parse_header(text: str) -> dict[str, str]:
+  """Like `read_header`, from the text of the file."""
+  header, key = {}, 'Title'
+  for line in text.splitlines():
+    if not line.startswith('#'):
+      break
+    text = line[1:].strip()
+    head = re.match(r'(\w+): ', text)
+    if head and head[1] in HEADER_KEYS:
+      key, text = head[1], text[head.end() :]
+    header[key] = f'{header[key]} {text}' if key in header else text
   return header
 
 

@@ -75,15 +75,15 @@ def test_a_bucket_is_left_to_tensorflow():
 
 
 def test_a_folder_without_checkpoint(tmp_path):
-  with pytest.raises(UserError, match='holds no checkpoint'):
+  with pytest.raises(UserError, match='contains no checkpoint'):
     preflight.checkpoint_present(str(tmp_path))
-  with pytest.raises(UserError, match='holds no checkpoint'):
+  with pytest.raises(UserError, match='contains no checkpoint'):
     preflight.checkpoint_present(str(tmp_path / 'nope'))
 
 
 def test_init_checkpoint(tmp_path):
   preflight.init_checkpoint_present(None)
-  with pytest.raises(UserError, match='is no checkpoint.*Use None'):
+  with pytest.raises(UserError, match='is not a checkpoint.*Use None'):
     preflight.init_checkpoint_present(str(tmp_path))
 
 

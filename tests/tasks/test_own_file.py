@@ -6,7 +6,7 @@ import seqio
 import tensorflow_datasets as tfds
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import evaluation, preflight
+from switch_zoo.launcher import evaluation, preflight, run_state
 from switch_zoo.tasks import own_file, vocabularies
 
 
@@ -109,9 +109,9 @@ def test_every_metric_takes_nothing_to_compare_that_is_right():
 def test_metrics_go_through_the_recording_of_an_evaluation(name):
   task = name('{"inputs": "x", "targets": "y"}', metrics=['accuracy'])
   (metric,) = task.metric_fns
-  evaluation.take_results()
-  evaluation._measure('zoo_file', metric, [['a'], ['b']], ['a', 'a'])
-  assert [(result.metric, result.value) for result in evaluation.take_results()] == [('accuracy', 50.0)]
+  run = run_state.Run()
+  evaluation.measure(run, 'zoo_file', metric, [['a'], ['b']], ['a', 'a'])
+  assert [(result.metric, result.value) for result in run.results] == [('accuracy', 50.0)]
 
 
 @pytest.mark.parametrize(
