@@ -10,7 +10,7 @@ from switch_zoo import cli
 from switch_zoo.commands import tasks
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import catalogue, data_folder, vocabularies
-from switch_zoo.tasks.catalogue import Entry
+from switch_zoo.tasks.catalogue import CatalogueEntry
 
 CB = {'premise': 'It rains.', 'hypothesis': 'It is dry.', 'label': 'contradiction', 'idx': 7}
 
@@ -149,5 +149,5 @@ def test_a_malformed_row_is_told_as_one(folder):
 
 
 def test_folding_keeps_other_tasks():
-  task = Entry('zoo_x', 'task', 'ready', ('train',), {}, '')
+  task = CatalogueEntry('zoo_x', 'task', 'ready', ('train',), {}, '')
   assert tasks.folded([task]) == [('zoo_x', 'ready', '', '')]

@@ -21,7 +21,7 @@ def vocabulary_file(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def vocabulary(vocabulary_file, monkeypatch):
   monkeypatch.setenv(vocabularies.DEMO_VARIABLE, vocabulary_file)
-  return demo._FEATURES['inputs'].vocabulary
+  return demo._VOCABULARY
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import seqio
 import tensorflow_datasets as tfds
 
 from switch_zoo.errors import UserError
-from switch_zoo.tasks import data_folder, documents, pretraining, vocabularies
-from switch_zoo.tasks.raw_files import Malformed
+from switch_zoo.tasks import data_folder, documents, plain_text, pretraining, vocabularies
+from switch_zoo.tasks.raw_files import MalformedRow
 
 
 @pytest.fixture
@@ -84,17 +84,17 @@ def test_repeated_lines_go_if_gin_says_so(folder):
 
 
 def test_a_text_is_cut_into_documents_of_whole_lines(tmp_path, monkeypatch):
-  monkeypatch.setattr(documents, '_PIECE', 10)
+  monkeypatch.setattr(plain_text, '_PIECE', 10)
   path = tmp_path / 'a.txt'
   path.write_bytes(b'one two\r\n\r\nthree\nfour\n\xff\nfive\n')
-  first, bad, last = documents.TextPieces().records(str(path))
+  first, bad, last = plain_text.TextPieces().rows(str(path))
   assert (first.line, first.value) == (1, {'text': 'one two\nthree'})
-  assert isinstance(bad, Malformed) and bad.line == 5
+  assert isinstance(bad, MalformedRow) and bad.line == 5
   assert (last.line, last.value) == (4, {'text': 'four\nfive'})
 
 
 def test_plain_text_is_split_by_what_it_says(folder, monkeypatch):
-  monkeypatch.setattr(documents, '_PIECE', 3)
+  monkeypatch.setattr(plain_text, '_PIECE', 3)
   (folder / 'books').mkdir()
   (folder / 'books/a.txt').write_text('\n'.join(f'line {number}' for number in range(500)))
   (folder / 'books/b.txt').write_text('the end')
@@ -109,7 +109,7 @@ def test_plain_text_is_split_by_what_it_says(folder, monkeypatch):
 
 
 def test_no_plain_text_is_named(folder):
-  source = documents.TextSource()
+  source = plain_text.TextSource()
   with pytest.raises(UserError, match='No plain text is named. Name .txt or .txt.gz files with --gin_param="text_co'):
     source.check('train')
   gin.parse_config("text_corpus.files = 'books/*.txt'")

@@ -3,7 +3,7 @@
 import pytest
 
 from switch_zoo.tasks import fields
-from switch_zoo.tasks.readers import BadField
+from switch_zoo.tasks.raw_files import BadField
 
 ROW = {'text': 'a', 'label': 1, 'truth': True, 'items': [{'a': 1}], 'names': ['x', 'y'], 'none': None}
 

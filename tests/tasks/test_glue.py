@@ -8,7 +8,7 @@ from t5.data import glue_utils
 
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import data_folder, glue, similarity
-from switch_zoo.tasks.readers import BadField
+from switch_zoo.tasks.raw_files import BadField
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +19,7 @@ def files(tmp_path, monkeypatch):
 
 def read(task, split):
   source = seqio.TaskRegistry.get(task).source
-  found = source.found(split)
-  examples = (one for path in found.paths for one in source.examples(path, found.files, skip=False))
-  return [(one['inputs'], one['targets']) for one in examples]
+  return [(example['inputs'], example['targets']) for example in source.examples(split)]
 
 
 @pytest.mark.parametrize(

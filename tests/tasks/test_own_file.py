@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import evaluation, preflight
-from switch_zoo.tasks import own_file, vocabularies
+from switch_zoo.tasks import own_file, own_file_metrics, vocabularies
 
 
 @pytest.fixture(autouse=True)
@@ -97,12 +97,12 @@ SAID = ['cat', 'the dog', 'cat', 'cow']
   ],
 )
 def test_metrics(metric, answers, said, expected):
-  found = own_file.METRICS[metric](answers, said)
+  found = own_file_metrics.METRICS[metric](answers, said)
   assert found == pytest.approx(expected)
 
 
 def test_every_metric_takes_nothing_to_compare_that_is_right():
-  for name, metric in own_file.METRICS.items():
+  for name, metric in own_file_metrics.METRICS.items():
     assert all(value >= 0 for value in metric([['1'], ['2']], ['', '']).values()), name
 
 

@@ -3,7 +3,7 @@
 import collections
 
 from switch_zoo.tasks import pydoc_source, pydoc_topics
-from switch_zoo.tasks.pydoc_topics import Row
+from switch_zoo.tasks.pydoc_topics import TopicRow
 
 
 def test_every_topic_is_in_one_section():
@@ -42,7 +42,11 @@ def test_nothing_leaks():
 
 def test_a_passage_that_two_paragraphs_share_takes_one_out_of_training(monkeypatch):
   shared = 'New in version 99: this passage stands in two topics.'
-  rows = (Row(f'One. {shared}', 'names'), Row(f'Two. {shared}', 'types'), Row('A paragraph of its own.', 'types'))
+  rows = (
+    TopicRow(f'One. {shared}', 'names'),
+    TopicRow(f'Two. {shared}', 'types'),
+    TopicRow('A paragraph of its own.', 'types'),
+  )
   monkeypatch.setattr(pydoc_topics, '_all_rows', lambda: rows)
   monkeypatch.setattr(pydoc_topics, '_is_held_out', lambda text: text.startswith('One.'))
   assert pydoc_topics.rows('validation') == [rows[0]]

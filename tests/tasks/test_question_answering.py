@@ -13,7 +13,7 @@ from tensorflow_datasets.question_answering import web_questions
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import data_folder
 from switch_zoo.tasks import question_answering as qa
-from switch_zoo.tasks.readers import BadField
+from switch_zoo.tasks.raw_files import BadField
 
 SQUAD = {
   'version': '1.1',
@@ -52,9 +52,7 @@ def files(tmp_path, monkeypatch):
 
 def read(task, split):
   source = seqio.TaskRegistry.get(task).source
-  found = source.found(split)
-  examples = (one for path in found.paths for one in source.examples(path, found.files, skip=False))
-  return [(one['inputs'], one['targets'], one['answers']) for one in examples]
+  return [(example['inputs'], example['targets'], example['answers']) for example in source.examples(split)]
 
 
 def test_squad(files):

@@ -6,7 +6,7 @@ import seqio
 
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import data_folder, multirc, record_cloze, superglue, winograd
-from switch_zoo.tasks.readers import BadField
+from switch_zoo.tasks.raw_files import BadField
 
 CB = {'premise': 'It was a complex language.', 'hypothesis': 'the language was peeled down', 'label': 'entailment'}
 COPA = {
@@ -36,9 +36,7 @@ def pairs(examples):
 
 
 def read(task, split):
-  source = seqio.TaskRegistry.get(task).source
-  found = source.found(split)
-  return pairs(example for path in found.paths for example in source.examples(path, found.files, skip=False))
+  return pairs(seqio.TaskRegistry.get(task).source.examples(split))
 
 
 @pytest.mark.parametrize(

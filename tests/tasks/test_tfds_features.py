@@ -54,7 +54,7 @@ def test_a_row_as_declared(task, monkeypatch):
   if 'label' in row:
     row['label'] = 1  # of WSC the right candidate
   for split in source.splits:
-    example = next(iter(source.ways[split][0].rows(source.tfds.record(row))))
+    example = next(iter(source.finder.layouts[split][0].rows(source.tfds.record(row))))
     assert 'text' in example['inputs']
     assert example['targets']
     assert set(example) == set(source.fields)

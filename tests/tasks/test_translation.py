@@ -9,7 +9,7 @@ import seqio
 
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import data_folder, parallel_files
-from switch_zoo.tasks.parallel_files import Pair
+from switch_zoo.tasks.parallel_files import AlignedPair
 
 TATOEBA = {'tatoeba.deu-eng.deu': 'Das ist gut.\nJa.\n', 'tatoeba.deu-eng.eng': 'That is good.\nYes.\n'}
 FLORES = {'dev/deu_Latn.dev': 'Am Montag.\n', 'dev/zho_Hant.dev': '週一\n', 'dev/eng_Latn.dev': 'On Monday.\n'}
@@ -123,7 +123,7 @@ def test_a_folder_of_ones_own(folder, tmp_path):
   gin.bind_parameter('translation_data.folder', str(tmp_path / 'elsewhere'))
   source = seqio.TaskRegistry.get('zoo_translate_de_en').source
   assert source.pairs() == [
-    Pair('de', 'train', *(str(tmp_path / 'elsewhere' / f'tatoeba.deu-eng.{code}') for code in ('deu', 'eng')))
+    AlignedPair('de', 'train', *(str(tmp_path / 'elsewhere' / f'tatoeba.deu-eng.{code}') for code in ('deu', 'eng')))
   ]
   assert source.state().missing == ()
 
