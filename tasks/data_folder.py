@@ -58,7 +58,7 @@ def required(task: str, where: str) -> str:
   if not folder:
     raise UserError(f'{task} reads files, and no data folder is set. {SETTING} {where}')
   if not tf.io.gfile.isdir(os.path.expanduser(folder)):
-    raise UserError(f'The data folder "{folder}" is no folder. {SETTING}')
+    raise UserError(f'The data folder "{folder}" is not a folder. {SETTING}')
   return folder
 
 

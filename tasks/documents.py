@@ -54,21 +54,21 @@ def document_rows(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {'text': text}
 
 
-def with_settings(found: FoundFiles) -> FoundFiles:
-  """The files, read as `documents.remove_duplicates` says; gin is asked once, not for every document."""
+def with_settings(files: FoundFiles) -> FoundFiles:
+  """The files, read as `documents.remove_duplicates` says; gin is queried once, not for every document."""
   if not documents():
-    return found
-  rows = found.files.rows
+    return files
+  rows = files.layout.rows
   unrepeated = lambda row: ({'text': without_repeated_lines(document['text'])} for document in rows(row))
-  return found._replace(files=dataclasses.replace(found.files, rows=unrepeated))
+  return files._replace(layout=dataclasses.replace(files.layout, rows=unrepeated))
 
 
 class DocumentSource(ReleaseSource):
   """Documents, {'text': <string>[]}. They are not counted: that would take a pass over all of them."""
 
-  def found(self, split: str) -> FoundFiles:
+  def find_files(self, split: str) -> FoundFiles:
     """The files of a split; UserError if there are none."""
-    return with_settings(super().found(split))
+    return with_settings(super().find_files(split))
 
   def num_input_examples(self, split: str) -> None:
     """Unknown."""
@@ -76,7 +76,7 @@ class DocumentSource(ReleaseSource):
 
   def size(self, split: str) -> int:
     """Bytes of the split's files, compressed or not as they are."""
-    return sum(data_folder.size(path) for path in self.found(split).paths)
+    return sum(data_folder.size(path) for path in self.find_files(split).paths)
 
 
 def c4() -> DocumentSource:

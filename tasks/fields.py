@@ -35,7 +35,7 @@ def objects(row: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
   items = _typed(row, name, list, 'a list')
   for item in items:
     if not isinstance(item, dict):
-      raise BadField(name, f'holds {item!r}, which is no JSON object')
+      raise BadField(name, f'contains {item!r}, which is not a JSON object')
   return items
 
 
@@ -49,7 +49,7 @@ def texts(row: Mapping[str, Any], name: str) -> list[str]:
   items = _typed(row, name, list, 'a list')
   for item in items:
     if not isinstance(item, str):
-      raise BadField(name, f'holds {item!r}, which is no text')
+      raise BadField(name, f'contains {item!r}, which is not text')
   return items
 
 

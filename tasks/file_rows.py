@@ -64,15 +64,15 @@ class SkippedRows:
 class FileRows:
   """The rows of a split that lies in files."""
 
-  def __init__(self, found: FoundFiles, fields: example_datasets.Fields, skipped: SkippedRows | None = None):
+  def __init__(self, files: FoundFiles, fields: example_datasets.Fields, skipped: SkippedRows | None = None):
     """Opens nothing.
 
     Args:
-      found: the files and how they are read
+      files: of the split
       fields: of every example
       skipped: where malformed rows are reported; None: they are errors
     """
-    self._paths, self._files = found
+    self._paths, self._layout = files
     self._fields = fields
     self._skipped = skipped
 
@@ -97,9 +97,9 @@ class FileRows:
   def records(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Every record and the examples it becomes; UserError for a malformed row."""
     for path in self._paths:
-      for row in self._files.reader.rows(path):
+      for row in self._layout.reader.rows(path):
         row = well_formed(row)
-        yield row.value, examples_of(row, self._files.rows)
+        yield row.value, examples_of(row, self._layout.rows)
 
   def examples(self) -> Iterator[dict[str, Any]]:
     """The examples of all files; UserError for a malformed row that is not skipped."""
@@ -118,10 +118,10 @@ class FileRows:
 
   def _examples_in(self, path: str) -> Iterator[dict[str, Any]]:
     malformed, num_rows = [], 0
-    for row in self._files.reader.rows(path):
+    for row in self._layout.reader.rows(path):
       num_rows += 1
       try:
-        yield from examples_of(well_formed(row), self._files.rows)
+        yield from examples_of(well_formed(row), self._layout.rows)
       except UserError as error:
         if self._skipped is None:
           raise

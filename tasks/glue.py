@@ -79,7 +79,7 @@ def source(
     tfds: the data set
     example_fields: what the row functions yield; `inputs` and `targets` if not given
   """
-  where = f'They are in {folders[0]}.zip of https://gluebenchmark.com/tasks.'
+  where = f'They are in {folders[0]}.zip at https://gluebenchmark.com/tasks.'
   return ReleaseSource((f'glue/{folders[0]}', *folders), layouts, where, example_fields, tfds)
 
 

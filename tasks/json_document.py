@@ -55,7 +55,7 @@ class JsonDocument:
         if self._peek() == ',':
           self._expect(',')
     if keys and self._peek() != '[':
-      raise BadField('.'.join(keys), 'is no JSON list')
+      raise BadField('.'.join(keys), 'is not a JSON list')
     self._expect('[')
 
   def more_items(self, first: bool) -> bool:

@@ -63,7 +63,7 @@ def winogrande_source() -> ReleaseSource:
       'validation': [SplitFiles('dev.jsonl', JsonLines(), WINOGRANDE.rows)],
       'test': [SplitFiles('test.jsonl', JsonLines(), WINOGRANDE.test_rows)],
     },
-    where='They are in winogrande_1.1.zip of https://winogrande.allenai.org.',
+    where='They are in winogrande_1.1.zip at https://winogrande.allenai.org.',
     tfds=TfdsDataset(
       'winogrande:1.1.0',
       {'train': 'train_xl', 'validation': 'validation', 'test': 'test'},
@@ -79,7 +79,7 @@ def arc_source(name: str) -> ReleaseSource:
   return ReleaseSource(
     (f'arc/{name}', 'arc', f'ARC-V1-Feb2018-2/{name}'),
     layouts,
-    where='They are in ARC-V1-Feb2018.zip of https://allenai.org/data/arc.',
+    where='They are in ARC-V1-Feb2018.zip at https://allenai.org/data/arc.',
     tfds=TfdsDataset(f'ai2_arc/{name}:1.0.0', {split: split for split in layouts}, arc_tfds_record),
   )
 

@@ -116,7 +116,7 @@ class OwnFileSource(FileSource):
     """Those that have a file; all if none has, so that whoever reads one gets an error that helps."""
     return [split for split, path in settings().paths.items() if path] or SPLITS
 
-  def found(self, split: str) -> FoundFiles:
+  def find_files(self, split: str) -> FoundFiles:
     """The files of a split.
 
     Raises:
@@ -169,8 +169,10 @@ def reader_for(path: str, columns: tuple[str, ...] | None = None) -> RowReader:
   }
   ending = os.path.splitext(path.removesuffix('.gz'))[1].lower()
   if ending not in readers:
-    known = ', '.join(readers)
-    raise UserError(f'zoo_file: the name of "{path}" tells no format. It must end in {known}, or one of these and .gz.')
+    raise UserError(
+      f'zoo_file: the name of "{path}" does not tell the format. It must end in {", ".join(readers)}, or in one of '
+      'these followed by .gz.'
+    )
   return readers[ending]
 
 

@@ -37,7 +37,9 @@ def text_corpus(files: str = '', validation: str = '', held_out: int = _HELD_OUT
     UserError: less than one document in two is left for training
   """
   if not validation and held_out < 2:
-    raise UserError(f'text_corpus.held_out = {held_out}: one document in at least 2 is kept for validation.')
+    raise UserError(
+      f'text_corpus.held_out = {held_out}: it must be at least 2; one document in that many is kept for validation.'
+    )
   return TextCorpus(files, validation, held_out)
 
 
@@ -91,7 +93,7 @@ class TextSource(FileSource):
     where = 'Name .txt or .txt.gz files with --gin_param="text_corpus.files = \'FOLDER/*.txt\'".'
     super().__init__(('train', 'validation'), where, documents.TEXT)
 
-  def found(self, split: str) -> FoundFiles:
+  def find_files(self, split: str) -> FoundFiles:
     """The files of a split.
 
     Raises:
@@ -114,7 +116,7 @@ class TextSource(FileSource):
   def state(self) -> SourceState:
     """Whether gin names files that are there."""
     try:
-      self.found('train')
+      self.find_files('train')
     except UserError as error:
       return SourceState((str(error).split(' Name ')[0],), self.where)
     return SourceState((), self.where)

@@ -174,7 +174,7 @@ def _trivia_qa_source() -> ReleaseSource:
       'validation': [SplitFiles('unfiltered-web-dev.json', reader, trivia_qa_rows)],
       'test': [SplitFiles('unfiltered-web-test-without-answers.json', reader, trivia_qa_test_rows)],
     },
-    where='They are in triviaqa-unfiltered.tar.gz of http://nlp.cs.washington.edu/triviaqa.',
+    where='They are in triviaqa-unfiltered.tar.gz at http://nlp.cs.washington.edu/triviaqa.',
     fields=FIELDS,
     tfds=TfdsDataset(
       'trivia_qa/unfiltered.nocontext:1.1.0',

@@ -124,12 +124,12 @@ def text_lines(path: str) -> Iterator[tuple[int, str] | MalformedRow]:
 
 def not_utf8(error: UnicodeDecodeError) -> str:
   """The message about a line that is not UTF-8."""
-  return f'no UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} ({error.reason}).'
+  return f'not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} ({error.reason}).'
 
 
 def damaged(error: Exception) -> str:
   """The message about a gzip file that cannot be unpacked."""
-  return f'the gzip file is cut off or damaged here ({error}). Copy or download it again.'
+  return f'the gzip file is truncated or damaged here ({error}). Copy or download it again.'
 
 
 def is_utf8(text: str) -> bool:

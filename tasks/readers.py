@@ -81,11 +81,11 @@ def _json_row(path: str, number: int, line: bytes) -> RawRow | MalformedRow:
   except UnicodeDecodeError as error:
     return MalformedRow(path, number, not_utf8(error))
   except json.JSONDecodeError as error:
-    return MalformedRow(path, number, f'no JSON: {error.msg} at column {error.colno}.')
+    return MalformedRow(path, number, f'not JSON: {error.msg} at column {error.colno}.')
   if not isinstance(value, dict):
     return MalformedRow(path, number, f'a JSON {type(value).__name__}, not an object ({{"field": value, ...}}).')
   if _SURROGATE in line.lower() and not is_utf8(json.dumps(value, ensure_ascii=False)):
-    return MalformedRow(path, number, 'half of a surrogate pair (such as "\\ud83d" alone), which is no text.')
+    return MalformedRow(path, number, 'half of a surrogate pair (such as "\\ud83d" alone), which is not text.')
   return RawRow(path, number, value)
 
 
@@ -130,7 +130,9 @@ def _number(line: tuple[int, str] | MalformedRow) -> int:
 
 def _too_few_lines(shorter: str, longer: str, number: int) -> MalformedRow:
   """The row at line `number` of the longer file, which has no counterpart."""
-  return MalformedRow(longer, number, f'{shorter} has only {number - 1} lines; the two must have the same number.')
+  return MalformedRow(
+    longer, number, f'{shorter} has only {number - 1} lines; the two must have the same number of lines.'
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +154,7 @@ class JsonList(_OneFile):
         item += 1
         yield _item_row(path, document, item)
     except json.JSONDecodeError as error:
-      what = 'the file is empty.' if document.empty else f'no JSON: {error.msg}.'
+      what = 'the file is empty.' if document.empty else f'not JSON: {error.msg}.'
       yield MalformedRow(path, document.line, what, item or None)
     except BadField as error:
       yield MalformedRow(path, document.line, f'{error}.')
@@ -166,7 +168,7 @@ def _item_row(path: str, document: JsonDocument, item: int) -> RawRow | Malforme
   line = document.line
   value = document.value()
   if not is_utf8(document.last):
-    return MalformedRow(path, line, 'the row holds bytes that are not UTF-8.', item)
+    return MalformedRow(path, line, 'the row contains bytes that are not UTF-8.', item)
   if not isinstance(value, dict):
     return MalformedRow(path, line, f'a JSON {type(value).__name__}, not an object.', item)
   return RawRow(path, line, value, item)
@@ -202,7 +204,7 @@ class Delimited(_OneFile):
     if len(cells) < len(columns) or (len(cells) > len(columns) and not self.more):
       missing = f'; field "{columns[len(cells)]}" is missing' if len(cells) < len(columns) else ''
       names = ', '.join(columns)
-      return MalformedRow(path, number, f'{len(cells)} columns, not the {len(columns)} of {names}{missing}.')
+      return MalformedRow(path, number, f'{len(cells)} columns instead of {len(columns)} ({names}){missing}.')
     return RawRow(path, number, dict(zip(columns, cells, strict=False)))
 
   def _cells(self, path: str) -> Iterator[tuple[int, list[str]] | MalformedRow]:
@@ -218,14 +220,14 @@ class Delimited(_OneFile):
       try:
         cells = next(reader, None)
       except csv.Error as error:
-        yield MalformedRow(path, begin, f'no {self.delimiter!r}-separated row: {error}.')
+        yield MalformedRow(path, begin, f'not a {self.delimiter!r}-separated row: {error}.')
         continue
       yield from malformed
       malformed.clear()
       if cells is None:
         return
       good = is_utf8('\n'.join(cells))
-      yield (begin, cells) if good else MalformedRow(path, begin, 'the row holds bytes that are not UTF-8.')
+      yield (begin, cells) if good else MalformedRow(path, begin, 'the row contains bytes that are not UTF-8.')
 
 
 def _decoded(path: str, malformed: list[MalformedRow]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""seqio sources over files: what they read is found when it is asked for, and they can say what is missing."""
+"""seqio sources over files: what they read is searched for when it is needed, and they can say what is missing."""
 
 import abc
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
@@ -61,7 +61,7 @@ class FileSource(seqio.DataSource):
     self._counts: dict[Hashable, int] = {}
 
   @abc.abstractmethod
-  def found(self, split: str) -> FoundFiles:
+  def find_files(self, split: str) -> FoundFiles:
     """The files of a split.
 
     Raises:
@@ -75,12 +75,12 @@ class FileSource(seqio.DataSource):
   def split_rows(self, split: str) -> SplitRows:
     """The rows of a split; UserError if its files are missing."""
     skipped = self._skipped if data_folder.task_data().skip_malformed else None
-    return FileRows(self.found(split), self.fields, skipped)
+    return FileRows(self.find_files(split), self.fields, skipped)
 
   def absent(self, split: str) -> str | None:
     """What was searched for, of a split that is not there; None if it is there."""
     try:
-      self.found(split)
+      self.find_files(split)
     except UserError as error:
       return str(error).replace(self.where, '').strip()
     return None
@@ -165,7 +165,7 @@ class ReleaseSource(FileSource):
     self.finder = FileFinder(tuple(folders), {split: tuple(files) for split, files in layouts.items()}, where)
     self.tfds = tfds
 
-  def found(self, split: str) -> FoundFiles:
+  def find_files(self, split: str) -> FoundFiles:
     """The files of a split; UserError if there are none."""
     return self.finder.required(split)
 

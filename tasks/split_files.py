@@ -31,10 +31,10 @@ class SplitFiles:
 
 
 class FoundFiles(NamedTuple):
-  """The files of a split and how they are read."""
+  """The files of a split that were found, and the layout in which they are."""
 
   paths: tuple[str, ...]
-  files: SplitFiles
+  layout: SplitFiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +53,11 @@ class FileFinder:
   def find(self, data_dir: str, split: str) -> FoundFiles | None:
     """The files of a split below a data folder; None if there are none."""
     for folder in self.folders:
-      for files in self.layouts[split]:
-        paths = data_folder.find(os.path.join(data_dir, folder), files.pattern)
-        needed = [name for path in paths for name in files.reader.needs(path)]
+      for layout in self.layouts[split]:
+        paths = data_folder.find(os.path.join(data_dir, folder), layout.pattern)
+        needed = [name for path in paths for name in layout.reader.needs(path)]
         if paths and all(map(tf.io.gfile.exists, needed)):
-          return FoundFiles(tuple(paths), files)
+          return FoundFiles(tuple(paths), layout)
     return None
 
   def required(self, split: str) -> FoundFiles:
@@ -67,10 +67,10 @@ class FileFinder:
       UserError: there are none, with the names that were searched for and where to get them; or no data folder
     """
     data_dir = data_folder.required(f'The split "{split}" of {self.folders[0]}', self.where)
-    found = self.find(data_dir, split)
-    if found is None:
+    files = self.find(data_dir, split)
+    if files is None:
       raise UserError(f'{self.searched_for(data_dir, split)}: there is no such file. {self.where}')
-    return found
+    return files
 
   def missing(self) -> tuple[str, ...]:
     """What was searched for, of each split that has no files."""
@@ -80,5 +80,5 @@ class FileFinder:
 
   def searched_for(self, data_dir: str, split: str) -> str:
     """The names that the files of a split can have; `data_dir` is '' where none is set."""
-    names = [os.path.join(folder, files.pattern) for folder in self.folders for files in self.layouts[split]]
+    names = [os.path.join(folder, layout.pattern) for folder in self.folders for layout in self.layouts[split]]
     return f'{" or ".join(names)} (or .gz) in {data_dir or "the data folder"}'

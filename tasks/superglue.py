@@ -67,7 +67,7 @@ def source(
   return ReleaseSource(
     (f'superglue/{folder}', folder),
     layouts,
-    where=f'They are in {folder}.zip of https://super.gluebenchmark.com/tasks.',
+    where=f'They are in {folder}.zip at https://super.gluebenchmark.com/tasks.',
     fields=fields,
     tfds=TfdsDataset(f'super_glue/{config or folder.lower()}:1.0.2', _same(*layouts), tfds_record),
   )

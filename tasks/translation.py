@@ -74,7 +74,7 @@ class PairSource(FileSource):
     pairs = (pair for pair in parallel_files.pairs(folder) if pair.language == self._language)
     return [pair for pair in pairs if split in (None, pair.split)]
 
-  def found(self, split: str) -> FoundFiles:
+  def find_files(self, split: str) -> FoundFiles:
     """The files of a split; UserError if there are none, with the languages that have some."""
     pairs = self.pairs(split)
     if not pairs:
@@ -99,7 +99,7 @@ class PairSource(FileSource):
 
   def _missing(self, split: str, folder: str) -> str:
     present = sorted({pair.language for pair in parallel_files.pairs(folder) if pair.split == split})
-    others = f'for this split it has: {", ".join(present)}' if present else 'it has none of this split'
+    others = f'for this split it has: {", ".join(present)}' if present else 'it has none for this split'
     name = f'{languages.names()[self._language]} ("{self._language}")'
     return f'{folder} has no aligned files of {name} and English, split "{split}"; {others}. {_WHERE}'
 

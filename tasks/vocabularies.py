@@ -143,7 +143,7 @@ def _present(path: str, variable: str, parameter: str) -> str:
   )
   if path.startswith('gs://'):
     if not _storage_answers():
-      raise UserError(f'The vocabulary {path} cannot be had: storage.googleapis.com does not answer. {remedy}')
+      raise UserError(f'The vocabulary {path} cannot be read: storage.googleapis.com does not answer. {remedy}')
   elif not os.path.isfile(path):
     raise UserError(f'There is no vocabulary "{path}" ({os.path.abspath(path)}). {remedy}')
   return path

@@ -69,7 +69,7 @@ def _marked(text: str, target: dict[str, Any]) -> str:
   pattern = re.compile(rf'(\W*){re.escape(pronoun)}(\W*)')
   matches = {number: match for number, word in enumerate(words) if (match := pattern.fullmatch(word))}
   if not matches:
-    raise BadField('target.span2_text', f'is "{pronoun}", which is no word of the text')
+    raise BadField('target.span2_text', f'is "{pronoun}", which is not a word of the text')
   nearest = min(matches, key=lambda number: abs(number - index))
   before, after = matches[nearest].groups()
   words[nearest] = f'{before}*{pronoun}*' + (f' {after}' if after else '')

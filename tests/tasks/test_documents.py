@@ -115,7 +115,7 @@ def test_no_plain_text_is_named(folder):
   gin.parse_config("text_corpus.files = 'books/*.txt'")
   assert source.state().missing == ('text_corpus: there is no file "books/*.txt".',)
   gin.parse_config('text_corpus.held_out = 1')
-  with pytest.raises(UserError, match='held_out = 1: one document in at least 2'):
+  with pytest.raises(UserError, match='held_out = 1: it must be at least 2; one document in that many is kept'):
     source.check('train')
 
 

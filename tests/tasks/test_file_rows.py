@@ -22,16 +22,16 @@ def rows(record):
 
 
 @pytest.fixture
-def found(tmp_path):
+def write(tmp_path):
   """Writes files of the given lines."""
 
-  def found(*files):
+  def write(*files):
     paths = [tmp_path / f'{number}.jsonl' for number in range(len(files))]
     for path, lines in zip(paths, files, strict=True):
       path.write_text('\n'.join(line if isinstance(line, str) else json.dumps(line) for line in lines))
     return FoundFiles(tuple(map(str, paths)), SplitFiles('*.jsonl', JsonLines(), rows))
 
-  return found
+  return write
 
 
 def test_a_row_becomes_examples():
@@ -56,27 +56,27 @@ def test_a_bad_field_is_reported_with_its_place(rule, end):
 def test_a_malformed_row_is_an_error():
   row = RawRow('f', 1, {})
   assert well_formed(row) is row
-  with pytest.raises(UserError, match='^f, line 2: no JSON.$'):
-    well_formed(MalformedRow('f', 2, 'no JSON.'))
+  with pytest.raises(UserError, match='^f, line 2: not JSON.$'):
+    well_formed(MalformedRow('f', 2, 'not JSON.'))
 
 
-def test_examples_and_records_come_from_all_files_in_order(found):
-  files = found([{'q': 'a', 'times': 2}, {'q': 'b'}], [{'q': 'c'}])
+def test_examples_and_records_come_from_all_files_in_order(write):
+  files = write([{'q': 'a', 'times': 2}, {'q': 'b'}], [{'q': 'c'}])
   read = FileRows(files, TEXT_TO_TEXT)
   assert [example['inputs'] for example in read.examples()] == ['a', 'a', 'b', 'c']
   assert [(record['q'], len(examples)) for record, examples in read.records()] == [('a', 2), ('b', 1), ('c', 1)]
   assert read.shards == list(files.paths)
 
 
-def test_only_the_first_file_is_checked(found):
-  FileRows(found([{'q': 'a'}], ['{']), TEXT_TO_TEXT).check()
-  FileRows(found([], ['{']), TEXT_TO_TEXT, SkippedRows()).check()
-  with pytest.raises(UserError, match='0.jsonl, line 1: no JSON'):
-    FileRows(found(['{'], [{'q': 'a'}]), TEXT_TO_TEXT).check()
+def test_only_the_first_file_is_checked(write):
+  FileRows(write([{'q': 'a'}], ['{']), TEXT_TO_TEXT).check()
+  FileRows(write([], ['{']), TEXT_TO_TEXT, SkippedRows()).check()
+  with pytest.raises(UserError, match='0.jsonl, line 1: not JSON'):
+    FileRows(write(['{'], [{'q': 'a'}]), TEXT_TO_TEXT).check()
 
 
-def test_skipped_rows_are_reported_by_file(found, capsys):
-  files = found([{'q': 'a'}, '{'], [{'q': 1}, {'q': 'b'}])
+def test_skipped_rows_are_reported_by_file(write, capsys):
+  files = write([{'q': 'a'}, '{'], [{'q': 1}, {'q': 'b'}])
   read = FileRows(files, TEXT_TO_TEXT, SkippedRows())
   assert [example['inputs'] for example in read.examples()] == ['a', 'b']
   first, second = capsys.readouterr().err.splitlines()
@@ -97,19 +97,19 @@ def test_the_same_report_is_printed_once(capsys):
   )
 
 
-def test_the_version_changes_with_the_files_and_the_treatment_of_malformed_rows(found):
+def test_the_version_changes_with_the_files_and_the_treatment_of_malformed_rows(write):
   versions = {
-    FileRows(found([{'q': 'a'}]), TEXT_TO_TEXT).version,
-    FileRows(found([{'q': 'a'}]), TEXT_TO_TEXT, SkippedRows()).version,
-    FileRows(found([{'q': 'ab'}]), TEXT_TO_TEXT).version,
-    FileRows(found([{'q': 'ab'}], [{'q': 'c'}]), TEXT_TO_TEXT).version,
+    FileRows(write([{'q': 'a'}]), TEXT_TO_TEXT).version,
+    FileRows(write([{'q': 'a'}]), TEXT_TO_TEXT, SkippedRows()).version,
+    FileRows(write([{'q': 'ab'}]), TEXT_TO_TEXT).version,
+    FileRows(write([{'q': 'ab'}], [{'q': 'c'}]), TEXT_TO_TEXT).version,
   }
   assert len(versions) == 4
-  assert FileRows(found([{'q': 'a'}]), TEXT_TO_TEXT).version in versions
+  assert FileRows(write([{'q': 'a'}]), TEXT_TO_TEXT).version in versions
 
 
-def test_a_dataset_of_some_of_the_files(found):
-  read = FileRows(found(*([{'q': name}] for name in 'abcdef')), TEXT_TO_TEXT)
+def test_a_dataset_of_some_of_the_files(write):
+  read = FileRows(write(*([{'q': name}] for name in 'abcdef')), TEXT_TO_TEXT)
   names = lambda **options: [
     row['inputs'].decode()
     for row in tfds.as_numpy(read.dataset(**{'shuffle': False, 'seed': 0, 'shard_info': None, **options}))

@@ -82,7 +82,7 @@ def test_other_layouts(files, layout):
 # Of each: file, its text, task, what is said.
 WRONG = {
   'label': ('SST-2/dev.tsv', 'sentence\tlabel\nx\t2\n', 'sst2', 'line 2: field "label" is \'2\'; it must be one of'),
-  'columns': ('CoLA/dev.tsv', 'gj04\t1\tWords.\n', 'cola', 'line 1: 3 columns, not the 4 of source, label, '),
+  'columns': ('CoLA/dev.tsv', 'gj04\t1\tWords.\n', 'cola', 'line 1: 3 columns instead of 4 (source, label, '),
   'header': ('RTE/dev.tsv', 'index\tsentence1\tlabel\n0\ta\tx\n', 'rte', 'line 2: field "label" is \'x\''),
   'text': ('RTE/dev.tsv', 'sentence1\tlabel\na\tentailment\n', 'rte', 'line 2: field "sentence2" is missing'),
   'no number': ('STS-B/sts-dev.csv', 'c\tv\t12\t01\tfive\ta\tb\n', 'stsb', 'line 1: field "score" is "five"; it'),

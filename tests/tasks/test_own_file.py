@@ -123,7 +123,7 @@ def test_metrics_go_through_the_recording_of_an_evaluation(name):
     ('{"inputs": {"a": 1}, "targets": "x"}', {}, 'field "inputs" is {"a": 1}, neither text nor a number.'),
     ('{"inputs": "a", "targets": []}', {}, 'field "targets" is an empty list; at least one answer'),
     ('{"inputs": "a", "targets": [null]}', {}, 'field "targets" is null, neither text nor a number'),
-    ('{"inputs": "a"', {}, 'line 1: no JSON'),
+    ('{"inputs": "a"', {}, 'line 1: not JSON'),
     (JSONL, {'metrics': ['acuracy']}, 'no metric "acuracy". Did you mean accuracy[?] There are: accuracy, bleu'),
     (JSONL, {'metrics': 'sqad'}, 'no metric "sqad". Did you mean squad[?]'),
   ],
@@ -150,5 +150,5 @@ def test_a_file_that_is_not_there():
 
 def test_a_name_without_format(name):
   name(JSONL, 'a.txt')
-  with pytest.raises(UserError, match='a.txt" tells no format. It must end in .jsonl, .json, .tsv, .csv'):
+  with pytest.raises(UserError, match='a.txt" does not tell the format. It must end in .jsonl, .json, .tsv, .csv'):
     preflight.data_can_be_read('zoo_file', 'train')

@@ -59,35 +59,35 @@ def test_good_files(read, reader, content, expected, packed):
 
 BAD = {
     'bad JSON': (JsonLines(), b'{"a": 1}\n{"a": }\n{"a": 2}\n', [
-        (1, {'a': 1}), 'line 2: no JSON: Expecting value at column 7.', (3, {'a': 2})]),
+        (1, {'a': 1}), 'line 2: not JSON: Expecting value at column 7.', (3, {'a': 2})]),
     'JSON that is no object': (JsonLines(), b'[1]\n', ['line 1: a JSON list, not an object ({"field": value, ...}).']),
     'UTF-8 in JSON': (JsonLines(), b'{"a": "\xff"}\n{"a": 1}\n', [
-        'line 1: no UTF-8: byte 0xff at byte 8 (invalid start byte).', (2, {'a': 1})]),
+        'line 1: not UTF-8: byte 0xff at byte 8 (invalid start byte).', (2, {'a': 1})]),
     'UTF-8 in text': (TextLines(), b'a\n\xc3\nb\n', [
-        (1, {'text': 'a'}), 'line 2: no UTF-8: byte 0xc3 at byte 1 (unexpected end of data).', (3, {'text': 'b'})]),
-    'UTF-8 in CSV': (CSV, b'a\n\xff\n1\n', ['line 2: the row holds bytes that are not UTF-8.', (3, {'a': '1'})]),
+        (1, {'text': 'a'}), 'line 2: not UTF-8: byte 0xc3 at byte 1 (unexpected end of data).', (3, {'text': 'b'})]),
+    'UTF-8 in CSV': (CSV, b'a\n\xff\n1\n', ['line 2: the row contains bytes that are not UTF-8.', (3, {'a': '1'})]),
     'too few columns': (Delimited(), b'a\tb\n1\n2\t3\n', [
-        'line 2: 1 columns, not the 2 of a, b; field "b" is missing.', (3, {'a': '2', 'b': '3'})]),
-    'too many columns': (Delimited(), b'a\tb\n1\t2\t3\n', ['line 2: 3 columns, not the 2 of a, b.']),
-    'too few columns in CSV': (CSV, b'a,b\n1\n', ['line 2: 1 columns, not the 2 of a, b; field "b" is missing.']),
-    'a quote that is never closed': (CSV, b'a,b\n1,"2\n', ["line 2: no ','-separated row: unexpected end of data."]),
+        'line 2: 1 columns instead of 2 (a, b); field "b" is missing.', (3, {'a': '2', 'b': '3'})]),
+    'too many columns': (Delimited(), b'a\tb\n1\t2\t3\n', ['line 2: 3 columns instead of 2 (a, b).']),
+    'too few columns in CSV': (CSV, b'a,b\n1\n', ['line 2: 1 columns instead of 2 (a, b); field "b" is missing.']),
+    'a quote that is never closed': (CSV, b'a,b\n1,"2\n', ["line 2: not a ','-separated row: unexpected end of data."]),
     'an empty file': (JsonLines(), b'', ['line 1: the file is empty.']),
     'an empty table': (Delimited(), b'', ['line 1: the file is empty.']),
     'an empty CSV': (CSV, b'', ['line 1: the file is empty.']),
     'an empty gz': (TextLines(), gzip.compress(b''), ['line 1: the file is empty.']),
     'an empty document': (JsonList(), b'', ['line 1: the file is empty.']),
-    'a document that is no list': (JsonList(), b'{}', ["line 1: no JSON: '[' expected, '{' found."]),
+    'a document that is no list': (JsonList(), b'{}', ["line 1: not JSON: '[' expected, '{' found."]),
     'a document that stops': (JsonList(), b'[{"a": 1},\n{"a": ', [
-        (1, {'a': 1}), 'line 2, item 2: no JSON: Expecting value.']),
+        (1, {'a': 1}), 'line 2, item 2: not JSON: Expecting value.']),
     'a document without the key': (JsonList(('data',)), b'{"dat": []}', ['line 1: field "data" is missing.']),
-    'a key that is no list': (JsonList(('data',)), b'{"data": 1}', ['line 1: field "data" is no JSON list.']),
+    'a key that is no list': (JsonList(('data',)), b'{"data": 1}', ['line 1: field "data" is not a JSON list.']),
     'an item that is no object': (JsonList(), b'[1, {"a": 2}]', [
         'line 1, item 1: a JSON int, not an object.', (1, {'a': 2})]),
     'UTF-8 in a document': (JsonList(), b'[{"a": "\xff"}, {"a": 1}]', [
-        'line 1, item 1: the row holds bytes that are not UTF-8.', (1, {'a': 1})]),
+        'line 1, item 1: the row contains bytes that are not UTF-8.', (1, {'a': 1})]),
     'half a surrogate pair': (JsonLines(), b'{"a": "\\uD83D\\ude00"}\n{"a": "\\uD83D"}\n', [
         (1, {'a': '\U0001f600'}),
-        'line 2: half of a surrogate pair (such as "\\ud83d" alone), which is no text.']),
+        'line 2: half of a surrogate pair (such as "\\ud83d" alone), which is not text.']),
 }  # fmt: skip
 
 
@@ -103,14 +103,14 @@ def test_a_gz_that_is_cut_off(read, reader):
   found = read(reader, gzip.compress(content)[:-30_000])
   assert len(found) > 1000
   assert not [one for one in found[:-1] if isinstance(one, str)]
-  assert 'the gzip file is cut off or damaged here' in found[-1]
+  assert 'the gzip file is truncated or damaged here' in found[-1]
   assert int(found[-1].split()[1].strip(':,')) > len(found) - 5
 
 
 def test_a_gz_that_is_damaged(read):
   content = bytearray(gzip.compress(b'{"a": 1}\n' * 1000))
   content[-6] ^= 1  # of the checksum
-  assert 'cut off or damaged' in read(JsonLines(), bytes(content))[-1]
+  assert 'truncated or damaged' in read(JsonLines(), bytes(content))[-1]
 
 
 def aligned(tmp_path, one, two):
@@ -127,12 +127,12 @@ def test_aligned_text(tmp_path):
   assert pairs == [{'de': 'Hallo', 'en': 'Hello'}, {'de': 'Tag', 'en': 'Day'}]
   assert aligned(tmp_path, b'a\nb\n', b'c\n') == [
     {'de': 'a', 'en': 'c'},
-    'x.de, line 2: x.en has only 1 lines; the two must have the same number.',
+    'x.de, line 2: x.en has only 1 lines; the two must have the same number of lines.',
   ]
   assert aligned(tmp_path, b'a\n', b'c\nd\n')[1:] == [
-    'x.en, line 2: x.de has only 1 lines; the two must have the same number.'
+    'x.en, line 2: x.de has only 1 lines; the two must have the same number of lines.'
   ]
-  assert aligned(tmp_path, b'a\n', b'\xff\n') == ['x.en, line 1: no UTF-8: byte 0xff at byte 1 (invalid start byte).']
+  assert aligned(tmp_path, b'a\n', b'\xff\n') == ['x.en, line 1: not UTF-8: byte 0xff at byte 1 (invalid start byte).']
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.floats(allow_nan=False)))))

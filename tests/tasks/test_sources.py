@@ -111,7 +111,7 @@ def test_no_folder_is_set(monkeypatch, source):
 
 def test_a_folder_that_is_not_there(monkeypatch, source):
   monkeypatch.setenv(data_folder.VARIABLE, '/nowhere')
-  with pytest.raises(UserError, match='The data folder "/nowhere" is no folder'):
+  with pytest.raises(UserError, match='The data folder "/nowhere" is not a folder'):
     source.check('train')
 
 
@@ -119,7 +119,7 @@ BAD = '{"q": "a", "label": "y"}\n{"q": 1, "label": "y"}\n{"q": "b", "label": "x"
 SAID = [
   'line 2: field "q" is 1, not text.',
   'line 3: field "label" is \'x\'; it must be one of: y, n.',
-  "line 4: no JSON: Expecting ',' delimiter at column 10.",
+  "line 4: not JSON: Expecting ',' delimiter at column 10.",
   'line 5: field "q" is missing; the row has: label.',
 ]
 

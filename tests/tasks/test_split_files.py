@@ -24,7 +24,7 @@ def touch(folder, *names):
 
 
 @pytest.mark.parametrize(
-  ('present', 'files', 'names'),
+  ('present', 'layout', 'names'),
   [
     (('set/train.jsonl.gz',), PLAIN, ('set/train.jsonl.gz',)),
     (('set/part-2.jsonl', 'set/part-1.jsonl.gz', 'set/part-1.jsonl'), SHARDS, ('set/part-1.jsonl', 'set/part-2.jsonl')),
@@ -33,10 +33,10 @@ def touch(folder, *names):
   ],
   ids=['gz', 'shards', 'the first layout', 'the first folder'],
 )
-def test_the_first_that_is_there_is_found(tmp_path, finder, present, files, names):
+def test_the_first_that_is_there_is_found(tmp_path, finder, present, layout, names):
   touch(tmp_path, *present)
   found = finder.find(str(tmp_path), 'train')
-  assert (found.files, found.paths) == (files, tuple(str(tmp_path / name) for name in names))
+  assert (found.layout, found.paths) == (layout, tuple(str(tmp_path / name) for name in names))
 
 
 def test_a_folder_with_the_name_of_a_file_is_not_found(tmp_path, finder):
@@ -61,7 +61,7 @@ def test_what_was_searched_for_is_reported(tmp_path, monkeypatch, finder):
   with pytest.raises(UserError) as error:
     finder.required('test')
   assert str(error.value) == f'{names}: there is no such file. {WHERE}'
-  assert finder.required('train').files == SHARDS
+  assert finder.required('train').layout == SHARDS
 
 
 def test_without_a_data_folder_everything_is_missing(monkeypatch, finder):

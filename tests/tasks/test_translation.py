@@ -133,7 +133,7 @@ def test_a_missing_language_is_told_with_those_that_are_there(folder):
   source = seqio.TaskRegistry.get('zoo_translate_sw_en').source
   assert source.state().missing == ('*.sw-en.sw and *.sw-en.en, or the like',)
   with pytest.raises(UserError) as error:
-    source.found('train')
+    source.find_files('train')
   assert str(error.value).startswith(
     f'{folder} has no aligned files of Swahili ("sw") and English, split "train"; for this split it has: de, fr.'
   )
@@ -144,7 +144,7 @@ def test_no_data_folder(monkeypatch):
   source = seqio.TaskRegistry.get('zoo_translate_sw_en').source
   assert source.splits == ('train', 'validation', 'test')
   with pytest.raises(UserError, match='no data folder is set'):
-    source.found('train')
+    source.find_files('train')
 
 
 @pytest.mark.parametrize(
