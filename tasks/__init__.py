@@ -41,8 +41,11 @@ Which tasks there are:
   question_answering  zoo_squad, zoo_natural_questions, zoo_web_questions, zoo_trivia_qa
   summarization       zoo_xsum, zoo_cnn_dailymail
   translation         zoo_translate_*
-  own_file            zoo_file, a file of the user's own; own_file_metrics: the metrics it can have
-  demo                zoo_demo_*; pydoc_source and pydoc_topics: the text they use
+  own_file_metrics    the metrics that zoo_file can have
+  own_file            zoo_file, a file of the user's own
+  pydoc_source        the text that comes with CPython
+  pydoc_topics        its paragraphs and their sections
+  demo                zoo_demo_*
 
   catalogue           what `switch_zoo tasks` lists: the state of every task, and its examples
 

@@ -119,6 +119,6 @@ def test_a_choice_is_numbered(said, number):
 
 @pytest.mark.parametrize('task', ROWS)
 def test_every_task_is_in_tensorflow_datasets_too(task):
-  """Its splits there are named for every split here."""
+  """Every split here has a split there."""
   source = seqio.TaskRegistry.get(task).source
   assert set(source.tfds.splits) == set(source.splits)

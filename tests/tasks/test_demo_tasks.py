@@ -26,7 +26,7 @@ def vocabulary(vocabulary_file, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def few_documents(monkeypatch):
-  """A tenth of the text: what is tested is what becomes of it."""
+  """A tenth of the text is enough to test what is made of it."""
   texts = tuple(row.text for row in pydoc_topics.rows('train'))
   monkeypatch.setattr(pydoc_topics, 'documents', lambda: texts)
 

@@ -38,7 +38,7 @@ def test_c4_is_found_as_it_is_downloaded(folder, place):
   write(folder / place / 'c4-validation.00000-of-00008.json.gz', 'd')
   source = seqio.get_mixture_or_task('zoo_c4_span').source
   assert texts(source, 'validation') == ['d']
-  assert texts(source) == ['a', 'b', 'c']  # what is there plain and packed is read once
+  assert texts(source) == ['a', 'b', 'c']  # a file that is there plain and compressed is read once
   assert source.num_input_examples('train') is None
 
 
@@ -121,7 +121,7 @@ def test_no_plain_text_is_named(folder):
 
 @pytest.mark.parametrize('objective', ['prefix_lm', 'iid'])
 def test_other_objectives_are_t5s(folder, objective):
-  """Prefix language modelling shows the beginning and asks for the end; nothing is lost with either."""
+  """Prefix language modelling shows the beginning and asks for the end; no objective loses text."""
   text = 'abcdefghij' * 3
   write(folder / 'c4-train.0.json', text)
   lengths = {'inputs': 64, 'targets': 64}

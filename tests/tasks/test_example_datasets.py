@@ -49,7 +49,7 @@ def test_each_iteration_calls_the_function_again():
 
 @pytest.mark.parametrize('fields', [FLAT, LISTS], ids=['batched', 'one by one'])
 def test_files_are_interleaved_in_a_fixed_order(fields):
-  """Two files of 65 examples each, more than are handed over at once, and one of one."""
+  """Two files of 65 examples each, more than fit in a batch, and one file of one."""
   sizes = {'a': 65, 'b': 65, 'c': 1}
 
   def examples(path):

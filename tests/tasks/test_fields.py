@@ -1,4 +1,4 @@
-"""Fields of a row, and what is said of bad ones."""
+"""Fields of a row, and the messages about bad ones."""
 
 import pytest
 

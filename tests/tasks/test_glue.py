@@ -1,4 +1,4 @@
-"""GLUE's rows by value, in every layout its files are had in."""
+"""GLUE's rows by value, in every layout in which people have its files."""
 
 import benchmark_files
 import numpy as np
@@ -79,7 +79,7 @@ def test_other_layouts(files, layout):
   assert read(f'zoo_glue_{task}', split) == [tuple(row)]
 
 
-# Of each: file, its text, task, what is said.
+# Of each: file, its text, task, message.
 WRONG = {
   'label': ('SST-2/dev.tsv', 'sentence\tlabel\nx\t2\n', 'sst2', 'line 2: field "label" is \'2\'; it must be one of'),
   'columns': ('CoLA/dev.tsv', 'gj04\t1\tWords.\n', 'cola', 'line 1: 3 columns instead of 4 (source, label, '),
@@ -92,7 +92,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize('wrong', WRONG)
-def test_what_is_wrong_is_told(files, wrong):
+def test_what_is_wrong_is_reported(files, wrong):
   name, text, task, said = WRONG[wrong]
   benchmark_files.write(files / 'glue' / name, text)
   with pytest.raises(UserError) as error:

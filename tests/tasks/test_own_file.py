@@ -17,7 +17,7 @@ def byte_vocabulary(monkeypatch):
 
 @pytest.fixture
 def name(tmp_path):
-  """Writes a file and tells gin of it."""
+  """Writes a file and names it with gin."""
 
   def name(content, file='a.jsonl', split='train', **settings):
     (tmp_path / file).write_text(content)
@@ -101,7 +101,7 @@ def test_metrics(metric, answers, said, expected):
   assert found == pytest.approx(expected)
 
 
-def test_every_metric_takes_nothing_to_compare_that_is_right():
+def test_every_metric_takes_empty_predictions():
   for name, metric in own_file_metrics.METRICS.items():
     assert all(value >= 0 for value in metric([['1'], ['2']], ['', '']).values()), name
 

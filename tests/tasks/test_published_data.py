@@ -1,4 +1,4 @@
-"""Every published file that a checkout has beside it is read from end to end, and its rows are counted.
+"""Every published file that lies next to a checkout is read from end to end, and its rows are counted.
 
 They are not part of the repository; SWITCH_ZOO_SHARED names the folder that holds `data`.
 """
@@ -88,8 +88,8 @@ def test_every_row_of_other_files_is_read(name, reader, rows, count):
   assert len(examples) == count
 
 
-def test_winogrande_put_as_instructions():
-  """The sentence and the options are taken out of the instruction again: the records of the published dev set."""
+def test_winogrande_as_instructions():
+  """The sentence and the options are extracted from the instruction: the records of the published dev set."""
   pattern = re.compile(r'.*given sentence: (.*)\n\nOption1: (.*) Option2: (.*) Answer format: .*', re.DOTALL)
   rows = json.loads((DATA / 'qa/winogrande/test.json').read_text())
   for row in rows:
@@ -101,8 +101,8 @@ def test_winogrande_put_as_instructions():
 
 
 @pytest.mark.parametrize(('split', 'count'), [('train', 554), ('val', 104)])
-def test_every_schema_is_put_as_t5_does(split, count):
-  """Through TensorFlow Datasets' repairs and T5's preprocessor, but for a blank at the end, which is no token."""
+def test_every_schema_is_written_as_in_t5(split, count):
+  """Through TensorFlow Datasets' repairs and T5's preprocessor, except for a blank at the end, which is not a token."""
   records = [found.value for found in JsonLines().rows(str(DATA / f'superglue/WSC/{split}.jsonl'))]
   fixed = [super_glue._fix_wst({'text': one['text'], **one['target']}) for one in records]
   rows = [{**row, 'label': 1, 'idx': 0} for row in fixed]

@@ -114,14 +114,14 @@ def test_closed_book(files, name, text, task, split, row):
   assert read(task, split) == [row]
 
 
-def test_the_published_test_questions_validate_where_nothing_else_does(files):
+def test_the_published_test_questions_are_used_for_validation_if_there_are_no_others(files):
   rows = json.dumps([{'url': 'u', 'utterance': 'who?', 'targetValue': '(list (description He))'}])
   benchmark_files.write(files / 'webquestions' / 'webquestions.examples.test.json', rows)
   expected = [('wq question: who?', 'He', ['He'])]
   assert read('zoo_web_questions', 'validation') == read('zoo_web_questions', 'test') == expected
 
 
-def test_what_is_wrong_is_told_with_its_article(files):
+def test_what_is_wrong_is_reported_with_its_article(files):
   wrong = {'data': [*SQUAD['data'], {'title': 'T', 'paragraphs': [{'context': 'c', 'qas': [{'question': 'q'}]}]}]}
   path = files / 'squad' / 'train-v1.1.json'
   benchmark_files.write(path, json.dumps(wrong, indent=1))

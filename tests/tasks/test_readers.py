@@ -1,4 +1,4 @@
-"""Readers: what a good file becomes, and where every kind of bad one is bad."""
+"""Readers: what a good file becomes, and where a bad one of each kind is reported to be bad."""
 
 import gzip
 import json
@@ -92,12 +92,12 @@ BAD = {
 
 
 @pytest.mark.parametrize(('reader', 'content', 'expected'), BAD.values(), ids=BAD)
-def test_bad_files_say_where_and_go_on(read, reader, content, expected):
+def test_bad_files_are_reported_with_their_place_and_reading_continues(read, reader, content, expected):
   assert read(reader, content) == expected
 
 
 @pytest.mark.parametrize('reader', [JsonLines(), Delimited(('a',)), TextLines(), CSV, JsonList()], ids=repr)
-def test_a_gz_that_is_cut_off(read, reader):
+def test_a_gz_that_is_truncated(read, reader):
   rows = '\n'.join(f'{{"a": {number}}}' for number in range(20_000)).encode()
   content = b'[' + rows.replace(b'\n', b',\n') + b']' if isinstance(reader, JsonList) else rows
   found = read(reader, gzip.compress(content)[:-30_000])
@@ -149,8 +149,8 @@ def test_json_documents_of_any_size_of_chunk(tmp_path_factory, rows):
   assert [row.item for row in found] == list(range(1, len(rows) + 1))
 
 
-def test_a_file_is_read_as_it_is_asked_for(tmp_path):
-  """The good beginning is there although the end is broken, of a document too."""
+def test_a_file_is_read_lazily(tmp_path):
+  """The good beginning is read although the end is broken, also of a document."""
   for reader, content in (
     (JsonLines(), b'{"a": 1}\n' * 9 + b'{'),
     (JsonList(), b'[{"a": 1},' + b' ' * (1 << 20) + b'{'),

@@ -1,4 +1,4 @@
-"""A source over official files: where it finds them, in what order, and what it says of what is missing or bad."""
+"""A source over official files: where it finds them, in what order, and its messages about what is missing or bad."""
 
 import gzip
 import json

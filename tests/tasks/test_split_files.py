@@ -1,4 +1,4 @@
-"""A search of the data folder: which folder and which layout win, and what is said if there is nothing."""
+"""A search of the data folder: which folder and which layout win, and the message if there is nothing."""
 
 import pytest
 

@@ -115,7 +115,7 @@ def test_a_test_split_needs_no_labels(files):
   assert read('zoo_superglue_wic', 'test') == [('wic sentence1: a sentence2: b word: w', '<unk>')]
 
 
-def test_a_wrong_label_is_told_with_file_line_and_field(files):
+def test_a_wrong_label_is_reported_with_file_line_and_field(files):
   path = files / 'superglue/RTE/val.jsonl'
   rows = [f'{{"premise": "p", "hypothesis": "h", "label": "{label}"}}\n' for label in ('entailment', 'neutral')]
   benchmark_files.write(path, ''.join(rows))

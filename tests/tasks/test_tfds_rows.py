@@ -12,7 +12,7 @@ from switch_zoo.tasks.tfds_rows import TfdsDataset, TfdsRows
 
 @pytest.fixture
 def requests(monkeypatch):
-  """Replaces the data set by three rows; what was requested of it is recorded."""
+  """Replaces the data set by three rows; records the requests."""
   recorded = []
 
   def get_dataset(self, split, shuffle, seed):
