@@ -34,8 +34,7 @@ def evaluate(mixture, wrong=(), step=500):
 
 
 def validation_examples(task):
-  found = task.source.found('validation')
-  rows = (row for path in found.paths for row in task.source.examples(path, found.files, skip=False))
+  rows = task.source.examples('validation')
   return [{**row, 'targets_pretokenized': row['targets'].encode()} for row in rows]
 
 

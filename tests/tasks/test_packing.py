@@ -1,4 +1,4 @@
-"""Packing, beside the released one and by hand."""
+"""Packing, compared with the released one and by hand."""
 
 import inspect
 
@@ -48,7 +48,7 @@ def test_an_example_goes_where_all_features_have_room():
   assert begins.tolist() == [[0, 0], [0, 0], [3, 5], [0, 0]]
 
 
-def test_a_place_that_is_cut_off_ends():
+def test_a_feature_that_is_cut_ends():
   (row,) = read(packing.packed(dataset([(range(5, 20), [7])]), LENGTHS, ended=('inputs',)))
   assert row['inputs'] == [5, 6, 7, 8, 9, 10, 11, 12, 13, 1]
 
