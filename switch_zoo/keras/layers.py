@@ -43,7 +43,12 @@ def zero_initialization() -> Iterator[None]:
 
 
 class Layer(keras.layers.Layer):
-  """A layer whose weights are initialized from a normal distribution."""
+  """A layer whose weights are initialized from a normal distribution; `__init__` makes all of them."""
+
+  def build(self, input_shape: Any = None) -> None:
+    """Does nothing: the weights exist already."""
+    del input_shape
+    self.built = True
 
   if TYPE_CHECKING:
     # Keras passes all arguments on to `call`; its stubs know only the first.

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 
-@keras.saving.register_keras_serializable(package='switch_zoo')
+@keras.utils.register_keras_serializable(package='switch_zoo')
 class CrossEntropy(keras.losses.Loss):
   """Mean cross-entropy over the real targets, natural logarithm; 0 is padding."""
 

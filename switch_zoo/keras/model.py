@@ -45,7 +45,7 @@ class Embedding(Layer):
     return {**super().get_config(), 'vocab_size': self.vocab_size, 'd_model': self.d_model}
 
 
-@keras.saving.register_keras_serializable(package='switch_zoo')
+@keras.utils.register_keras_serializable(package='switch_zoo')
 class SwitchTransformer(keras.Model):
   """Encoder and decoder. B batch  S input tokens  T target tokens  M d_model  V target vocabulary.
 
