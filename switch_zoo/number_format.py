@@ -4,14 +4,13 @@ bfloat16 takes half the memory traffic of float32, and processors with instructi
 All others convert every number to float32 and back: there a training step takes about twice as long in bfloat16.
 """
 
-import pathlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
 # What a setting says to leave the choice to the machine.
 AUTO = 'auto'
 FLOAT32, BFLOAT16 = 'float32', 'bfloat16'
-CPUINFO = pathlib.Path('/proc/cpuinfo')
+SETTINGS = (AUTO, FLOAT32, BFLOAT16)
 # What Linux calls the instructions of x86 that multiply bfloat16, for which TensorFlow has kernels.
 INSTRUCTIONS = ('amx_bf16', 'avx512_bf16')
 # The first generation of NVIDIA GPUs that multiplies bfloat16.
@@ -56,35 +55,8 @@ def of_gpu(compute_capability: tuple[int, int]) -> NumberFormat:
   return NumberFormat(FLOAT32, f'this GPU has no bfloat16 (compute capability {major}.{minor})')
 
 
-def of_tpu() -> NumberFormat:
-  """The format for a TPU: its matrix units take bfloat16."""
-  return NumberFormat(BFLOAT16, 'TPUs multiply it')
-
-
-def processor_flags(cpuinfo: pathlib.Path = CPUINFO) -> frozenset[str]:
-  """Instruction sets of this machine's processor; none where the system does not list them (macOS, Windows).
-
-  Args:
-    cpuinfo: the file in which Linux lists them
-  """
-  if not cpuinfo.is_file():
-    return frozenset()
-  for line in cpuinfo.read_text(encoding='utf-8', errors='replace').splitlines():
-    name, _, value = line.partition(':')
-    if name.strip() in ('flags', 'Features'):
-      return frozenset(value.split())
-  return frozenset()
-
-
-def of_this_machine() -> NumberFormat:
-  """The format for this machine: for its first GPU where TensorFlow sees one, else for its processor."""
-  import tensorflow as tf
-
-  for device in tf.config.list_physical_devices('GPU'):
-    capability = tf.config.experimental.get_device_details(device).get('compute_capability')
-    if capability:
-      return of_gpu(capability)
-  return of_processor(processor_flags())
+# The matrix units of all TPUs take bfloat16.
+OF_TPU = NumberFormat(BFLOAT16, 'TPUs multiply it')
 
 
 class Choice(NamedTuple):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from switch_zoo import number_format
+from switch_zoo import machine, number_format
 from switch_zoo.number_format import BFLOAT16, FLOAT32, NumberFormat
 
 SAPPHIRE_RAPIDS = 'fpu sse2 avx2 avx512f avx512_vnni avx512_bf16 amx_tile amx_bf16 amx_int8'
@@ -41,11 +41,11 @@ def test_a_processor_gets_what_it_multiplies(flags, dtype):
 )
 def test_flags_are_read_as_linux_lists_them(text, flags, tmp_path):
   (tmp_path / 'cpuinfo').write_text(text)
-  assert number_format.processor_flags(tmp_path / 'cpuinfo') == flags
+  assert machine.processor_flags(tmp_path / 'cpuinfo') == flags
 
 
 def test_a_system_without_a_list_has_no_flags(tmp_path):
-  assert number_format.processor_flags(tmp_path / 'absent') == frozenset()
+  assert machine.processor_flags(tmp_path / 'absent') == frozenset()
 
 
 @pytest.mark.parametrize('capability, dtype', [((7, 5), FLOAT32), ((8, 0), BFLOAT16), ((9, 0), BFLOAT16)])
@@ -54,7 +54,7 @@ def test_a_gpu_gets_what_it_multiplies(capability, dtype):
 
 
 def test_a_tpu_gets_bfloat16():
-  assert number_format.of_tpu().dtype == BFLOAT16
+  assert number_format.OF_TPU.dtype == BFLOAT16
 
 
 class Gpus:
@@ -84,11 +84,9 @@ class Gpus:
   ids=['gpu_before_processor', 'old_gpu', 'gpu_that_says_nothing', 'no_gpu'],
 )
 def test_the_machine_is_its_gpu_or_else_its_processor(gpus, flags, dtype, monkeypatch):
-  import tensorflow as tf
-
-  monkeypatch.setattr(tf, 'config', gpus)
-  monkeypatch.setattr(number_format, 'processor_flags', lambda: frozenset(flags.split()))
-  assert number_format.of_this_machine().dtype == dtype
+  monkeypatch.setattr(machine.tf, 'config', gpus)
+  monkeypatch.setattr(machine, 'processor_flags', lambda: frozenset(flags.split()))
+  assert machine.fast_format().dtype == dtype
 
 
 FAST, SLOW = NumberFormat(BFLOAT16, 'it has instructions'), NumberFormat(FLOAT32, 'it has none')

@@ -27,6 +27,7 @@ Imports neither mesh_tensorflow nor t5 nor seqio.
   scoring            log-probabilities of given targets
   generation         `answer` and `score`: what chooses among those
   text               vocabularies as TensorFlow operations
+  export_settings    what an export can be set to
   export_readme      the README of an export
   export             text in and text out, as a SavedModel
 

@@ -6,50 +6,17 @@ EXPORT_DIR/README.md   its signatures, and how to ask it
 
 import os
 import tempfile
-from typing import NamedTuple
 
 import tensorflow as tf
 
-from switch_zoo import number_format
+from switch_zoo import machine, number_format
 from switch_zoo.checkpoints import sources
 from switch_zoo.errors import UserError
 from switch_zoo.keras import export_readme, generation, text
+from switch_zoo.keras.export_settings import ExportSettings
 from switch_zoo.keras.inference import Inference
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.token_ids import END
-
-DTYPES = (number_format.AUTO, number_format.FLOAT32, number_format.BFLOAT16)
-
-
-class ExportSettings(NamedTuple):
-  """How an export answers.
-
-  dtype: of weights and activations; 'auto': the one this machine computes fast in
-  max_new_tokens: the longest answer
-  max_input_tokens: longer inputs and targets are truncated to this
-  beam: generation.Beam, or None
-  sampling: generation.Sampling, or None
-  seed: for sampling; None: other answers every time
-  """
-
-  dtype: str = number_format.AUTO
-  max_new_tokens: int = 64
-  max_input_tokens: int = 1024
-  beam: generation.Beam | None = None
-  sampling: generation.Sampling | None = None
-  seed: int | None = None
-
-  def check(self) -> None:
-    """Raises UserError for a setting that makes no sense."""
-    if self.dtype not in DTYPES:
-      raise UserError(f'--dtype={self.dtype}: use one of {", ".join(DTYPES)}.')
-    for name in ('max_new_tokens', 'max_input_tokens'):
-      if getattr(self, name) < 1:
-        raise UserError(f'--{name.replace("_", "-")}={getattr(self, name)} must be at least 1.')
-    if self.beam and self.sampling:
-      raise UserError('A beam search does not draw tokens: give either --beam-size, or --temperature and its options.')
-    for part in filter(None, (self.beam, self.sampling)):
-      part.check()
 
 
 class TextModel(tf.Module):
@@ -99,7 +66,7 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
   vocabulary = text.vocabulary(vocab, source if os.path.isdir(source) else os.path.dirname(source))
   config = weights.config
   check_vocabulary(vocabulary, config)
-  choice = number_format.choose(settings.dtype, number_format.of_this_machine(), '--dtype')
+  choice = number_format.choose(settings.dtype, machine.fast_format(), '--dtype')
   return TextModel(Inference(config, weights.whole, choice.dtype), vocabulary, settings, choice.note)
 
 

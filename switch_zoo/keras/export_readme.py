@@ -1,11 +1,7 @@
 """The README next to an export."""
 
-from typing import TYPE_CHECKING
-
+from switch_zoo.keras.export_settings import ExportSettings
 from switch_zoo.spec.config import ModelConfig
-
-if TYPE_CHECKING:
-  from switch_zoo.keras.export import ExportSettings
 
 _TEXT = """# {name}
 
@@ -49,7 +45,7 @@ curl -d '{{"instances": ["a question"]}}' http://localhost:8501/v1/models/{name}
 """
 
 
-def text(name: str, config: ModelConfig, settings: 'ExportSettings', dtype: str) -> str:
+def text(name: str, config: ModelConfig, settings: ExportSettings, dtype: str) -> str:
   """The README of an export.
 
   Args:
@@ -69,7 +65,7 @@ def text(name: str, config: ModelConfig, settings: 'ExportSettings', dtype: str)
   )
 
 
-def _method(settings: 'ExportSettings') -> str:
+def _method(settings: ExportSettings) -> str:
   if settings.beam:
     return f'beam search with {settings.beam.size} beams and length penalty {settings.beam.length_penalty}'
   if settings.sampling and settings.sampling.temperature:

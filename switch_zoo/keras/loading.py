@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from switch_zoo import number_format
+from switch_zoo import machine, number_format
 from switch_zoo.checkpoints import sources
 from switch_zoo.keras.layers import zero_initialization
 from switch_zoo.keras.model import SwitchTransformer
@@ -26,7 +26,7 @@ def load(model: str, weights: str | None = None, dtype: str | None = None) -> Sw
     UserError: there is no such model or checkpoint, or the weights are those of another model
   """
   if dtype == number_format.AUTO:
-    dtype = POLICIES[number_format.of_this_machine().dtype]
+    dtype = POLICIES[machine.fast_format().dtype]
   kwargs: dict[str, Any] = {} if dtype is None else {'dtype': dtype}
   folder = weights or (model if os.path.isdir(model) else None)
   if folder is None:

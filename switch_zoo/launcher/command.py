@@ -29,7 +29,7 @@ def run(flags: Any, bound: GinFiles) -> None:
   if flags.t5_tfds_data_dir:
     t5.data.set_tfds_data_dir_override(flags.t5_tfds_data_dir)
   skip_unknown = flags.skip_all_gin_unknowns or tuple(flags.additional_deprecated_gin_references)
-  launcher_run.configure(bound, skip_unknown)
+  launcher_run.configure(bound, skip_unknown, on_tpu=bool(flags.tpu))
   # After gin, so that gin does not override it.
   t5.data.add_global_cache_dirs(flags.additional_task_cache_dirs)
   if flags.use_model_api:

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from t5.models import mesh_transformer
 
 import switch_zoo.tasks  # noqa: F401 - registers the tasks
+from switch_zoo import machine, number_format
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import (
   checkpoint_check,
@@ -63,16 +64,19 @@ def run(
   return execute(model_dir, Tpu(), reporter)
 
 
-def configure(bound: GinFiles, skip_unknown: bool | Sequence[str] = ()) -> None:
-  """Configures gin for a run.
+def configure(bound: GinFiles, skip_unknown: bool | Sequence[str] = (), on_tpu: bool = False) -> None:
+  """Configures gin for a run, and prints the number format it will compute in where that is not what was set.
 
   Args:
     bound: gin files and parameters that have been read and checked
     skip_unknown: True, or names of configurables that may be missing
+    on_tpu: the run is on a TPU and not on this machine
   Raises:
     UserError: a name that does not exist
   """
-  gin_setup.configure(bound, skip_unknown)
+  note = gin_setup.configure(bound, skip_unknown, number_format.OF_TPU if on_tpu else machine.fast_format())
+  if note:
+    _print(note)
   gin.finalize()
 
 

@@ -12,9 +12,12 @@ import gin
 from gin import config as gin_config
 from t5.models import mesh_transformer
 
+from switch_zoo import number_format
 from switch_zoo.errors import UserError, did_you_mean
+from switch_zoo.number_format import NumberFormat
 from switch_zoo.spec.gin_files import MESH_DEFAULTS, GinFiles
 
+ACTIVATION_DTYPE = 'utils.get_variable_dtype.activation_dtype'
 # Modules under the names they had, which the operative_config.gin of an earlier training imports -> today's names.
 # An operative_config.gin imports what the gin files of its run imported; `tests/launcher` has one of before the moves.
 MOVED = {
@@ -34,7 +37,9 @@ MOVED = {
 }
 
 
-def configure(bound: GinFiles, skip_unknown: bool | Sequence[str] = ()) -> None:
+def configure(
+  bound: GinFiles, skip_unknown: bool | Sequence[str] = (), fast: NumberFormat = number_format.OF_TPU
+) -> str:
   """Binds Mesh-TensorFlow's defaults and everything in `bound`; earlier bindings are cleared.
 
   gin's own parser reads the files once more: it has no way to take bindings that have been parsed.
@@ -42,6 +47,9 @@ def configure(bound: GinFiles, skip_unknown: bool | Sequence[str] = ()) -> None:
   Args:
     bound: gin files and parameters, as `gin_files.read` returns them
     skip_unknown: True, or names of configurables that may be missing
+    fast: the format that the machine of the run computes fast in, for activation_dtype = 'auto'
+  Returns:
+    a sentence for the user about the number format, '' if there is nothing to say
   Raises:
     UserError: a name that does not exist, with the closest ones
   """
@@ -56,6 +64,31 @@ def configure(bound: GinFiles, skip_unknown: bool | Sequence[str] = ()) -> None:
       )
   except (ValueError, AttributeError) as error:
     raise UserError(explain(error)) from error
+  return _choose_activation_dtype(fast)
+
+
+def _choose_activation_dtype(fast: NumberFormat) -> str:
+  """Binds the dtype that 'auto' comes to, so that operative_config.gin has it; what is set otherwise stays."""
+  key, setting = _activation_dtype()
+  choice = number_format.choose(setting, fast, 'activation_dtype')
+  with gin.unlock_config():
+    gin.parse_config(f'{key} = {choice.dtype!r}')
+  return choice.note
+
+
+def mesh_dtype() -> str:
+  """The dtype of activations that gin has: of the graph that is built next."""
+  return _activation_dtype()[1]
+
+
+def _activation_dtype() -> tuple[str, str]:
+  """What to bind for another dtype of activations, and the present one: a macro, or the parameter itself."""
+  key, setting = ACTIVATION_DTYPE, gin.query_parameter(ACTIVATION_DTYPE)
+  while isinstance(setting, gin_config.ConfigurableReference):
+    # %name is the configurable 'gin.macro' in the scope `name`.
+    key = setting.scoped_selector.rpartition('/')[0]
+    setting = gin.query_parameter(f'%{key}')
+  return key, setting
 
 
 def import_modules(imports: Mapping[str, str]) -> None:

@@ -63,6 +63,8 @@ class Batch(NamedTuple):
 def configure(files: Iterable[str], parameters: Iterable[str] = ()) -> ModelConfig:
   """Configures gin with a model file, others on top of it, and parameters; earlier bindings are cleared.
 
+  Activations are bfloat16, as on a TPU, unless the files or parameters set their dtype.
+
   Returns:
     the ModelConfig of the same files
   Raises:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from switch_zoo import number_format
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.spec import capacity, gin_files, routers, shape, sublayers
 from switch_zoo.spec.bindings import BindingReader, as_kind
@@ -101,7 +102,7 @@ def _fields(reader: BindingReader) -> dict[str, Any]:
     'shared_embedding': reader.get('shared_embedding', bool, 'Bitransformer', 'shared_embedding', default=True),
     'relative_attention_num_buckets': _buckets(reader),
     'dropout_rate': reader.get('dropout_rate', float, 'sublayer_dropout', 'dropout_rate', default=shape.DROPOUT_RATE),
-    'activation_dtype': reader.get('activation_dtype', str, 'get_variable_dtype', 'activation_dtype'),
+    'activation_dtype': _activation_dtype(reader),
   }
   expert_layers = set()
   for stack in ('encoder', 'decoder'):
@@ -115,6 +116,16 @@ def _fields(reader: BindingReader) -> dict[str, Any]:
   for layer in expert_layers:
     fields |= _expert_fields(reader, layer)
   return fields
+
+
+def _activation_dtype(reader: BindingReader) -> str:
+  setting = reader.get('activation_dtype', str, 'get_variable_dtype', 'activation_dtype')
+  if setting not in number_format.SETTINGS:
+    raise UserError(
+      f'{reader.places["activation_dtype"]}: activation_dtype is {setting!r}. Use one of '
+      f'{", ".join(number_format.SETTINGS)}.{did_you_mean(setting, number_format.SETTINGS)}'
+    )
+  return setting
 
 
 def _expert_fields(reader: BindingReader, layer: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import seqio
 import tensorflow as tf
 
 import switch_zoo
-from switch_zoo import cli, number_format
+from switch_zoo import cli, machine, number_format
 from switch_zoo.checkpoints import conversion
 from switch_zoo.errors import UserError
 from switch_zoo.keras import SwitchTransformer, export, export_readme, generation, text
@@ -311,7 +311,7 @@ def test_score_gives_a_line_for_each_pair(source, tmp_path, capsys, monkeypatch,
   ('fast', 'dtype'), [(['avx512_bf16'], 'bfloat16'), (['avx512f'], 'float32')], ids=['with_instructions', 'without']
 )
 def test_by_default_it_computes_in_what_the_machine_is_fast_in_and_says_so(fast, dtype, source, capsys, monkeypatch):
-  monkeypatch.setattr(number_format, 'of_this_machine', lambda: number_format.of_processor(fast))
+  monkeypatch.setattr(machine, 'fast_format', lambda: number_format.of_processor(fast))
   opened = export.open_model(source, None, None, export.ExportSettings(max_new_tokens=2))
   assert opened.model.dtype.name == dtype
   code, out, err = run(capsys, monkeypatch, 'score', source, '--text', 'a', '--target', 'b', '--json')
@@ -320,7 +320,7 @@ def test_by_default_it_computes_in_what_the_machine_is_fast_in_and_says_so(fast,
 
 
 def test_a_format_that_is_slow_here_is_used_all_the_same_and_said(source, capsys, monkeypatch):
-  monkeypatch.setattr(number_format, 'of_this_machine', lambda: number_format.of_processor([]))
+  monkeypatch.setattr(machine, 'fast_format', lambda: number_format.of_processor([]))
   words = ['score', source, '--text', 'a', '--target', 'b', '--dtype']
   assert 'float32 would be about twice as fast here' in run(capsys, monkeypatch, *words, 'bfloat16')[2]
   assert run(capsys, monkeypatch, *words, 'float32')[2] == ''

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import switch_zoo
-from switch_zoo import number_format
+from switch_zoo import machine, number_format
 from switch_zoo.checkpoints import conversion
 from switch_zoo.errors import UserError
 from switch_zoo.keras import SwitchTransformer
@@ -79,7 +79,7 @@ def test_an_unknown_model_is_answered_with_the_closest():
   ('flags', 'compute'), [(['avx512_bf16'], 'bfloat16'), ([], 'float32')], ids=['with_instructions', 'without']
 )
 def test_auto_computes_in_what_the_machine_is_fast_in_with_weights_in_float32(flags, compute, monkeypatch):
-  monkeypatch.setattr(number_format, 'of_this_machine', lambda: number_format.of_processor(flags))
+  monkeypatch.setattr(machine, 'fast_format', lambda: number_format.of_processor(flags))
   loaded = switch_zoo.load('tiny_dense', dtype='auto')
   assert loaded.compute_dtype == compute
   assert loaded.decoder.block_000.layer_000.compute_dtype == compute
