@@ -1,18 +1,18 @@
-"""Text to packed batches for pre-training: ours and the released T5 pipeline, in turns, on two cores.
+"""Text to packed batches for pre-training: our pipeline and the released one of T5, alternating, on two cores.
 
   python benchmarks/input_pipeline.py --out input_pipeline.json
 
-16 gzip shards in C4's format (JSON lines) are made of the novels in SWITCH_ZOO_SHARED (default ../shared), documents of
-about 2,100 characters, C4's mean. Three ways lead from them to packed sequences of 512 and 114 tokens:
+16 gzip shards in C4's format (JSON lines) are made from the novels in SWITCH_ZOO_SHARED (default ../shared), with
+documents of about 2,100 characters, C4's mean. Three pipelines make packed sequences of 512 and 114 tokens of them:
 
   ours       zoo_c4_span, as runs/pretrain.gin reads it
-  t5 json    T5's preprocessors and Mesh-TensorFlow's packing over the same shards, each line parsed in Python, as a
-             FunctionDataSource does it that is written for C4's files (seqio itself reads no gzip and no JSON)
-  t5 lines   the same over the bare texts, unpacked, one a line (seqio.TextLineDataSource): nothing to parse
+  t5 json    T5's preprocessors and Mesh-TensorFlow's packing over the same shards, each line parsed in Python, as in a
+             FunctionDataSource written for C4's files (seqio itself reads neither gzip nor JSON)
+  t5 lines   the same over the bare texts, uncompressed, one per line (seqio.TextLineDataSource): nothing to parse
 
-Each turn is a process of its own, so none is disturbed by another's threads: it reads for a moment, then is measured.
-Tokens are those of the inputs, padding not counted. Processor time, summed over the cores, is the one to read on a
-machine that is not idle, and what the number of cores for a batch is computed from. A last, longer turn of ours watches
+Each turn is a separate process, so that none is disturbed by another's threads: it reads for a moment, then is
+measured. Tokens are those of the inputs, without padding. On a machine that is not idle, go by the processor time,
+summed over the cores; the number of cores for a batch is computed from it. A last, longer turn of our pipeline records
 its memory.
 """
 
@@ -27,16 +27,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  import tensorflow as tf
 
 SHARDS = 16
 LENGTHS = {'inputs': 512, 'targets': 114}
-SEQUENCES = 64  # handed over at a time
+SEQUENCES = 64  # read at a time
 BATCH = 2048  # sequences of runs/pretrain.gin: 2^20 tokens
-WAYS = ('ours', 't5 json', 't5 lines')
+PIPELINES = ('ours', 't5 json', 't5 lines')
 
 
-def documents(novels):
-  """The novels' paragraphs, some together: texts of about 2,100 characters."""
+def documents(novels: Sequence[str]) -> Iterator[str]:
+  """Texts of about 2,100 characters, each of some paragraphs of a novel."""
   for path in novels:
     kept, size = [], 0
     with gzip.open(path, 'rt', encoding='utf-8') as file:
@@ -49,7 +54,7 @@ def documents(novels):
           kept, size = [], 0
 
 
-def make_shards(shared, folder):
+def make_shards(shared: str, folder: pathlib.Path) -> int:
   """Writes the shards, and the same texts as bare lines. Returns the bytes of text."""
   novels = sorted(glob.glob(f'{shared}/data/corpus/british_fiction/*.txt.gz'))
   if not novels:
@@ -64,19 +69,20 @@ def make_shards(shared, folder):
   return sum(len(text.encode()) for text in texts)
 
 
-def register_t5(folder):
-  """Registers the two T5 tasks over the shards, and undoes nothing of what is released."""
+def register_t5(folder: pathlib.Path) -> None:
+  """Registers the two T5 tasks over the shards, which use the released code only."""
   import seqio
   import tensorflow as tf
   from t5.data import preprocessors
 
   from switch_zoo.tasks import registration
 
-  def parsed(line):
+  def parsed(line: tf.Tensor) -> dict[str, tf.Tensor]:
     text = tf.numpy_function(lambda line: json.loads(line)['text'].encode(), [line], tf.string)
     return {'text': tf.ensure_shape(text, [])}
 
-  def c4(split, shuffle_files, seed=None):
+  def c4(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+    del split
     files = tf.data.Dataset.from_tensor_slices(sorted(map(str, folder.glob('c4-*.gz'))))
     files = files.shuffle(SHARDS, seed=seed) if shuffle_files else files
     read = lambda file: tf.data.TextLineDataset(file, compression_type='GZIP')
@@ -104,38 +110,39 @@ def register_t5(folder):
     )
 
 
-def batches(way, folder):
+def batches(pipeline: str, folder: pathlib.Path) -> 'tf.data.Dataset':
   """An endless dataset of batches of packed sequences."""
   from t5.models import mesh_transformer
 
-  from switch_zoo.tasks import packing
-
-  if way == 'ours':
+  if pipeline == 'ours':
     import switch_zoo.tasks  # noqa: F401 - registers zoo_c4_span
+    from switch_zoo.launcher import replacements
 
-    packing.install()
+    replacements.install()  # packing is one of them
     name = 'zoo_c4_span'
   else:
     register_t5(folder)
-    name = way.replace(' ', '_')
+    name = pipeline.replace(' ', '_')
   dataset = mesh_transformer.mesh_train_dataset_fn(name, sequence_length=LENGTHS, seed=0, pack=True)
   return dataset.batch(SEQUENCES, drop_remainder=True).prefetch(2)
 
 
-def resident():
-  """Bytes of this process in memory now."""
+def resident() -> int:
+  """Resident memory of this process, in bytes."""
   with open('/proc/self/statm') as file:
     return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
-def measure(way, folder, seconds):
-  """Reads batches for some seconds, in this process, and counts."""
+def measure(pipeline: str, folder: pathlib.Path, seconds: float) -> dict[str, Any]:
+  """Reads batches for some seconds, in this process, and counts tokens and sequences."""
   from switch_zoo import tf_compat
 
   tf_compat.repair()
   import numpy as np
 
-  rows = batches(way, folder).as_numpy_iterator()
+  from switch_zoo.spec.token_ids import PADDING
+
+  rows = batches(pipeline, folder).as_numpy_iterator()
   for _ in range(2 * BATCH // SEQUENCES):  # past the shuffling buffers
     next(rows)
   wall, cpu = time.perf_counter(), time.process_time()
@@ -143,7 +150,7 @@ def measure(way, folder, seconds):
   memory = []
   while time.perf_counter() - wall < seconds:
     batch = next(rows)
-    tokens += int(np.count_nonzero(batch['inputs']))
+    tokens += int(np.count_nonzero(batch['inputs'] != PADDING))
     sequences += SEQUENCES
     memory.append(resident())
   wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -151,16 +158,16 @@ def measure(way, folder, seconds):
   return {'seconds': wall, 'cpu_seconds': cpu, 'tokens': tokens, 'sequences': sequences, 'resident': tenths}
 
 
-def in_process_of_its_own(way, folder, seconds, cores):
-  """`measure` in a fresh process on the first cores of the machine."""
-  command = [sys.executable, __file__, '--measure', way, '--folder', str(folder), '--seconds', str(seconds)]
+def measure_in_new_process(pipeline: str, folder: pathlib.Path, seconds: float, cores: int) -> dict[str, Any]:
+  """`measure` in a new process on the first cores of the machine."""
+  command = [sys.executable, __file__, '--measure', pipeline, '--folder', str(folder), '--seconds', str(seconds)]
   pin = lambda: os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
   done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=pin)
   return json.loads(done.stdout.splitlines()[-1])
 
 
-def summary(turns, cores):
-  """Of the turns of one way: the medians, and the cores that a batch of runs/pretrain.gin needs each second."""
+def summary(turns: Sequence[dict[str, Any]], cores: int) -> dict[str, float]:
+  """The medians over the turns of a pipeline, and the cores that one batch of runs/pretrain.gin per second needs."""
   per_second = statistics.median(turn['tokens'] / turn['seconds'] for turn in turns)
   per_core_second = statistics.median(turn['tokens'] / turn['cpu_seconds'] for turn in turns)
   sequences = statistics.median(turn['sequences'] / turn['cpu_seconds'] for turn in turns)
@@ -173,35 +180,65 @@ def summary(turns, cores):
   }
 
 
-def report(result):
+def report(result: dict[str, Any]) -> None:
   """Prints what was measured."""
   print(f'{"":10}{"tokens/s":>12}{"tokens per core-second":>25}{"cores for 2^20 tokens/s":>26}{"memory":>10}')
-  for way in WAYS:
-    row = result['ways'][way]
+  for name in PIPELINES:
+    row = result['ways'][name]
     print(
-      f'{way:10}{row["tokens_per_second"]:>12,.0f}{row["tokens_per_core_second"]:>25,.0f}'
+      f'{name:10}{row["tokens_per_second"]:>12,.0f}{row["tokens_per_core_second"]:>25,.0f}'
       f'{row["cores_for_a_batch_a_second"]:>26.1f}{row["resident_bytes"] / 2**30:>6.2f} GiB'
     )
-  for way in WAYS[1:]:
-    print(f'ours is {result["ratio"][way]["wall"]:.2f} times {way} ({result["ratio"][way]["core"]:.2f} per core)')
+  for name in PIPELINES[1:]:
+    ratio = result['ratio'][name]
+    print(f'ours is {ratio["wall"]:.2f} times as fast as {name} ({ratio["core"]:.2f} times per core)')
   memory = ' '.join(f'{size / 2**20:,.0f}' for size in result['memory']['resident'])
-  print(f'memory of ours in tenths of {result["memory"]["seconds"]:.0f} s, MiB: {memory}')
+  print(f'memory of ours, by tenths of {result["memory"]["seconds"]:.0f} s, MiB: {memory}')
   cores = result['ways']['ours']['cores_for_a_batch_a_second']
   print(
-    f'One step a second of runs/pretrain.gin takes {BATCH} sequences of 512: {cores:.1f} cores like these, '
+    f'One step per second of runs/pretrain.gin takes {BATCH} sequences of 512: {cores:.1f} cores like these, '
     f'spread over the hosts of the slice; each host reads its own part.'
   )
 
 
-def main():
+def compare(shared: str, turns: int, seconds: float, memory_seconds: float, cores: int) -> dict[str, Any]:
+  """Measures all pipelines, alternating, over shards in a temporary folder.
+
+  Args:
+    shared: folder with the novels
+    turns: of each pipeline
+    seconds: of a turn
+    memory_seconds: of the last turn, which records memory
+    cores: of a turn
+  """
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    os.environ['SWITCH_ZOO_DATA_DIR'] = name
+    size = make_shards(shared, folder)
+    measured = {pipeline: [] for pipeline in PIPELINES}
+    for _ in range(turns):
+      for pipeline in PIPELINES:
+        measured[pipeline].append(measure_in_new_process(pipeline, folder, seconds, cores))
+    memory = measure_in_new_process('ours', folder, memory_seconds, cores)
+  ways = {pipeline: summary(measured[pipeline], cores) for pipeline in PIPELINES}
+  times = lambda pipeline, key: ways['ours'][key] / ways[pipeline][key]
+  ratio = {
+    pipeline: {'wall': times(pipeline, 'tokens_per_second'), 'core': times(pipeline, 'tokens_per_core_second')}
+    for pipeline in PIPELINES
+  }
+  return {'text_bytes': size, 'ways': ways, 'ratio': ratio, 'turns': measured, 'memory': memory}
+
+
+def main() -> None:
+  """Reads the flags, measures and reports."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--turns', type=int, default=3)
   parser.add_argument('--seconds', type=float, default=15, help='of a turn')
-  parser.add_argument('--memory-seconds', type=float, default=120, help='of the turn that watches memory')
+  parser.add_argument('--memory-seconds', type=float, default=120, help='of the turn that records memory')
   parser.add_argument('--cores', type=int, default=2)
-  parser.add_argument('--vocabulary', default='', help="a sentencepiece model; T5's in SWITCH_ZOO_SHARED without it")
+  parser.add_argument('--vocabulary', default='', help="a sentencepiece model; without it, T5's in SWITCH_ZOO_SHARED")
   parser.add_argument('--out', default='', help='file for the figures, as JSON')
-  parser.add_argument('--measure', choices=WAYS, help=argparse.SUPPRESS)
+  parser.add_argument('--measure', choices=PIPELINES, help=argparse.SUPPRESS)
   parser.add_argument('--folder', type=pathlib.Path, help=argparse.SUPPRESS)
   options = parser.parse_args()
   if options.measure:
@@ -209,19 +246,7 @@ def main():
     return
   shared = os.environ.get('SWITCH_ZOO_SHARED', '../shared')
   os.environ['SWITCH_ZOO_VOCAB'] = options.vocabulary or os.path.abspath(f'{shared}/data/vocab/t5/spiece.model')
-  with tempfile.TemporaryDirectory() as name:
-    folder = pathlib.Path(name)
-    os.environ['SWITCH_ZOO_DATA_DIR'] = name
-    size = make_shards(shared, folder)
-    turns = {way: [] for way in WAYS}
-    for _ in range(options.turns):
-      for way in WAYS:
-        turns[way].append(in_process_of_its_own(way, folder, options.seconds, options.cores))
-    memory = in_process_of_its_own('ours', folder, options.memory_seconds, options.cores)
-  ways = {way: summary(turns[way], options.cores) for way in WAYS}
-  times = lambda way, key: ways['ours'][key] / ways[way][key]
-  ratio = {way: {'wall': times(way, 'tokens_per_second'), 'core': times(way, 'tokens_per_core_second')} for way in WAYS}
-  result = {'text_bytes': size, 'ways': ways, 'ratio': ratio, 'turns': turns, 'memory': memory}
+  result = compare(shared, options.turns, options.seconds, options.memory_seconds, options.cores)
   report(result)
   if options.out:
     pathlib.Path(options.out).write_text(json.dumps(result, indent=2))

@@ -68,7 +68,7 @@ def make_export(experts, dtype, folder):
     return generator.standard_normal(shape, np.float32) * np.float32(deviation)
 
   model = Inference(config, read, dtype)
-  settings = export.Settings(dtype, max_new_tokens=NEW_TOKENS, max_input_tokens=INPUTS)
+  settings = export.ExportSettings(dtype, max_new_tokens=NEW_TOKENS, max_input_tokens=INPUTS)
   export.export(export.TextModel(model, text.Bytes(), settings), folder)
   return sum(variable.dtype.size * variable.shape.num_elements() for variable in model.variables)
 

@@ -40,9 +40,10 @@ def build(parameters):
   from switch_zoo import load_config
   from switch_zoo.mesh import dispatch, gin_setup  # noqa: F401 - registers both kinds of dispatch with gin
   from switch_zoo.mesh import graph as mesh_graph
+  from switch_zoo.spec import gin_files
   from switch_zoo.spec.zoo import model_file
 
-  gin_setup.configure([model_file(MODEL)], parameters)
+  gin_setup.configure(gin_files.read([model_file(MODEL)], parameters))
   model = mesh_graph.build_model(load_config(MODEL), MESH_SHAPE, LAYOUT)
   batch = mesh_graph.Batch(2048, {'inputs': LENGTH, 'targets': LENGTH})
   training = mesh_graph.build_training(model, batch, learning_rate=None)

@@ -3,13 +3,14 @@
 t5_mesh_transformer --model_dir=DIR --gin_file=models/switch_base_8.gin --gin_file=runs/finetune.gin \
     --gin_file=layouts/cpu.gin --gin_param="MIXTURE_NAME = 'zoo_superglue'"
 
-What differs from T5's: gin files of this package are found by their names, its tasks are registered, and gin's dtypes
-hold on a CPU too. All settings are checked before anything is written.
+Differences from T5's command: gin files of this package are found by their names, its tasks are registered, and gin's
+dtypes also apply on a CPU. All settings are checked before anything is written.
 """
 
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from switch_zoo import interrupts, tf_compat
 from switch_zoo.errors import UserError, paragraph
@@ -18,7 +19,7 @@ from switch_zoo.spec import gin_files
 
 
 def console_entry_point() -> None:
-  """What the installed command calls."""
+  """The function that the installed command calls."""
   sys.exit(main(sys.argv))
 
 
@@ -43,12 +44,12 @@ def main(arguments: Sequence[str]) -> int:
   except UserError as error:
     return _fail(paragraph(error), 2)
   except KeyboardInterrupt:
-    return _fail('interrupted; the checkpoints so far are kept, the same command goes on from the last.', 130)
+    return _fail('interrupted; the checkpoints so far are kept, and the same command resumes from the last one.', 130)
   except Exception as error:  # noqa: BLE001 - the last resort of a command line
     return _fail(*failures.explain(error))
 
 
-def _fail(message, code):
+def _fail(message: str, code: int) -> int:
   if tf_compat.debugging():
     import traceback
 
@@ -57,14 +58,15 @@ def _fail(message, code):
   return code
 
 
-def _run(values):
+def _run(values: Any) -> None:
   # Before the imports that take seconds: most mistakes are in the gin files.
-  gin_files.read(values.gin_file or [], values.gin_param or [], values.gin_location_prefix).check()
+  bound = gin_files.read(values.gin_file or [], values.gin_param or [], values.gin_location_prefix)
+  bound.check()
   if values.mode and not values.use_model_api:
     raise UserError(f'--mode={values.mode} belongs to --use_model_api. Add that flag, or set utils.run.mode in gin.')
   from switch_zoo.launcher import command
 
-  command.run(values)
+  command.run(values, bound)
 
 
 if __name__ == '__main__':

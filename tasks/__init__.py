@@ -1,4 +1,56 @@
-"""Importing this package registers the zoo's seqio tasks. No data is read and no vocabulary is opened for that."""
+"""seqio tasks. Importing this package registers those of the zoo; no data is read and no vocabulary is opened.
+
+What a row of data goes through, from its file to the model:
+
+  data_folder         the data folder, and the gin settings that all tasks share
+  raw_files           bytes and lines of a file; RawRow, MalformedRow and BadField
+  json_document       a JSON document as a stream
+  readers             RowReader: text, JSON lines, JSON lists, TSV and CSV, aligned text -> RawRow
+  languages           codes and English names of languages
+  parallel_files      line-aligned pairs of files, a language and English
+
+  example_datasets    the fields of an example, and a tf.data.Dataset of those that a generator yields
+  fields              checked fields of a record, for the row functions: record -> examples
+  classification      row functions of tasks whose answer is one of a few classes
+  similarity          row functions of STS-B
+  multirc             row functions of MultiRC
+  record_cloze        row functions of ReCoRD
+  winograd            row functions of WSC
+
+  split_files         SplitFiles, a layout that the files of a split can have; FileFinder looks for them
+  file_rows           the rows of a split's files as examples, and the report of malformed ones
+  tfds_rows           the same for a split that is read from TensorFlow Datasets
+  sources             FileSource and ReleaseSource, what seqio reads tasks from
+
+  vocabularies        from text to ids; found at first use, trained for the demo
+  span_corruption     documents to inputs and targets, as T5 does it, a batch at a time
+  packing             several examples in one sequence
+  metrics             from targets and predictions to percentages
+  benchmark_means     from those to the score of a benchmark
+
+  registration        adds tasks and mixtures to seqio's registries
+
+Which tasks there are:
+
+  documents           the sources of C4 and mC4
+  plain_text          the source of plain text
+  pretraining         zoo_c4_*, zoo_mc4_*, zoo_text_*
+  glue, superglue     zoo_glue_*, zoo_superglue_*
+  anli                zoo_anli_*
+  multiple_choice     zoo_winogrande_xl, zoo_arc_*
+  question_answering  zoo_squad, zoo_natural_questions, zoo_web_questions, zoo_trivia_qa
+  summarization       zoo_xsum, zoo_cnn_dailymail
+  translation         zoo_translate_*
+  own_file_metrics    the metrics that zoo_file can have
+  own_file            zoo_file, a file of the user's own
+  pydoc_source        the text that comes with CPython
+  pydoc_topics        its paragraphs and their sections
+  demo                zoo_demo_*
+
+  catalogue           what `switch_zoo tasks` lists: the state of every task, and its examples
+
+Each file imports only files above it, switch_zoo.spec and switch_zoo.errors.
+"""
 
 import switch_zoo.tasks.anli
 import switch_zoo.tasks.demo

@@ -6,7 +6,9 @@
 from switch_zoo.tasks import metrics, registration
 from switch_zoo.tasks.classification import Classification
 from switch_zoo.tasks.readers import JsonLines
-from switch_zoo.tasks.sources import Files, FileSource, Tfds
+from switch_zoo.tasks.sources import ReleaseSource
+from switch_zoo.tasks.split_files import SplitFiles
+from switch_zoo.tasks.tfds_rows import TfdsDataset
 
 ANLI = Classification(
   'anli',
@@ -15,15 +17,15 @@ ANLI = Classification(
 )
 
 
-def source(number: int) -> FileSource:
-  """The files of a round, and the same in TensorFlow Datasets."""
+def source(number: int) -> ReleaseSource:
+  """The files of a round, and the same data in TensorFlow Datasets."""
   names = {'train': 'train.jsonl', 'validation': 'dev.jsonl', 'test': 'test.jsonl'}
-  splits = {split: [Files(name, JsonLines(), ANLI.rows)] for split, name in names.items()}
-  return FileSource(
+  layouts = {split: [SplitFiles(name, JsonLines(), ANLI.rows)] for split, name in names.items()}
+  return ReleaseSource(
     (f'anli/R{number}', f'anli_v1.0/R{number}'),
-    splits,
+    layouts,
     where='They are in https://dl.fbaipublicfiles.com/anli/anli_v1.0.zip.',
-    tfds=Tfds(f'anli/r{number}:0.1.0', {split: split for split in splits}, ANLI.tfds_record),
+    tfds=TfdsDataset(f'anli/r{number}:0.1.0', {split: split for split in layouts}, ANLI.tfds_record),
   )
 
 

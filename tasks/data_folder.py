@@ -1,4 +1,4 @@
-"""Where the files of the tasks lie, and what every task that reads them is told by gin."""
+"""Where the files of the tasks lie, and the gin settings of every task that reads them."""
 
 import os
 from typing import NamedTuple
@@ -15,9 +15,9 @@ SETTING = f'Set {VARIABLE}=DIR, or --gin_param="task_data.folder = \'DIR\'" (a f
 class TaskData(NamedTuple):
   """How the files of tasks are found and read.
 
-  folder: the data folder; '' where none is set
+  folder: the data folder; '' if none is set
   skip_malformed: whether rows that cannot be read are counted and reported instead of ending the run
-  use_tfds: whether a task that TensorFlow Datasets has too is read from there
+  use_tfds: whether a task that TensorFlow Datasets also has is read from there
   """
 
   folder: str
@@ -25,20 +25,20 @@ class TaskData(NamedTuple):
   use_tfds: bool
 
 
-@gin.configurable(module='tasks')
+@gin.configurable(module='tasks')  # pyright: ignore[reportCallIssue] - gin has no types
 def task_data(folder: str = '', skip_malformed: bool = False, use_tfds: bool = False) -> TaskData:
   """What gin says (`task_data.folder`, ...); without a folder there, that of SWITCH_ZOO_DATA_DIR."""
   return TaskData(folder or os.environ.get(VARIABLE, ''), skip_malformed, use_tfds)
 
 
 def find(folder: str, pattern: str) -> list[str]:
-  """The files of a pattern, in sorted order, those with '.gz' added included; of a file that is there twice, the plain.
+  """The files that match a pattern, with or without '.gz' added, in sorted order.
 
   Args:
-    folder: '' for none, as before a path that is whole
+    folder: '' if the pattern is a complete path
     pattern: a path, or one with wildcards
   Returns:
-    the paths; none is there: an empty list
+    their paths, empty if there are none; of a file that is there twice, the plain one
   """
   path = os.path.join(os.path.expanduser(folder), os.path.expanduser(pattern))
   plain = _matches(path)
@@ -49,16 +49,16 @@ def required(task: str, where: str) -> str:
   """The data folder.
 
   Args:
-    task: who asks
-    where: where its files are to be had
+    task: what needs it, the subject of the message
+    where: a sentence that says where to get its files
   Raises:
-    UserError: none is set, or there is no such folder
+    UserError: no data folder is set, or it does not exist
   """
   folder = task_data().folder
   if not folder:
     raise UserError(f'{task} reads files, and no data folder is set. {SETTING} {where}')
   if not tf.io.gfile.isdir(os.path.expanduser(folder)):
-    raise UserError(f'The data folder "{folder}" is no folder. {SETTING}')
+    raise UserError(f'The data folder "{folder}" is not a folder. {SETTING}')
   return folder
 
 
@@ -67,11 +67,11 @@ def size(path: str) -> int:
   return tf.io.gfile.stat(path).length
 
 
-def _matches(path):
+def _matches(path: str) -> list[str]:
   if not any(mark in path for mark in '*?['):
     return [path] if _is_file(path) else []
-  return sorted(found for found in tf.io.gfile.glob(path) if _is_file(found))
+  return sorted(match for match in tf.io.gfile.glob(path) if _is_file(match))
 
 
-def _is_file(path):
+def _is_file(path: str) -> bool:
   return tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)

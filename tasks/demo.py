@@ -1,30 +1,28 @@
 """Registers the tasks of the demo: `zoo_demo_span` (pre-training) and `zoo_demo_topics` (paragraph to its section).
 
-Both read the text that every CPython carries; their vocabulary is found by `vocabularies.demo_vocabulary_file`.
+Both read the text that comes with every CPython; their vocabulary is found by `vocabularies.demo_vocabulary_file`.
 """
 
 import random
+from collections.abc import Mapping, Sequence
 
 import seqio
 import tensorflow as tf
 from t5.data import preprocessors as t5_preprocessors
 from t5.evaluation import metrics
 
-from switch_zoo.tasks import pydoc_topics, vocabularies
+from switch_zoo.tasks import pydoc_topics, registration, vocabularies
 
 SPAN_TASK = 'zoo_demo_span'
 TOPICS_TASK = 'zoo_demo_topics'
 PREFIX = 'section: '
 
 _VOCABULARY = vocabularies.LazyVocabulary(vocabularies.demo_vocabulary_file)
-_FEATURES = {
-  'inputs': seqio.Feature(vocabulary=_VOCABULARY, add_eos=True),
-  'targets': seqio.Feature(vocabulary=_VOCABULARY, add_eos=True),
-}
+_SHUFFLED = 1000  # segments or paragraphs
 
 
 def span_documents(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-  """Documents for span corruption, {'text': <string>[]}; shuffled whole where asked for."""
+  """Documents for span corruption, {'text': <string>[]}; if requested, shuffled all together."""
   del split
   documents = list(pydoc_topics.documents())
   if shuffle_files:
@@ -33,7 +31,7 @@ def span_documents(split: str, shuffle_files: bool, seed: int | None = None) -> 
 
 
 def topic_rows(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-  """Paragraphs, {'text': <string>[], 'section': <string>[]}; their order is left to seqio's shuffling."""
+  """Paragraphs, {'text': <string>[], 'section': <string>[]}; seqio shuffles them."""
   del shuffle_files, seed
   return _dataset([row._asdict() for row in pydoc_topics.rows(split)])
 
@@ -46,29 +44,29 @@ def as_question(dataset: tf.data.Dataset) -> tf.data.Dataset:
   )
 
 
-def _dataset(rows) -> tf.data.Dataset:
-  """Rows of equal keys as a dataset. A generator, so that the text does not end in every graph and checkpoint."""
+def _dataset(rows: Sequence[Mapping[str, str]]) -> tf.data.Dataset:
+  """Rows with the same keys as a dataset. A generator, so that the text does not end up in graphs and checkpoints."""
   signature = {key: tf.TensorSpec([], tf.string) for key in rows[0]}
   return tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=signature)
 
 
-seqio.TaskRegistry.add(
+registration.add_task(
   SPAN_TASK,
-  source=seqio.FunctionDataSource(span_documents, splits=('train',)),
-  preprocessors=[
+  seqio.FunctionDataSource(span_documents, splits=('train',)),
+  preprocessors=(
     lambda dataset: seqio.preprocessors.rekey(dataset, {'inputs': None, 'targets': 'text'}),
     seqio.preprocessors.tokenize,
     t5_preprocessors.span_corruption,
     seqio.preprocessors.append_eos_after_trim,
-  ],
-  output_features=_FEATURES,
-  metric_fns=[],
+  ),
+  vocabulary=_VOCABULARY,
+  shuffled=_SHUFFLED,
 )
-
-seqio.TaskRegistry.add(
+registration.add_task(
   TOPICS_TASK,
-  source=seqio.FunctionDataSource(topic_rows, splits=('train', 'validation')),
-  preprocessors=[as_question, seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim],
-  output_features=_FEATURES,
-  metric_fns=[metrics.accuracy],
+  seqio.FunctionDataSource(topic_rows, splits=('train', 'validation')),
+  (metrics.accuracy,),
+  preprocessors=(as_question, *registration.TEXT_TO_TEXT),
+  vocabulary=_VOCABULARY,
+  shuffled=_SHUFFLED,
 )

@@ -1,14 +1,16 @@
-"""Fields of a row, checked as they are read: a field that is not what it must be raises `readers.BadField`."""
+"""Fields of a row, checked as they are read: a field that is not what it must be raises `raw_files.BadField`."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from switch_zoo.errors import did_you_mean
-from switch_zoo.tasks.readers import BadField
+from switch_zoo.tasks.raw_files import BadField
+
+_Kind = TypeVar('_Kind')
 
 
-def value(row: dict[str, Any], name: str) -> Any:
-  """A field, whatever it holds.
+def value(row: Mapping[str, Any], name: str) -> Any:
+  """A field, whatever it contains.
 
   Raises:
     BadField: it is missing
@@ -18,53 +20,53 @@ def value(row: dict[str, Any], name: str) -> Any:
   return row[name]
 
 
-def text(row: dict[str, Any], name: str) -> str:
-  """A field that holds text."""
+def text(row: Mapping[str, Any], name: str) -> str:
+  """A field that contains text."""
   return _typed(row, name, str, 'text')
 
 
-def integer(row: dict[str, Any], name: str) -> int:
-  """A field that holds a whole number; no text, no truth value."""
+def integer(row: Mapping[str, Any], name: str) -> int:
+  """A field that contains a whole number; neither text nor a truth value."""
   return _typed(row, name, int, 'a whole number')
 
 
-def objects(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
-  """A field that holds a list of JSON objects."""
-  found = _typed(row, name, list, 'a list')
-  for one in found:
-    if not isinstance(one, dict):
-      raise BadField(name, f'holds {one!r}, which is no JSON object')
-  return found
+def objects(row: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+  """A field that contains a list of JSON objects."""
+  items = _typed(row, name, list, 'a list')
+  for item in items:
+    if not isinstance(item, dict):
+      raise BadField(name, f'contains {item!r}, which is not a JSON object')
+  return items
 
 
-def nested(row: dict[str, Any], name: str) -> dict[str, Any]:
-  """A field that holds a JSON object."""
+def nested(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+  """A field that contains a JSON object."""
   return _typed(row, name, dict, 'a JSON object')
 
 
-def texts(row: dict[str, Any], name: str) -> list[str]:
-  """A field that holds a list of texts."""
-  found = _typed(row, name, list, 'a list')
-  for one in found:
-    if not isinstance(one, str):
-      raise BadField(name, f'holds {one!r}, which is no text')
-  return found
+def texts(row: Mapping[str, Any], name: str) -> list[str]:
+  """A field that contains a list of texts."""
+  items = _typed(row, name, list, 'a list')
+  for item in items:
+    if not isinstance(item, str):
+      raise BadField(name, f'contains {item!r}, which is not text')
+  return items
 
 
-def one_of(row: dict[str, Any], name: str, allowed: Sequence[Any]) -> Any:
-  """A field that holds one of some values, of the same type (1 is not True).
+def one_of(row: Mapping[str, Any], name: str, allowed: Sequence[Any]) -> Any:
+  """A field that contains one of some values, of the same type (1 is not True).
 
   Raises:
     BadField: with the value and the allowed ones
   """
-  found = value(row, name)
-  if not any(found == one and type(found) is type(one) for one in allowed):
-    raise BadField(name, f'is {found!r}; it must be one of: {", ".join(map(str, allowed))}')
-  return found
+  content = value(row, name)
+  if not any(content == option and type(content) is type(option) for option in allowed):
+    raise BadField(name, f'is {content!r}; it must be one of: {", ".join(map(str, allowed))}')
+  return content
 
 
-def _typed(row, name, kind, what):
-  found = value(row, name)
-  if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
-    raise BadField(name, f'is {found!r}, not {what}')
-  return found
+def _typed(row: Mapping[str, Any], name: str, kind: type[_Kind], description: str) -> _Kind:
+  content = value(row, name)
+  if not isinstance(content, kind) or (kind is int and isinstance(content, bool)):
+    raise BadField(name, f'is {content!r}, not {description}')
+  return content

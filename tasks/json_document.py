@@ -1,29 +1,31 @@
-"""A JSON document read as a stream: of its text no more is in memory than the next value needs."""
+"""A JSON document read as a stream: no more of its text is in memory than the next value needs."""
 
 import codecs
 import contextlib
 import json
+import re
 from typing import Any
 
 from switch_zoo.tasks.raw_files import DAMAGED, BadField, open_bytes
 
 _CHUNK = 1 << 18  # bytes read at a time
+_WHITESPACE = re.compile(r'[ \t\n\r]*')
 
 
-class Document:
-  """The text of a JSON document from the present place on.
+class JsonDocument:
+  """The text of a JSON document from the current position on.
 
-  line: of the present place, from 1
-  last: the text of the last value; bytes that are not UTF-8 are in it as surrogates
+  line: of the current position, from 1
+  last: the text of the last value; bytes that are not UTF-8 are surrogates in it
   empty: whether nothing has been read yet
   """
 
-  def __init__(self, path):
+  def __init__(self, path: str):
     self._stack = contextlib.ExitStack()
     self._read = self._stack.enter_context(open_bytes(path)).read1
-    # A byte that is no UTF-8 becomes what cannot be encoded again, so that only its item is lost.
+    # A byte that is not UTF-8 becomes a character that cannot be encoded again, so that only its item is lost.
     self._decode = codecs.getincrementaldecoder('utf-8-sig')('surrogateescape').decode
-    self._text, self._place, self._ended = '', 0, False
+    self._text, self._position, self._ended = '', 0, False
     self._decoder = json.JSONDecoder()
     self.line = 1
     self.last = ''
@@ -34,11 +36,11 @@ class Document:
     self._stack.close()
 
   def enter(self, keys: tuple[str, ...]) -> None:
-    """Goes to the list that the keys lead to.
+    """Moves to the list that the keys lead to.
 
     Raises:
-      BadField: a key is missing, or holds no list
-      json.JSONDecodeError: this is no JSON
+      BadField: a key is missing, or its value is not a list
+      json.JSONDecodeError: the text is not JSON
     """
     for depth, key in enumerate(keys):
       self._expect('{')
@@ -53,11 +55,11 @@ class Document:
         if self._peek() == ',':
           self._expect(',')
     if keys and self._peek() != '[':
-      raise BadField('.'.join(keys), 'is no JSON list')
+      raise BadField('.'.join(keys), 'is not a JSON list')
     self._expect('[')
 
   def more_items(self, first: bool) -> bool:
-    """Whether the list goes on; then the next value is what comes next."""
+    """Whether the list has another item; if so, `value` returns it."""
     if self._peek() == ']':
       return False
     if not first:
@@ -66,46 +68,50 @@ class Document:
     return True
 
   def value(self) -> Any:
-    """The next value; more text is read until it is whole."""
+    """The next value; more text is read until it is complete.
+
+    Raises:
+      json.JSONDecodeError: the text is not JSON
+    """
     self._peek()
     while True:
       try:
-        value, end = self._decoder.raw_decode(self._text, self._place)
-        # A number at the end of what was read may go on.
+        value, end = self._decoder.raw_decode(self._text, self._position)
+        # A number at the end of what was read may have more digits.
         if end < len(self._text) or self._ended or isinstance(value, (dict, list, str)):
-          self.last = self._text[self._place : end]
+          self.last = self._text[self._position : end]
           self._advance(end)
           return value
       except json.JSONDecodeError:
         if self._ended:
           raise
-      self._fill(max(_CHUNK, len(self._text) - self._place))
+      self._fill(max(_CHUNK, len(self._text) - self._position))
 
-  def _expect(self, character):
+  def _expect(self, character: str) -> None:
     if self._peek() != character:
       raise json.JSONDecodeError(f'{character!r} expected, {self._peek() or "the end"!r} found', self._text, 0)
-    self._advance(self._place + 1)
+    self._advance(self._position + 1)
 
-  def _peek(self):
-    """The next character that is no blank, '' at the end."""
+  def _peek(self) -> str:
+    """The next character that is not whitespace, '' at the end."""
     while True:
-      end = json.decoder.WHITESPACE.match(self._text, self._place).end()
-      self._advance(end)
-      if self._place < len(self._text) or self._ended:
-        return self._text[self._place : self._place + 1]
+      blank = _WHITESPACE.match(self._text, self._position)
+      self._advance(blank.end() if blank else self._position)
+      if self._position < len(self._text) or self._ended:
+        return self._text[self._position : self._position + 1]
       self._fill(_CHUNK)
 
-  def _advance(self, end):
-    self.line += self._text.count('\n', self._place, end)
-    self._place = end
+  def _advance(self, end: int) -> None:
+    self.line += self._text.count('\n', self._position, end)
+    self._position = end
 
-  def _fill(self, size):
-    more = self._read_whole(size)
-    self._text, self._place = self._text[self._place :] + self._decode(more, final=not more), 0
+  def _fill(self, size: int) -> None:
+    more = self._read_full(size)
+    self._text, self._position = self._text[self._position :] + self._decode(more, final=not more), 0
     self._ended, self.empty = not more, self.empty and not more
 
-  def _read_whole(self, size):
-    """As many bytes where they are there: a gzip file gives few at a time, and every try to parse costs."""
+  def _read_full(self, size: int) -> bytes:
+    """`size` bytes if the file has that many: gzip returns few at a time, and every attempt to parse costs."""
     parts = []
     while size > 0:
       try:

@@ -1,7 +1,8 @@
-"""Languages that are translated from: their codes, as the names of files have them, and their English names."""
+"""Languages to translate from: their codes, as the names of files have them, and their English names."""
 
 import functools
 import re
+from collections.abc import Mapping
 
 import babel
 import babel.core
@@ -9,9 +10,9 @@ import babel.core
 ENGLISH = 'en'
 # Codes that ISO 639-1 has withdrawn.
 _WITHDRAWN = frozenset(('in', 'iw', 'ji', 'jw', 'mo', 'sh'))
-# Where the tables of Unicode fold a language into another than ISO 639 and the corpora do.
+# Languages that the tables of Unicode merge into others than ISO 639 and the corpora do.
 _CODES = {'tgl': 'tl', 'fil': 'tl', 'twi': 'tw', 'prs': 'prs', 'pbt': 'ps', 'quy': 'qu', 'fuv': 'ff', 'ajp': 'apc'}
-# Three-letter codes of FLORES-200 and Tatoeba that those tables have no name for.
+# Three-letter codes of FLORES-200 and Tatoeba for which those tables have no name.
 _NAMES = {
   'acm': 'Mesopotamian Arabic',
   'acq': "Ta'izzi-Adeni Arabic",
@@ -38,28 +39,32 @@ _THREE_LETTERS = (
 
 
 def code(text: str) -> str | None:
-  """The code of a language as tasks have it, of two letters where ISO 639-1 has one; None for what is no language.
+  """The code of a language as tasks have it, with two letters if ISO 639-1 has one; None if it is not a language.
 
   >>> code('deu'), code('zho_Hans'), code('pt_BR'), code('dev')
   ('de', 'zh', 'pt', None)
   """
   first = re.split('[_-]', text.lower())[0]
-  found = _CODES.get(first) or (first if first in _two_letters() else _aliases().get(first, first))
-  return found if found == ENGLISH or found in names() else None
+  standard = _CODES.get(first) or (first if first in _two_letters() else _aliases().get(first, first))
+  return standard if standard == ENGLISH or standard in names() else None
 
 
 @functools.lru_cache(maxsize=1)
 def names() -> dict[str, str]:
   """Code of every language but English -> its English name, as T5 writes it ('translate German to English: ')."""
-  table = babel.Locale('en').languages
+  table = _english_names()
   codes = (*(_two_letters() - {ENGLISH}), *_THREE_LETTERS.split())
-  return {one: _NAMES.get(one) or table[one] for one in sorted(codes)}
+  return {language: _NAMES.get(language) or table[language] for language in sorted(codes)}
 
 
 @functools.lru_cache(maxsize=1)
-def _two_letters():
-  return frozenset(one for one in babel.Locale('en').languages if len(one) == 2) - _WITHDRAWN
+def _two_letters() -> frozenset[str]:
+  return frozenset(language for language in _english_names() if len(language) == 2) - _WITHDRAWN
 
 
-def _aliases():
+def _english_names() -> dict[str, str]:
+  return {str(code): str(name) for code, name in babel.Locale('en').languages.items()}
+
+
+def _aliases() -> Mapping[str, str]:
   return babel.core.get_global('language_aliases')

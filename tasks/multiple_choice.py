@@ -5,8 +5,8 @@
     'arc choice1: cellular telephone choice2: television choice3: refrigerator choice4: airplane question: Which
     technology was developed most recently?' -> 'choice1'
 
-T5 has neither; they are put as it puts COPA: the texts behind their names, and the name of the right one as the answer.
-Choices of ARC are named by their place: the files letter most of them and number some.
+T5 has neither; they have the form that it gives COPA: each text follows its name, and the answer is the name of the
+right one. Choices of ARC are named by their position: the files letter most of them and number some.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,11 @@ from typing import Any
 
 from switch_zoo.tasks import fields, metrics, registration
 from switch_zoo.tasks.classification import UNLABELLED, Classification
-from switch_zoo.tasks.readers import BadField, JsonLines
-from switch_zoo.tasks.sources import Files, FileSource, Tfds
+from switch_zoo.tasks.raw_files import BadField
+from switch_zoo.tasks.readers import JsonLines
+from switch_zoo.tasks.sources import ReleaseSource
+from switch_zoo.tasks.split_files import SplitFiles
+from switch_zoo.tasks.tfds_rows import TfdsDataset
 
 WINOGRANDE = Classification(
   'winogrande',
@@ -23,21 +26,21 @@ WINOGRANDE = Classification(
   {'1': 'option1', '2': 'option2'},
   label='answer',
 )
-_MOST_CHOICES = 5
-_CHOICES = Classification('arc', {}, {f'choice{place}': f'choice{place}' for place in range(1, _MOST_CHOICES + 1)})
+_MAX_CHOICES = 5
+_CHOICES = Classification('arc', {}, {f'choice{n}': f'choice{n}' for n in range(1, _MAX_CHOICES + 1)})
 _LETTERS = 'ABCDE'
 
 
 def arc_rows(record: dict[str, Any]) -> Iterator[dict[str, str]]:
-  """The example of a question, which must have an answer; BadField where a field is wrong."""
+  """The example of a question, which must have an answer; BadField if a field is wrong."""
   choices = _choices(record)
   letters = [fields.text(choice, 'label') for choice in choices]
-  place = letters.index(fields.one_of(record, 'answerKey', letters)) + 1
-  yield {'inputs': _arc_inputs(record, choices), 'targets': f'choice{place}'}
+  number = letters.index(fields.one_of(record, 'answerKey', letters)) + 1
+  yield {'inputs': _arc_inputs(record, choices), 'targets': f'choice{number}'}
 
 
 def arc_test_rows(record: dict[str, Any]) -> Iterator[dict[str, str]]:
-  """As `arc_rows`, of a test split: without an answer the target is '<unk>'."""
+  """As `arc_rows`, for a test split: without an answer the target is '<unk>'."""
   if record.get('answerKey', '') == '':
     yield {'inputs': _arc_inputs(record, _choices(record)), 'targets': UNLABELLED}
   else:
@@ -51,17 +54,17 @@ def arc_tfds_record(row: dict[str, Any]) -> dict[str, Any]:
   return {'question': {'stem': row['question'], 'choices': choices}, 'answerKey': _LETTERS[row['answerKey']]}
 
 
-def winogrande_source() -> FileSource:
-  """The files of winogrande_1.1 with the largest train split, and the same in TensorFlow Datasets."""
-  return FileSource(
+def winogrande_source() -> ReleaseSource:
+  """The files of winogrande_1.1 with the largest training split, and the same data in TensorFlow Datasets."""
+  return ReleaseSource(
     ('winogrande', 'winogrande_1.1'),
     {
-      'train': [Files('train_xl.jsonl', JsonLines(), WINOGRANDE.rows)],
-      'validation': [Files('dev.jsonl', JsonLines(), WINOGRANDE.rows)],
-      'test': [Files('test.jsonl', JsonLines(), WINOGRANDE.test_rows)],
+      'train': [SplitFiles('train_xl.jsonl', JsonLines(), WINOGRANDE.rows)],
+      'validation': [SplitFiles('dev.jsonl', JsonLines(), WINOGRANDE.rows)],
+      'test': [SplitFiles('test.jsonl', JsonLines(), WINOGRANDE.test_rows)],
     },
-    where='They are in winogrande_1.1.zip of https://winogrande.allenai.org.',
-    tfds=Tfds(
+    where='They are in winogrande_1.1.zip at https://winogrande.allenai.org.',
+    tfds=TfdsDataset(
       'winogrande:1.1.0',
       {'train': 'train_xl', 'validation': 'validation', 'test': 'test'},
       WINOGRANDE.tfds_record,
@@ -69,27 +72,27 @@ def winogrande_source() -> FileSource:
   )
 
 
-def arc_source(name: str) -> FileSource:
-  """The files of 'ARC-Easy' or 'ARC-Challenge', and the same in TensorFlow Datasets."""
+def arc_source(name: str) -> ReleaseSource:
+  """The files of 'ARC-Easy' or 'ARC-Challenge', and the same data in TensorFlow Datasets."""
   rows = {'train': ('Train', arc_rows), 'validation': ('Dev', arc_rows), 'test': ('Test', arc_test_rows)}
-  splits = {split: [Files(f'{name}-{ending}.jsonl', JsonLines(), row)] for split, (ending, row) in rows.items()}
-  return FileSource(
+  layouts = {split: [SplitFiles(f'{name}-{ending}.jsonl', JsonLines(), row)] for split, (ending, row) in rows.items()}
+  return ReleaseSource(
     (f'arc/{name}', 'arc', f'ARC-V1-Feb2018-2/{name}'),
-    splits,
-    where='They are in ARC-V1-Feb2018.zip of https://allenai.org/data/arc.',
-    tfds=Tfds(f'ai2_arc/{name}:1.0.0', {split: split for split in splits}, arc_tfds_record),
+    layouts,
+    where='They are in ARC-V1-Feb2018.zip at https://allenai.org/data/arc.',
+    tfds=TfdsDataset(f'ai2_arc/{name}:1.0.0', {split: split for split in layouts}, arc_tfds_record),
   )
 
 
-def _choices(record):
+def _choices(record: dict[str, Any]) -> list[dict[str, Any]]:
   choices = fields.objects(fields.nested(record, 'question'), 'choices')
-  if not 2 <= len(choices) <= _MOST_CHOICES:
-    raise BadField('question.choices', f'has {len(choices)} entries; it must have 2 to {_MOST_CHOICES}')
+  if not 2 <= len(choices) <= _MAX_CHOICES:
+    raise BadField('question.choices', f'has {len(choices)} entries; it must have 2 to {_MAX_CHOICES}')
   return choices
 
 
-def _arc_inputs(record, choices):
-  texts = (f'choice{place}: {fields.text(choice, "text")}' for place, choice in enumerate(choices, 1))
+def _arc_inputs(record: dict[str, Any], choices: list[dict[str, Any]]) -> str:
+  texts = (f'choice{number}: {fields.text(choice, "text")}' for number, choice in enumerate(choices, 1))
   return ' '.join(('arc', *texts, f'question: {fields.text(record["question"], "stem")}'))
 
 

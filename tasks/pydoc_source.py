@@ -1,8 +1,8 @@
-"""English prose that every CPython carries: the topics of `help()` and the docstrings of its standard library.
+"""English prose that comes with every CPython: the topics of `help()` and the docstrings of its standard library.
 
 Nothing is downloaded, and no module of the standard library is imported for its docstrings: importing some has
-effects (`antigravity` opens a browser, `this` prints), so their source is parsed instead. What comes out depends only
-on the interpreter's version.
+effects (`antigravity` opens a browser, `this` prints), so their source is parsed instead. The result depends only on
+the interpreter's version.
 """
 
 import ast
@@ -40,7 +40,7 @@ def topics() -> Mapping[str, str]:
   except ImportError as error:
     raise UserError(
       f'{sys.executable} has no module pydoc_data, which holds the text of the demo. It is part of CPython; some '
-      'Linux distributions ship it apart. Use an interpreter that has it.'
+      'Linux distributions package it separately. Use an interpreter that has it.'
     ) from error
   return dict(sorted(pydoc_topics.topics.items()))
 
@@ -52,7 +52,7 @@ def standard_library() -> tuple[ModuleText, ...]:
 
 
 def module_texts(folder: pathlib.Path, names: frozenset[str]) -> Iterator[ModuleText]:
-  """Yields the docstrings of the modules and packages `names` below a folder, those without any left out."""
+  """Yields the docstrings of the modules and packages `names` below a folder, without those that have none."""
   for path in _source_files(folder):
     module = '.'.join(path.relative_to(folder).with_suffix('').parts).removesuffix('.__init__')
     if module.split('.')[0] not in names:

@@ -1,4 +1,4 @@
-"""Paragraphs of the Python language reference and the section each belongs to, and which of them are held out.
+"""Paragraphs of the Python language reference, the section of each, and which of them are held out.
 
 The 79 topics of `pydoc_data` overlap (the text of `for` is also part of `compound`) and many are short, so they are
 gathered in 12 sections, and a paragraph belongs to the shortest topic that has it.
@@ -29,19 +29,19 @@ SECTIONS = {
   'types typesfunctions typesmethods typesmodules',
 }
 SHORTEST = 80  # characters; below that a paragraph is a heading or a line of code
-HELD_OUT = 4  # one paragraph in so many
-_SHINGLE = 8  # words in a row that give a held-out paragraph away when they stand elsewhere
+HELD_OUT = 4  # one paragraph in this many
+_SHINGLE = 8  # words in a row that give a held-out paragraph away if they occur elsewhere
 
 
-class Row(NamedTuple):
+class TopicRow(NamedTuple):
   """A paragraph (one line) and its section."""
 
   text: str
   section: str
 
 
-def rows(split: str) -> list[Row]:
-  """The paragraphs of 'train' or 'validation', in the order of topics by length and name.
+def rows(split: str) -> list[TopicRow]:
+  """The paragraphs of 'train' or 'validation', with topics ordered by length and name.
 
   Whether a paragraph is held out depends on its text alone. One that shares 8 words in a row with a held-out paragraph
   is in neither split.
@@ -56,7 +56,7 @@ def rows(split: str) -> list[Row]:
 def documents() -> tuple[str, ...]:
   """The text for pre-training: the topics without what is held out, then the docstrings of each module.
 
-  Left out are the paragraphs of the validation split, and every other that shares 8 words in a row with one.
+  The paragraphs of the validation split are left out, and every other that shares 8 words in a row with one.
   """
   known = _held_out_shingles()
   texts = [*pydoc_source.topics().values(), *(module.text for module in pydoc_source.standard_library())]
@@ -65,7 +65,7 @@ def documents() -> tuple[str, ...]:
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
-  """Every 8 words in a row of a text; the whole of a shorter one.
+  """Every 8 words in a row of a text; all words of a shorter one.
 
   >>> shingles('two words')
   {('two', 'words')}
@@ -79,15 +79,15 @@ def _held_out_shingles() -> set[tuple[str, ...]]:
 
 
 @functools.lru_cache(maxsize=1)
-def _all_rows() -> tuple[Row, ...]:
+def _all_rows() -> tuple[TopicRow, ...]:
   texts = pydoc_source.topics()
   section_of = {topic: section for section, names in SECTIONS.items() for topic in names.split()}
-  found: dict[str, Row] = {}
+  row_of: dict[str, TopicRow] = {}
   for topic in sorted(section_of.keys() & texts.keys(), key=lambda name: (len(texts[name]), name)):
     for paragraph in pydoc_source.paragraphs(texts[topic]):
       if len(paragraph) >= SHORTEST:
-        found.setdefault(paragraph, Row(paragraph, section_of[topic]))
-  return tuple(found.values())
+        row_of.setdefault(paragraph, TopicRow(paragraph, section_of[topic]))
+  return tuple(row_of.values())
 
 
 def _is_held_out(text: str) -> bool:

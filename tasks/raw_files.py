@@ -1,10 +1,10 @@
-"""Records of a file, what a malformed one is, and the bytes and lines that every reader begins with."""
+"""Rows of a file, good and malformed, and the bytes and lines that every reader starts from."""
 
 import contextlib
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -16,7 +16,7 @@ _GZIP = b'\x1f\x8b'
 
 
 class BadField(ValueError):  # noqa: N818 - it names what is bad
-  """A field of a row that is not what it must be. Whoever knows the file and the line adds them."""
+  """A field of a row that is not what it must be. The caller that knows the file and the line adds them."""
 
   def __init__(self, field: str, rule: str):
     """
@@ -29,13 +29,13 @@ class BadField(ValueError):  # noqa: N818 - it names what is bad
     self.rule = rule
 
 
-class Record(NamedTuple):
+class RawRow(NamedTuple):
   """A row of a file.
 
   path: of the file
   line: where the row begins, from 1
-  value: what it holds, by field
-  item: in a JSON document, which one of its list the row is, from 1
+  value: its fields by name
+  item: in a JSON document, the position of the row in its list, from 1
   """
 
   path: str
@@ -44,10 +44,10 @@ class Record(NamedTuple):
   item: int | None = None
 
 
-class Malformed(NamedTuple):
+class MalformedRow(NamedTuple):
   """A row, or the rest of a file, that cannot be read.
 
-  path, line, item: as in `Record`
+  path, line, item: as in `RawRow`
   what: what is wrong, with the field where one is known
   """
 
@@ -56,44 +56,44 @@ class Malformed(NamedTuple):
   what: str
   item: int | None = None
 
-  def __str__(self):
+  def __str__(self) -> str:
     item = f', item {self.item}' if self.item else ''
     return f'{self.path}, line {self.line}{item}: {self.what}'
 
 
 @contextlib.contextmanager
 def open_bytes(path: str) -> Iterator[io.BufferedReader]:
-  """Opens a file, local or of a bucket; what gzip has packed (by content, whatever the name) is unpacked.
+  """Opens a file on a disk or in a bucket; gzip data (recognized by content, not by name) is unpacked.
 
-  What comes before a place where a gzip file is damaged is given out before the error is raised.
+  What precedes the damaged part of a gzip file is returned before the error is raised.
   """
   with contextlib.ExitStack() as stack:
     file = stack.enter_context(tf.io.gfile.GFile(path, 'rb') if '://' in path else open(path, 'rb'))  # noqa: SIM115
     packed = file.read(2) == _GZIP
     file.seek(0)
     read = stack.enter_context(gzip.GzipFile(fileobj=file)).read1 if packed else file.read
-    yield io.BufferedReader(_Raw(read), CHUNK)
+    yield io.BufferedReader(_RawReads(read), CHUNK)
 
 
-class _Raw(io.RawIOBase):
-  """A function that reads at most so many bytes, as the buffered reader of Python wants it."""
+class _RawReads(io.RawIOBase):
+  """Presents a function that reads at most n bytes as the raw file that io.BufferedReader wants."""
 
-  def __init__(self, read):
+  def __init__(self, read: Callable[[int], bytes]):
     self._read_at_most = read
 
-  def readable(self):
+  def readable(self) -> bool:
     return True
 
-  def readinto(self, buffer):
+  def readinto(self, buffer: Any) -> int:
     data = self._read_at_most(len(buffer))
     buffer[: len(data)] = data
     return len(data)
 
 
-def lines(path: str) -> Iterator[tuple[int, bytes] | Malformed]:
+def lines(path: str) -> Iterator[tuple[int, bytes] | MalformedRow]:
   """(number from 1, line without its end) of a file; a byte order mark at its start is dropped.
 
-  A file without a byte, and a gzip file that ends too early or is damaged, give a `Malformed` at that place.
+  An empty file, and a gzip file that is truncated or damaged, give a `MalformedRow` at that line.
   """
   number = 0
   try:
@@ -104,36 +104,36 @@ def lines(path: str) -> Iterator[tuple[int, bytes] | Malformed]:
         yield number, line.rstrip(b'\r\n')
   except DAMAGED as error:
     number += 1
-    yield Malformed(path, number, damaged(error))
+    yield MalformedRow(path, number, damaged(error))
   if number == 0:
-    yield Malformed(path, 1, 'the file is empty.')
+    yield MalformedRow(path, 1, 'the file is empty.')
 
 
-def text_lines(path: str) -> Iterator[tuple[int, str] | Malformed]:
-  """As `lines`, decoded from UTF-8; a line that is none gives a `Malformed`."""
-  for found in lines(path):
-    if isinstance(found, Malformed):
-      yield found
+def text_lines(path: str) -> Iterator[tuple[int, str] | MalformedRow]:
+  """As `lines`, decoded from UTF-8; a line that is not UTF-8 gives a `MalformedRow`."""
+  for row in lines(path):
+    if isinstance(row, MalformedRow):
+      yield row
       continue
-    number, line = found
+    number, line = row
     try:
       yield number, line.decode('utf-8')
     except UnicodeDecodeError as error:
-      yield Malformed(path, number, not_utf8(error))
+      yield MalformedRow(path, number, not_utf8(error))
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
-  """What is said of a line that is not UTF-8."""
-  return f'no UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} ({error.reason}).'
+  """The message about a line that is not UTF-8."""
+  return f'not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} ({error.reason}).'
 
 
 def damaged(error: Exception) -> str:
-  """What is said of a gzip file that cannot be unpacked."""
-  return f'the gzip file is cut off or damaged here ({error}). Copy or download it again.'
+  """The message about a gzip file that cannot be unpacked."""
+  return f'the gzip file is truncated or damaged here ({error}). Copy or download it again.'
 
 
 def is_utf8(text: str) -> bool:
-  """Whether a text has no half of a surrogate pair in it, of which UTF-8 cannot be made."""
+  """Whether a text can be encoded in UTF-8: half of a surrogate pair cannot."""
   try:
     text.encode('utf-8')
   except UnicodeEncodeError:

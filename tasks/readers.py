@@ -1,8 +1,8 @@
-"""Readers of the formats official releases come in: a file in, records out, one at a time.
+"""Readers of the formats that official releases use: a file in, rows out, one at a time.
 
-A reader yields a `Record` for every good row and a `Malformed` for every other, and goes on; what a malformed row means
-is for the source to decide. No file is held in memory, and plain and gzip files, local ones and those of a bucket, are
-read alike.
+A reader yields a `RawRow` for every good row and a `MalformedRow` for every other, and continues; what to do about a
+malformed row is for the source to decide. No file is held in memory. Plain and gzip files are read alike, from a disk
+or a bucket.
 """
 
 import csv
@@ -11,12 +11,12 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from switch_zoo.tasks.json_document import Document
+from switch_zoo.tasks.json_document import JsonDocument
 from switch_zoo.tasks.raw_files import (
   DAMAGED,
   BadField,
-  Malformed,
-  Record,
+  MalformedRow,
+  RawRow,
   damaged,
   is_utf8,
   lines,
@@ -24,21 +24,23 @@ from switch_zoo.tasks.raw_files import (
   text_lines,
 )
 
-_HALF = b'\\ud'  # how a half of a surrogate pair begins in JSON
+_SURROGATE = b'\\ud'  # how half of a surrogate pair begins in JSON
 
 
-class Reader(Protocol):
-  """How a file is cut into records."""
+class RowReader(Protocol):
+  """Cuts a file into rows."""
 
-  def records(self, path: str) -> Iterator[Record | Malformed]:
-    """The rows of a file, read as they are asked for."""
+  def rows(self, path: str) -> Iterator[RawRow | MalformedRow]:
+    """The rows of a file, read as they are consumed."""
+    ...
 
   def needs(self, path: str) -> tuple[str, ...]:
-    """Every file that has to be there to read this one."""
+    """Every file that must exist to read this one."""
+    ...
 
 
 class _OneFile:
-  """A reader that needs no file but its own."""
+  """A reader that needs no other file."""
 
   def needs(self, path: str) -> tuple[str, ...]:
     """The file itself."""
@@ -46,119 +48,52 @@ class _OneFile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Text(_OneFile):
-  """Lines of text, {field: line}. Empty lines are records too: a line's place can matter.
+class TextLines(_OneFile):
+  """Lines of text, {field: line}. Empty lines are rows too: the position of a line can matter.
 
-  field: the name a line gets
+  field: the name that a line gets
   """
 
   field: str = 'text'
 
-  def records(self, path: str) -> Iterator[Record | Malformed]:
-    """One record a line."""
-    for found in text_lines(path):
-      yield found if isinstance(found, Malformed) else Record(path, found[0], {self.field: found[1]})
+  def rows(self, path: str) -> Iterator[RawRow | MalformedRow]:
+    """One row per line."""
+    for row in text_lines(path):
+      yield row if isinstance(row, MalformedRow) else RawRow(path, row[0], {self.field: row[1]})
 
 
 @dataclasses.dataclass(frozen=True)
 class JsonLines(_OneFile):
-  """A JSON object on every line; empty lines are passed over."""
+  """A JSON object on every line; empty lines are skipped."""
 
-  def records(self, path: str) -> Iterator[Record | Malformed]:
-    """One record a line."""
-    for found in lines(path):
-      if isinstance(found, Malformed):
-        yield found
-      elif found[1].strip():
-        yield _json_record(path, *found)
+  def rows(self, path: str) -> Iterator[RawRow | MalformedRow]:
+    """One row per line."""
+    for row in lines(path):
+      if isinstance(row, MalformedRow):
+        yield row
+      elif row[1].strip():
+        yield _json_row(path, *row)
 
 
-def _json_record(path, number, line):
+def _json_row(path: str, number: int, line: bytes) -> RawRow | MalformedRow:
   try:
     value = json.loads(line)
   except UnicodeDecodeError as error:
-    return Malformed(path, number, not_utf8(error))
+    return MalformedRow(path, number, not_utf8(error))
   except json.JSONDecodeError as error:
-    return Malformed(path, number, f'no JSON: {error.msg} at column {error.colno}.')
+    return MalformedRow(path, number, f'not JSON: {error.msg} at column {error.colno}.')
   if not isinstance(value, dict):
-    return Malformed(path, number, f'a JSON {type(value).__name__}, not an object ({{"field": value, ...}}).')
-  if _HALF in line.lower() and not is_utf8(json.dumps(value, ensure_ascii=False)):
-    return Malformed(path, number, 'half of a surrogate pair (such as "\\ud83d" alone), which is no text.')
-  return Record(path, number, value)
-
-
-@dataclasses.dataclass(frozen=True)
-class Delimited(_OneFile):
-  """Columns, {column: text}: TSV or CSV.
-
-  columns: their names; None: the first line holds them
-  delimiter: what separates them
-  quoted: whether "..." may hold delimiters and line ends, as in CSV; the TSV files of GLUE quote nothing
-  more: whether a row may have further columns behind the named ones; they are left out
-  """
-
-  columns: tuple[str, ...] | None = None
-  delimiter: str = '\t'
-  quoted: bool = False
-  more: bool = False
-
-  def records(self, path: str) -> Iterator[Record | Malformed]:
-    """One record a row, all of `columns`; empty lines are passed over."""
-    columns = self.columns
-    for found in self._rows(path):
-      if isinstance(found, Malformed):
-        yield found
-      elif columns is None:
-        columns = tuple(found[1])
-      elif any(found[1]):
-        yield self._record(path, found[0], found[1], columns)
-
-  def _record(self, path, number, cells, columns):
-    if len(cells) < len(columns) or (len(cells) > len(columns) and not self.more):
-      missing = f'; field "{columns[len(cells)]}" is missing' if len(cells) < len(columns) else ''
-      named = ', '.join(columns)
-      return Malformed(path, number, f'{len(cells)} columns, not the {len(columns)} of {named}{missing}.')
-    return Record(path, number, dict(zip(columns, cells, strict=False)))
-
-  def _rows(self, path):
-    if self.quoted:
-      return self._quoted_rows(path)
-    split = lambda found: found if isinstance(found, Malformed) else (found[0], found[1].split(self.delimiter))
-    return map(split, text_lines(path))
-
-  def _quoted_rows(self, path):
-    csv.field_size_limit(1 << 30)  # an article is longer than the module's 128 kB
-    trouble: list[Malformed] = []
-    reader = csv.reader(_decoded(path, trouble), delimiter=self.delimiter, strict=True)
-    while True:
-      begin = reader.line_num + 1
-      try:
-        cells = next(reader, None)
-      except csv.Error as error:
-        yield Malformed(path, begin, f'no {self.delimiter!r}-separated row: {error}.')
-        continue
-      yield from trouble
-      trouble.clear()
-      if cells is None:
-        return
-      good = is_utf8('\n'.join(cells))
-      yield (begin, cells) if good else Malformed(path, begin, 'the row holds bytes that are not UTF-8.')
-
-
-def _decoded(path, trouble):
-  """Lines for the csv module, which wants their ends; a byte that is no UTF-8 becomes what cannot be encoded again."""
-  for found in lines(path):
-    if isinstance(found, Malformed):
-      trouble.append(found)
-    else:
-      yield found[1].decode('utf-8', 'surrogateescape') + '\n'
+    return MalformedRow(path, number, f'a JSON {type(value).__name__}, not an object ({{"field": value, ...}}).')
+  if _SURROGATE in line.lower() and not is_utf8(json.dumps(value, ensure_ascii=False)):
+    return MalformedRow(path, number, 'half of a surrogate pair (such as "\\ud83d" alone), which is not text.')
+  return RawRow(path, number, value)
 
 
 @dataclasses.dataclass(frozen=True)
 class AlignedText:
-  """Two files whose lines belong together, {fields[0]: line of the one, fields[1]: line of the other}.
+  """Two files whose lines correspond, {fields[0]: line of the first, fields[1]: line of the other}.
 
-  other: from the path of the first file to that of the second
+  other: from the path of the first file to that of the other
   fields: the names of the two
   """
 
@@ -169,54 +104,139 @@ class AlignedText:
     """Both files."""
     return path, self.other(path)
 
-  def records(self, path: str) -> Iterator[Record | Malformed]:
-    """One record a pair of lines."""
+  def rows(self, path: str) -> Iterator[RawRow | MalformedRow]:
+    """One row per pair of lines."""
     other = self.other(path)
-    ours, theirs = text_lines(path), text_lines(other)
-    for one in ours:
-      two = next(theirs, None)
-      if two is None:
-        number = one.line if isinstance(one, Malformed) else one[0]
-        yield Malformed(path, number, f'{other} has only {number - 1} lines; the two must have the same number.')
+    others = text_lines(other)
+    for first in text_lines(path):
+      second = next(others, None)
+      if second is None:
+        yield _too_few_lines(other, path, _number(first))
         return
-      trouble = next((found for found in (one, two) if isinstance(found, Malformed)), None)
-      yield trouble or Record(path, one[0], {self.fields[0]: one[1], self.fields[1]: two[1]})
-    more = next(theirs, None)
-    if more is not None:
-      number = more.line if isinstance(more, Malformed) else more[0]
-      yield Malformed(other, number, f'{path} has only {number - 1} lines; the two must have the same number.')
+      if isinstance(first, MalformedRow):
+        yield first
+      elif isinstance(second, MalformedRow):
+        yield second
+      else:
+        yield RawRow(path, first[0], {self.fields[0]: first[1], self.fields[1]: second[1]})
+    extra = next(others, None)
+    if extra is not None:
+      yield _too_few_lines(path, other, _number(extra))
+
+
+def _number(line: tuple[int, str] | MalformedRow) -> int:
+  return line.line if isinstance(line, MalformedRow) else line[0]
+
+
+def _too_few_lines(shorter: str, longer: str, number: int) -> MalformedRow:
+  """The row at line `number` of the longer file, which has no counterpart."""
+  return MalformedRow(
+    longer, number, f'{shorter} has only {number - 1} lines; the two must have the same number of lines.'
+  )
 
 
 @dataclasses.dataclass(frozen=True)
-class Json(_OneFile):
-  """A JSON document with a list of objects in it; one object of the list is in memory at a time.
+class JsonList(_OneFile):
+  """A JSON document that contains a list of objects, of which one at a time is in memory.
 
   at: the keys that lead to the list: () for a document that is a list, ('data',) for {"version": .., "data": [..]}
   """
 
   at: tuple[str, ...] = ()
 
-  def records(self, path: str) -> Iterator[Record | Malformed]:
-    """One record an object of the list; a document that is broken ends there."""
-    text = Document(path)
+  def rows(self, path: str) -> Iterator[RawRow | MalformedRow]:
+    """One row per object of the list; a broken document ends at the break."""
+    document = JsonDocument(path)
     item = 0
     try:
-      text.enter(self.at)
-      while text.more_items(first=item == 0):
+      document.enter(self.at)
+      while document.more_items(first=item == 0):
         item += 1
-        line = text.line
-        value = text.value()
-        if not is_utf8(text.last):
-          yield Malformed(path, line, 'the row holds bytes that are not UTF-8.', item)
-        elif isinstance(value, dict):
-          yield Record(path, line, value, item)
-        else:
-          yield Malformed(path, line, f'a JSON {type(value).__name__}, not an object.', item)
+        yield _item_row(path, document, item)
     except json.JSONDecodeError as error:
-      yield Malformed(path, text.line, 'the file is empty.' if text.empty else f'no JSON: {error.msg}.', item or None)
+      what = 'the file is empty.' if document.empty else f'not JSON: {error.msg}.'
+      yield MalformedRow(path, document.line, what, item or None)
     except BadField as error:
-      yield Malformed(path, text.line, f'{error}.')
+      yield MalformedRow(path, document.line, f'{error}.')
     except DAMAGED as error:
-      yield Malformed(path, text.line, damaged(error), item or None)
+      yield MalformedRow(path, document.line, damaged(error), item or None)
     finally:
-      text.close()
+      document.close()
+
+
+def _item_row(path: str, document: JsonDocument, item: int) -> RawRow | MalformedRow:
+  line = document.line
+  value = document.value()
+  if not is_utf8(document.last):
+    return MalformedRow(path, line, 'the row contains bytes that are not UTF-8.', item)
+  if not isinstance(value, dict):
+    return MalformedRow(path, line, f'a JSON {type(value).__name__}, not an object.', item)
+  return RawRow(path, line, value, item)
+
+
+@dataclasses.dataclass(frozen=True)
+class Delimited(_OneFile):
+  """Columns, {column: text}: TSV or CSV.
+
+  columns: their names; None: the first line holds them
+  delimiter: what separates them
+  quoted: whether "..." may contain delimiters and line ends, as in CSV; the TSV files of GLUE quote nothing
+  more: whether a row may have further columns after the named ones; they are dropped
+  """
+
+  columns: tuple[str, ...] | None = None
+  delimiter: str = '\t'
+  quoted: bool = False
+  more: bool = False
+
+  def rows(self, path: str) -> Iterator[RawRow | MalformedRow]:
+    """One row, with all `columns`, per row of the table; empty lines are skipped."""
+    columns = self.columns
+    for row in self._quoted_cells(path) if self.quoted else self._cells(path):
+      if isinstance(row, MalformedRow):
+        yield row
+      elif columns is None:
+        columns = tuple(row[1])
+      elif any(row[1]):
+        yield self._named(path, row[0], row[1], columns)
+
+  def _named(self, path: str, number: int, cells: list[str], columns: tuple[str, ...]) -> RawRow | MalformedRow:
+    if len(cells) < len(columns) or (len(cells) > len(columns) and not self.more):
+      missing = f'; field "{columns[len(cells)]}" is missing' if len(cells) < len(columns) else ''
+      names = ', '.join(columns)
+      return MalformedRow(path, number, f'{len(cells)} columns instead of {len(columns)} ({names}){missing}.')
+    return RawRow(path, number, dict(zip(columns, cells, strict=False)))
+
+  def _cells(self, path: str) -> Iterator[tuple[int, list[str]] | MalformedRow]:
+    for line in text_lines(path):
+      yield line if isinstance(line, MalformedRow) else (line[0], line[1].split(self.delimiter))
+
+  def _quoted_cells(self, path: str) -> Iterator[tuple[int, list[str]] | MalformedRow]:
+    csv.field_size_limit(1 << 30)  # an article is longer than the module's 128 kB
+    malformed: list[MalformedRow] = []
+    reader = csv.reader(_decoded(path, malformed), delimiter=self.delimiter, strict=True)
+    while True:
+      begin = reader.line_num + 1
+      try:
+        cells = next(reader, None)
+      except csv.Error as error:
+        yield MalformedRow(path, begin, f'not a {self.delimiter!r}-separated row: {error}.')
+        continue
+      yield from malformed
+      malformed.clear()
+      if cells is None:
+        return
+      good = is_utf8('\n'.join(cells))
+      yield (begin, cells) if good else MalformedRow(path, begin, 'the row contains bytes that are not UTF-8.')
+
+
+def _decoded(path: str, malformed: list[MalformedRow]) -> Iterator[str]:
+  """Lines with their ends, as the csv module wants them; those that cannot be read are added to `malformed`.
+
+  A byte that is not UTF-8 becomes a character that cannot be encoded again, so that its row can be recognized.
+  """
+  for line in lines(path):
+    if isinstance(line, MalformedRow):
+      malformed.append(line)
+    else:
+      yield line[1].decode('utf-8', 'surrogateescape') + '\n'

@@ -1,4 +1,4 @@
-"""Registers tasks whose rows are text to text already."""
+"""Registers tasks and mixtures with seqio."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -6,14 +6,19 @@ from typing import Any
 import seqio
 
 from switch_zoo.tasks import vocabularies
+from switch_zoo.tasks.sources import FileSource
 
-# Rows shuffled together. Official files are in the order their authors left, and a task here is small.
+# Examples that are shuffled together. Official files are in the order in which their authors left them, and a task of
+# text to text is small.
 SHUFFLED = 16384
+TEXT_TO_TEXT = (seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim)
+# A mixing rate, or a function from a seqio.Task to its rate, called when the mixture is read.
+Rate = float | Callable[..., float]
 
 
-def features(vocabulary: seqio.Vocabulary = vocabularies.DEFAULT) -> dict[str, seqio.Feature]:
+def features(vocabulary: seqio.Vocabulary = vocabularies.DEFAULT) -> dict[str, seqio.utils.Feature]:
   """Inputs and targets of a text-to-text task, each ended by the vocabulary's end of sequence."""
-  return {name: seqio.Feature(vocabulary=vocabulary, add_eos=True) for name in ('inputs', 'targets')}
+  return {name: seqio.utils.Feature(vocabulary=vocabulary, add_eos=True) for name in ('inputs', 'targets')}
 
 
 def add_task(
@@ -21,68 +26,68 @@ def add_task(
   source: seqio.DataSource,
   metric_fns: Sequence[Callable] = (),
   postprocess_fn: Callable[..., Any] | None = None,
+  preprocessors: Sequence[Callable] = TEXT_TO_TEXT,
   vocabulary: seqio.Vocabulary = vocabularies.DEFAULT,
   shuffled: int = SHUFFLED,
+  task_class: type[seqio.Task] = seqio.Task,
 ) -> None:
-  """Registers a task: rows with `inputs` and `targets` (<string>[]) are tokenized, other fields are left to metrics.
+  """Registers a task.
 
   Args:
     name: of the task
-    source: of the rows
-    metric_fns: functions of (targets, predictions), both as `postprocess_fn` leaves them
+    source: of the examples
+    metric_fns: functions of (targets, predictions), both as `postprocess_fn` returns them
     postprocess_fn: from decoded text to what metrics compare, called with `example` and `is_target`
+    preprocessors: from the source's examples to ids of inputs and targets; by default `inputs` and `targets`
+      (<string>[]) are tokenized, and other fields are left to the metrics
     vocabulary: of inputs and targets
-    shuffled: rows shuffled together
+    shuffled: examples that are shuffled together
+    task_class: seqio.Task, or a class derived from it
   """
   seqio.TaskRegistry.add(
     name,
-    source=source,
-    preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim],
+    source=source,  # pyright: ignore[reportArgumentType] - seqio.DataSource may not know its number of examples
+    preprocessors=list(preprocessors),
     output_features=features(vocabulary),
     postprocess_fn=postprocess_fn,
     metric_fns=list(metric_fns),
     shuffle_buffer_size=shuffled,
+    task_cls=task_class,
   )
 
 
 class PresentMixture(seqio.Mixture):
-  """A mixture of those of its tasks whose files are there; of all where none are, so that the user is told."""
+  """A mixture of those of its tasks whose files are there; of all tasks if none is, so that the user is told why."""
 
-  _looks = False  # at no file while it is registered
+  _looks_at_files = False  # not while it is being registered
 
-  def __init__(self, name: str, tasks: Sequence[str], rate: float | Callable[[seqio.Task], float]):
+  def __init__(self, name: str, tasks: Iterable[str], rate: Rate):
     """Arguments as those of `add_mixture`."""
     super().__init__(name, list(tasks), default_rate=rate)
-    self._looks = True
+    self._looks_at_files = True
 
   @property
   def tasks(self) -> list[seqio.Task]:
     """The tasks, in the order of their names."""
     tasks = super().tasks
-    return (self._looks and [task for task in tasks if not task.source.state().missing]) or tasks
+    return (self._looks_at_files and [task for task in tasks if _is_ready(task)]) or tasks
 
 
-def add_mixture(name: str, tasks: Iterable[str], rate: float | Callable[[seqio.Task], float]) -> None:
+def _is_ready(task: seqio.Task) -> bool:
+  return isinstance(task.source, FileSource) and not task.source.state().missing
+
+
+def add_mixture(name: str, tasks: Iterable[str], rate: Rate) -> None:
   """Registers a mixture.
 
   Args:
     name: of the mixture
     tasks: names of its tasks
-    rate: of each task; a function of the task is called when the mixture is read
+    rate: of each task
   """
   seqio.MixtureRegistry.add(name, list(tasks), default_rate=rate)
 
 
-def proportional(maximum: int | None = None, temperature: float = 1.0) -> Callable[[seqio.Task], float]:
-  """A rate by the number of examples: min(examples, maximum) ** (1 / temperature) (arXiv:1910.10683, section 3.5.2).
-
-  Args:
-    maximum: T5's artificial limit on the size of a task
-    temperature: 1 is proportional; larger ones raise the share of small tasks
-  """
-
-  def rate(task: seqio.Task) -> float:
-    examples = task.num_input_examples('train')
-    return float(min(examples, maximum or examples)) ** (1 / temperature)
-
-  return rate
+def add_present_mixture(name: str, tasks: Iterable[str], rate: Rate) -> None:
+  """Registers a mixture of those of its tasks whose files are there; arguments as those of `add_mixture`."""
+  seqio.MixtureRegistry.add_provider(name, PresentMixture(name, tasks, rate))

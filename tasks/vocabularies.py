@@ -1,7 +1,6 @@
-"""Vocabularies: opened at first use, with an error that helps when the file is not there.
+"""Vocabularies: opened at first use, with an error that helps if the file is not there.
 
-T5's ids throughout: 0 padding, 1 end of sequence, 2 unknown; 100 sentinels take the last ids, `<extra_id_0>` the
-very last (arXiv:1910.10683, section 3.1.4; `seqio.SentencePieceVocabulary`).
+All have T5's special ids (`spec.token_ids`; arXiv:1910.10683, section 3.1.4; `seqio.SentencePieceVocabulary`).
 """
 
 import functools
@@ -13,16 +12,17 @@ import threading
 import types
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import gin
 import sentencepiece
 import seqio
 import tensorflow as tf
 import tensorflow_text as tf_text
+from seqio import vocabularies as seqio_vocabularies
 
 from switch_zoo.errors import UserError
-from switch_zoo.spec.token_ids import NUM_SENTINELS
+from switch_zoo.spec.token_ids import END, NUM_SENTINELS, PADDING, UNKNOWN
 
 DEMO_VARIABLE = 'SWITCH_ZOO_DEMO_VOCAB'
 VARIABLE = 'SWITCH_ZOO_VOCAB'
@@ -31,14 +31,14 @@ BYTES = 'bytes'
 _BUCKET = 'gs://t5-data/vocabs'
 _PATIENCE = 4  # seconds
 _TOKENIZERS = '_switch_zoo_tokenizers'
-_EAGERLY = types.SimpleNamespace()  # where tokenizers are kept that belong to no graph
+_EAGER = types.SimpleNamespace()  # keeps tokenizers that belong to no graph
 
 
 class LazyVocabulary(seqio.SentencePieceVocabulary):
-  """A sentencepiece vocabulary and 100 sentinels; which file it is, is asked when the vocabulary is first used.
+  """A sentencepiece vocabulary with 100 sentinels; which file it is, is decided when the vocabulary is first used.
 
-  So a task can be declared at import, before gin or the environment say where its vocabulary lies. A file that has the
-  sentinels already, as those of T5's bucket with "100extra" in their names, gets no more.
+  So a task can be declared at import, before gin or the environment say where its vocabulary is. A file that already
+  has the sentinels, such as those of T5's bucket with "100extra" in their names, gets no more.
   """
 
   def __init__(self, find_file: Callable[[], str]):
@@ -52,10 +52,10 @@ class LazyVocabulary(seqio.SentencePieceVocabulary):
 
   @property
   def sentencepiece_model_file(self) -> str:
-    """Path of the model; UserError when there is none."""
+    """Path of the model; UserError if there is none."""
     return self._find_file()
 
-  def _model_context(self):
+  def _model_context(self) -> seqio_vocabularies._ModelContext:
     path = self._find_file()
     if path != self._sentencepiece_model_file:
       self._sentencepiece_model_file, self._model = path, None
@@ -64,34 +64,35 @@ class LazyVocabulary(seqio.SentencePieceVocabulary):
 
   @property
   def tf_tokenizer(self) -> tf_text.SentencepieceTokenizer:
-    """The tokenizer of tensors, one in a graph: seqio makes another for every task of a mixture, of 10 MB and more."""
+    """The tokenizer of tensors, one per graph: seqio makes one for every task of a mixture, each of 10 MB or more."""
     model = self.sp_model
     with tf.init_scope():
-      # Kept by the graph, they go when it goes.
-      place = _EAGERLY if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-      if not hasattr(place, _TOKENIZERS):
-        setattr(place, _TOKENIZERS, {})
-      made = getattr(place, _TOKENIZERS)
-      if model not in made:
-        made[model] = tf_text.SentencepieceTokenizer(model=model)
-      return made[model]
+      # The graph keeps its tokenizers, so they are freed with it.
+      keeper = _EAGER if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+      if not hasattr(keeper, _TOKENIZERS):
+        setattr(keeper, _TOKENIZERS, {})
+      tokenizers = getattr(keeper, _TOKENIZERS)
+      if model not in tokenizers:
+        tokenizers[model] = tf_text.SentencepieceTokenizer(model=model)
+      return tokenizers[model]
 
-  def __eq__(self, other):
+  def __eq__(self, other: object) -> bool:
     return isinstance(other, LazyVocabulary) and self._find_file == other._find_file
 
-  def __hash__(self):
+  def __hash__(self) -> int:
     return hash(self._find_file)
 
 
-def _has_sentinels(path):
+def _has_sentinels(path: str) -> bool:
+  pieces = sentencepiece.SentencePieceProcessor()
   with tf.io.gfile.GFile(path, 'rb') as file:
-    pieces = sentencepiece.SentencePieceProcessor(model_proto=file.read())
+    pieces.LoadFromSerializedProto(file.read())
   return pieces.IdToPiece(pieces.GetPieceSize() - 1).endswith('<extra_id_0>')
 
 
-@gin.configurable(module='vocabularies')
+@gin.configurable(module='vocabularies')  # pyright: ignore[reportCallIssue] - gin has no types
 def demo_vocabulary_file(path: str = '') -> str:
-  """Where the vocabulary of the zoo_demo tasks lies: gin's `demo_vocabulary_file.path`, else SWITCH_ZOO_DEMO_VOCAB.
+  """Where the vocabulary of the zoo_demo tasks is: gin's `demo_vocabulary_file.path`, else SWITCH_ZOO_DEMO_VOCAB.
 
   `switch_zoo demo --out DIR` trains one and keeps it as DIR/vocabulary.model.
 
@@ -112,9 +113,9 @@ def demo_vocabulary_file(path: str = '') -> str:
   return path
 
 
-@gin.configurable(module='vocabularies')
+@gin.configurable(module='vocabularies')  # pyright: ignore[reportCallIssue] - gin has no types
 def vocabulary_file(path: str = '') -> str:
-  """Where the vocabulary of the tasks lies: gin's `vocabulary_file.path`, else SWITCH_ZOO_VOCAB, else T5's bucket.
+  """Where the vocabulary of the tasks is: gin's `vocabulary_file.path`, else SWITCH_ZOO_VOCAB, else T5's bucket.
 
   Returns:
     the path of a sentencepiece model, or 'bytes'
@@ -125,24 +126,24 @@ def vocabulary_file(path: str = '') -> str:
   return path if path == BYTES else _present(path, VARIABLE, 'vocabulary_file.path')
 
 
-@gin.configurable(module='vocabularies')
+@gin.configurable(module='vocabularies')  # pyright: ignore[reportCallIssue] - gin has no types
 def mt5_vocabulary_file(path: str = '') -> str:
-  """Where mT5's vocabulary lies: gin's `mt5_vocabulary_file.path`, else SWITCH_ZOO_MT5_VOCAB, else T5's bucket.
+  """Where mT5's vocabulary is: gin's `mt5_vocabulary_file.path`, else SWITCH_ZOO_MT5_VOCAB, else T5's bucket.
 
-  Returns and raises what `vocabulary_file` does.
+  Returns and raises the same as `vocabulary_file`.
   """
   path = path or os.environ.get(MT5_VARIABLE, '') or f'{_BUCKET}/mc4.250000.100extra/sentencepiece.model'
   return path if path == BYTES else _present(path, MT5_VARIABLE, 'mt5_vocabulary_file.path')
 
 
-def _present(path, variable, parameter):
+def _present(path: str, variable: str, parameter: str) -> str:
   remedy = (
     f'Set {variable}=FILE, or --gin_param="{parameter} = \'FILE\'": a sentencepiece model (spiece.model of a '
     "Hugging Face T5, DIR/vocabulary.model of `switch_zoo demo`), or the word 'bytes'."
   )
   if path.startswith('gs://'):
     if not _storage_answers():
-      raise UserError(f'The vocabulary {path} cannot be had: storage.googleapis.com does not answer. {remedy}')
+      raise UserError(f'The vocabulary {path} cannot be read: storage.googleapis.com does not answer. {remedy}')
   elif not os.path.isfile(path):
     raise UserError(f'There is no vocabulary "{path}" ({os.path.abspath(path)}). {remedy}')
   return path
@@ -150,19 +151,19 @@ def _present(path, variable, parameter):
 
 @functools.lru_cache(maxsize=1)
 def _storage_answers() -> bool:
-  """Whether Google's storage can be reached, known within seconds: TensorFlow itself tries for minutes."""
-  answers = queue.SimpleQueue()
+  """Whether Google's storage can be reached; it takes seconds, while TensorFlow itself tries for minutes."""
+  answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
-  def ask():
+  def ask() -> None:
     try:
       urllib.request.urlopen('https://storage.googleapis.com', timeout=_PATIENCE).close()
       answers.put(True)
     except urllib.error.HTTPError:
-      answers.put(True)  # it refuses an empty request, so it is there
+      answers.put(True)  # it refuses an empty request, so it can be reached
     except OSError:
       answers.put(False)
 
-  threading.Thread(target=ask, daemon=True).start()  # looking up the name alone may take longer than the time-out
+  threading.Thread(target=ask, daemon=True).start()  # looking up the name alone may exceed the timeout
   try:
     return answers.get(timeout=_PATIENCE + 1)
   except queue.Empty:
@@ -170,7 +171,7 @@ def _storage_answers() -> bool:
 
 
 class ChosenVocabulary(seqio.Vocabulary):
-  """The vocabulary that a function names when it is first used: a sentencepiece model, or 'bytes'."""
+  """The vocabulary that a function names when it is used: a sentencepiece model, or 'bytes'."""
 
   def __init__(self, find_file: Callable[[], str]):
     """Opens nothing.
@@ -189,17 +190,17 @@ class ChosenVocabulary(seqio.Vocabulary):
 
   @property
   def bos_id(self) -> int | None:
-    """Id of the begin of a sequence; none in T5."""
+    """Id of the beginning of a sequence; none in T5."""
     return self.vocabulary.bos_id
 
   @property
-  def eos_id(self) -> int:
+  def eos_id(self) -> int | None:
     """Id of the end of a sequence."""
     return self.vocabulary.eos_id
 
   @property
-  def unk_id(self) -> int:
-    """Id of what is unknown."""
+  def unk_id(self) -> int | None:
+    """Id of unknown text."""
     return self.vocabulary.unk_id
 
   @property
@@ -208,25 +209,25 @@ class ChosenVocabulary(seqio.Vocabulary):
     return self.vocabulary.vocab_size
 
   @property
-  def _base_vocab_size(self):
+  def _base_vocab_size(self) -> int:
     return self.vocabulary.vocab_size
 
-  def _encode(self, s):
+  def _encode(self, s: str) -> Sequence[int]:
     return self.vocabulary.encode(s)
 
-  def _decode(self, ids):
+  def _decode(self, ids: Sequence[int]) -> str:
     return self.vocabulary.decode(ids)
 
-  def _encode_tf(self, s):
+  def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
     return self.vocabulary.encode_tf(s)
 
-  def _decode_tf(self, ids):
+  def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
     return self.vocabulary.decode_tf(ids)
 
-  def __eq__(self, other):
+  def __eq__(self, other: object) -> bool:
     return isinstance(other, ChosenVocabulary) and self._find_file == other._find_file
 
-  def __hash__(self):
+  def __hash__(self) -> int:
     return hash(self._find_file)
 
 
@@ -240,18 +241,18 @@ def train(texts: Iterable[str], path: pathlib.Path, num_pieces: int) -> None:
 
   Args:
     texts: one paragraph each
-    path: where the model is written, whole or not at all
-    num_pieces: pieces, special ones included; the sentinels come on top when it is opened
+    path: where the model is written, completely or not at all
+    num_pieces: pieces, special ones included; the sentinels are added when it is opened
   """
   model = io.BytesIO()
-  sentencepiece.SentencePieceTrainer.train(
+  sentencepiece.SentencePieceTrainer.Train(
     sentence_iterator=iter(texts),
     model_writer=model,
     model_type='unigram',
     vocab_size=num_pieces,
-    pad_id=0,
-    eos_id=1,
-    unk_id=2,
+    pad_id=PADDING,
+    eos_id=END,
+    unk_id=UNKNOWN,
     bos_id=-1,
     character_coverage=0.9995,
     max_sentence_length=1 << 16,

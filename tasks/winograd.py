@@ -1,23 +1,23 @@
-"""WSC: the Winograd schemas of SuperGLUE as T5 puts them (`wsc_simple` in `t5.data.preprocessors`).
+"""WSC: the Winograd schemas of SuperGLUE in the form of T5 (`wsc_simple` in `t5.data.preprocessors`).
 
     'wsc: Mark told Pete many lies about himself, which Pete included in his book. *He* should have been more
     skeptical.' -> 'Mark'
 
-The target is the candidate, right or wrong. Training takes the schemas whose candidate is right (259 of 554): what the
-pronoun of another stands for is not written anywhere. Evaluation takes all: what the model writes and the candidate
-are the same referent if the words of one are among those of the other, articles and the like aside.
+The target is the candidate, right or wrong. Training uses the schemas whose candidate is right (259 of 554): what the
+pronoun of the others refers to is not recorded. Evaluation uses all: what the model writes and the candidate are the
+same referent if the words of one are among those of the other, ignoring articles and the like.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 from t5.data import postprocessors
 
 from switch_zoo.tasks import fields
-from switch_zoo.tasks.readers import BadField
-from switch_zoo.tasks.sources import TEXT_TO_TEXT
+from switch_zoo.tasks.example_datasets import TEXT_TO_TEXT
+from switch_zoo.tasks.raw_files import BadField
 
 FIELDS = {**TEXT_TO_TEXT, 'label': tf.TensorSpec([], tf.int32)}
 _UNKNOWN = -1  # the label of a test split
@@ -34,50 +34,50 @@ def rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-  """As `rows`, of a test split, where the label is -1."""
+  """As `rows`, for a test split, where the label is -1."""
   yield from rows(record) if 'label' in record else [_example(record, _UNKNOWN)]
 
 
 def tfds_record(row: dict[str, Any]) -> dict[str, Any]:
-  """The file's record of a row of TensorFlow Datasets, which has the spans beside the text."""
+  """The file's record of a row of TensorFlow Datasets, which has the spans next to the text."""
   target = {name: row[name] for name in ('span1_index', 'span1_text', 'span2_index', 'span2_text')}
   record = {'text': row['text'], 'idx': row['idx'], 'target': target}
   return record if row['label'] == _UNKNOWN else {**record, 'label': bool(row['label'])}
 
 
-def postprocess(text: str, example: dict[str, Any], is_target: bool = False) -> int | None:
+def postprocess(text: str, example: Mapping[str, Any], is_target: bool = False) -> int | None:
   """1 if a prediction means the candidate, 0 if not, -1 if it is empty; the label for a target (None without one)."""
   if not is_target:
     return postprocessors.wsc_simple(text, example)
   return None if example['label'] == _UNKNOWN else int(example['label'])
 
 
-def _example(record, label):
+def _example(record: dict[str, Any], label: int) -> dict[str, Any]:
   text, target = fields.text(record, 'text'), fields.nested(record, 'target')
   return {'inputs': f'wsc: {_marked(text, target)}', 'targets': _candidate(text, target), 'label': label}
 
 
-def _marked(text, target):
+def _marked(text: str, target: dict[str, Any]) -> str:
   """The text with *pronoun* in it.
 
-  The index of the file counts the words between single spaces. Three released texts have other marks on the word there
-  ('him,"'), one has the pronoun in the word after: the nearest word that is the pronoun without its marks is taken, and
-  the marks behind it are set apart, as T5 does for the same four.
+  The index in the file counts the words between single spaces. In three released texts the word there carries other
+  punctuation too ('him,"'), and in one the pronoun is the word after it: the nearest word that is the pronoun apart
+  from punctuation is taken, and the punctuation after it is split off, as T5 does for the same four.
   """
   words = text.split(' ')
   pronoun, index = fields.text(target, 'span2_text'), fields.integer(target, 'span2_index')
   pattern = re.compile(rf'(\W*){re.escape(pronoun)}(\W*)')
-  places = [place for place, word in enumerate(words) if pattern.fullmatch(word)]
-  if not places:
-    raise BadField('target.span2_text', f'is "{pronoun}", which is no word of the text')
-  place = min(places, key=lambda place: abs(place - index))
-  before, after = pattern.fullmatch(words[place]).groups()
-  words[place] = f'{before}*{pronoun}*' + (f' {after}' if after else '')
+  matches = {number: match for number, word in enumerate(words) if (match := pattern.fullmatch(word))}
+  if not matches:
+    raise BadField('target.span2_text', f'is "{pronoun}", which is not a word of the text')
+  nearest = min(matches, key=lambda number: abs(number - index))
+  before, after = matches[nearest].groups()
+  words[nearest] = f'{before}*{pronoun}*' + (f' {after}' if after else '')
   return ' '.join(words)
 
 
-def _candidate(text, target):
-  """The candidate as the text has it: the files write some with another first letter or a full stop."""
+def _candidate(text: str, target: dict[str, Any]) -> str:
+  """The candidate as it is in the text: the files write some with another first letter or a full stop."""
   candidate, index = fields.text(target, 'span1_text'), fields.integer(target, 'span1_index')
   if candidate in text:
     return candidate

@@ -1,4 +1,4 @@
-"""Runs one layer in a Mesh-TensorFlow graph on any number of CPU slices, and gives back NumPy arrays."""
+"""Runs one layer in a Mesh-TensorFlow graph on any number of CPU slices, and returns NumPy arrays."""
 
 import dataclasses
 import random
@@ -12,13 +12,14 @@ from mesh_tensorflow.transformer import transformer
 
 from switch_zoo.mesh import observe
 from switch_zoo.mesh.routing import record
+from switch_zoo.mesh.routing.router_base import Router
 
 TRAIN, EVAL = tf.estimator.ModeKeys.TRAIN, tf.estimator.ModeKeys.EVAL
 
 
 @dataclasses.dataclass
 class Model:
-  """The part of a Unitransformer that layers look at."""
+  """The part of a Unitransformer that layers read."""
 
   model_dim: mtf.Dimension
   layout: str = ''
@@ -41,18 +42,19 @@ class Result(NamedTuple):
 
 
 class Mesh(NamedTuple):
-  """A mesh in words: shape 'all:8', layout 'batch:all;experts:all'."""
+  """A mesh as text: shape 'all:8', layout 'batch:all;experts:all'."""
 
   shape: str = ''
   layout: str = ''
 
-  def implementation(self):
+  def implementation(self) -> Any:
+    """The MeshImpl of Mesh-TensorFlow, all slices on the CPU."""
     shape = mtf.convert_to_shape(self.shape)
     return placement_mesh_impl.PlacementMeshImpl(shape, mtf.convert_to_layout_rules(self.layout), [''] * shape.size)
 
 
 class Case(NamedTuple):
-  """What a layer is run on. x: [batch, length, M] or with outer_batch first; real: the same without M."""
+  """What a layer is run on. x: [batch, length, M], or with outer_batch first; real: the same without M."""
 
   x: np.ndarray
   real: np.ndarray | None = None
@@ -65,7 +67,9 @@ class Case(NamedTuple):
   autoregressive: bool = False
 
 
-def run(layer, case: Case, scope=None, save=None, restore=None) -> Result:
+def run(
+  layer: Any, case: Case, scope: str | None = None, save: str | None = None, restore: str | None = None
+) -> Result:
   """Builds, differentiates, lowers and runs `layer` in a graph of its own; save, restore: paths of checkpoints."""
   with tf.Graph().as_default():
     tf.set_random_seed(case.seed)
@@ -84,8 +88,8 @@ def run(layer, case: Case, scope=None, save=None, restore=None) -> Result:
     return _fetch(graph, mesh, case, y, loss, dict(zip([*_names(graph), 'x'], gradients, strict=True)), save, restore)
 
 
-def variable_shapes(layer, case: Case, scope=None) -> dict[str, tuple]:
-  """Names, after the layer's own scope, and shapes of its variables; nothing is run."""
+def variable_shapes(layer: Any, case: Case, scope: str | None = None) -> dict[str, tuple[int, ...]]:
+  """Names, relative to the layer's scope, and shapes of its variables; nothing is run."""
   with tf.Graph().as_default():
     graph = mtf.Graph()
     x, context = _inputs(mtf.Mesh(graph, 'mesh'), case)
@@ -94,7 +98,7 @@ def variable_shapes(layer, case: Case, scope=None) -> dict[str, tuple]:
     return dict(zip(_names(graph), (tuple(v.shape.to_integer_list) for v in graph.trainable_variables), strict=True))
 
 
-def random_weights(layer, case: Case, seed=1, scale=0.3) -> dict[str, np.ndarray]:
+def random_weights(layer: Any, case: Case, seed: int = 1, scale: float = 0.3) -> dict[str, np.ndarray]:
   """Normal weights for every variable of the layer."""
   generator = np.random.default_rng(seed)
   return {
@@ -103,22 +107,22 @@ def random_weights(layer, case: Case, seed=1, scale=0.3) -> dict[str, np.ndarray
   }
 
 
-def session():
+def session() -> tf.Session:
   """A session for small graphs: optimizing one takes longer than running it."""
   config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
   config.graph_options.rewrite_options.disable_meta_optimizer = True
   return tf.Session(config=config)
 
 
-def _names(graph):
+def _names(graph: mtf.Graph) -> list[str]:
   return [v.name.split('/', 3)[-1] for v in graph.trainable_variables]
 
 
-def _output_weight(shape):
+def _output_weight(shape: list[int]) -> np.ndarray:
   return np.cos(np.arange(np.prod(shape), dtype=np.float64)).reshape(shape).astype('float32')
 
 
-def _inputs(mesh, case):
+def _inputs(mesh: mtf.Mesh, case: Case) -> tuple[mtf.Tensor, transformer.Context]:
   names = ['outer_batch', 'batch', 'length', 'd_model'][-case.x.ndim :]
   if case.mode == 'incremental':
     names = ['batch', 'd_model']  # one token of each sequence
@@ -137,14 +141,23 @@ def _inputs(mesh, case):
     mode=case.mode,
     losses=[],
     sequence_id=sequence_id,
-    num_microbatches=case.num_microbatches,
+    num_microbatches=case.num_microbatches,  # pyright: ignore[reportArgumentType] - layers accept None too
     position=mtf.range(mesh, shape.dims[-2], tf.int32),
     position_is_default=True,
   )
   return x, context
 
 
-def _fetch(graph, mesh, case, y, loss, gradients, save, restore):
+def _fetch(
+  graph: mtf.Graph,
+  mesh: mtf.Mesh,
+  case: Case,
+  y: mtf.Tensor,
+  loss: mtf.Tensor,
+  gradients: dict[str, mtf.Tensor],
+  save: str | None,
+  restore: str | None,
+) -> Result:
   names = {v.name: v for v in graph.trainable_variables}
   lowering = mtf.Lowering(graph, {mesh: case.mesh.implementation()}, autostack=False)
   fetches = {
@@ -177,7 +190,15 @@ class Routed(NamedTuple):
   metrics: dict[str, np.ndarray]
 
 
-def route(router, x, kernels, capacity, real=None, train=True, seed=0) -> Routed:
+def route(
+  router: Router,
+  x: np.ndarray,
+  kernels: dict[str, np.ndarray],
+  capacity: int,
+  real: Any = None,
+  train: bool = True,
+  seed: int = 0,
+) -> Routed:
   """Runs a router alone. x: [G, S, M]; kernels: name -> [M, E]; real: [G, S]."""
   real = np.ones(x.shape[:2]) if real is None else np.asarray(real, np.float64)
   num_experts = next(iter(kernels.values())).shape[-1]
@@ -190,11 +211,11 @@ def route(router, x, kernels, capacity, real=None, train=True, seed=0) -> Routed
       mtf.Dimension(n, s) for n, s in zip(['outer_batch', 'batch', 'group', 'd_model'], (1, *x.shape), strict=True)
     ]
 
-    def imported(value, shape):
+    def imported(value: np.ndarray, shape: list[mtf.Dimension]) -> mtf.Tensor:
       return mtf.import_tf_tensor(mesh, tf.constant(value.reshape([d.size for d in shape]), tf.float32), shape)
 
     tokens = record.Tokens(imported(x, dims), imported(real, dims[:-1]), imported(real / max(real.sum(), 1), dims[:-1]))
-    setting = record.Setting(
+    setting = record.RouterSetting(
       mtf.Dimension('expert_unsplit', num_experts),
       mtf.Dimension('expert_capacity', capacity),
       train,
@@ -203,12 +224,14 @@ def route(router, x, kernels, capacity, real=None, train=True, seed=0) -> Routed
       mtf.layers.VarianceScalingInitializer(),
     )
     routing = router.route(tokens, setting)
-    masks = [_in_order(m, [*dims[:-1], setting.experts, setting.capacity]) for m in (routing.dispatch, routing.combine)]
+    mask_shape = [*dims[:-1], setting.experts, setting.capacity]
+    dispatch, combine = (mtf.transpose(mask, mask_shape) for mask in (routing.dispatch, routing.combine))
     lowering = mtf.Lowering(graph, {mesh: Mesh().implementation()}, autostack=False)
     fetches = Routed(
-      *(lowering.export_to_tf_tensor(m)[0] for m in masks),
-      {n: lowering.export_to_tf_tensor(t) for n, t in routing.losses.items()},
-      {n: lowering.export_to_tf_tensor(t) for n, t in routing.metrics.items()},
+      dispatch=lowering.export_to_tf_tensor(dispatch)[0],
+      combine=lowering.export_to_tf_tensor(combine)[0],
+      losses={n: lowering.export_to_tf_tensor(t) for n, t in routing.losses.items()},
+      metrics={n: lowering.export_to_tf_tensor(t) for n, t in routing.metrics.items()},
     )
     with session() as running:
       running.run(tf.global_variables_initializer())
@@ -216,7 +239,3 @@ def route(router, x, kernels, capacity, real=None, train=True, seed=0) -> Routed
         variable.get_master().load(kernels[variable.name.split('/')[0]], running)
       running.run(lowering.copy_masters_to_slices())
       return running.run(fetches)
-
-
-def _in_order(x, dims):
-  return mtf.transpose(x, mtf.Shape(dims))

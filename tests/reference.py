@@ -3,29 +3,32 @@
 real [G, S] is 1 for a token and 0 for padding. A combine array [G, S, E, C] holds the gate of each token at its slot.
 """
 
+from collections.abc import Callable
+from math import erf, sqrt
+
 import numpy as np
 
 
-def softmax(logits):
+def softmax(logits: np.ndarray) -> np.ndarray:
   """[..., E] -> [..., E]"""
   powers = np.exp(logits - logits.max(-1, keepdims=True))
   return powers / powers.sum(-1, keepdims=True)
 
 
-def ranked(scores):
+def ranked(scores: np.ndarray) -> list[int]:
   """Experts from best to worst, the first of equal ones first. [E] -> [E]"""
   return sorted(range(len(scores)), key=lambda e: (-scores[e], e))
 
 
 class Queues:
-  """The experts' queues of one group; everyone who comes is counted, also when it is full."""
+  """The experts' queues of one group; every token that joins is counted, even if the expert is full."""
 
-  def __init__(self, combine, capacity):
+  def __init__(self, combine: np.ndarray, capacity: int) -> None:
     self.combine, self.capacity = combine, capacity
     self.length = np.zeros(combine.shape[1], int)
 
-  def join(self, token, expert, gate, stays=True):
-    """Token `token` stands in line before `expert`; True if it got a slot."""
+  def join(self, token: int, expert: int, gate: float, stays: bool = True) -> bool:
+    """`token` joins the queue of `expert`; True if it got a slot, which it gives up unless it `stays`."""
     place = self.length[expert]
     self.length[expert] += 1
     if stays and place < self.capacity:
@@ -34,8 +37,8 @@ class Queues:
     return False
 
 
-def top1(probabilities, real, capacity, prioritized=False, expert=None):
-  """Tokens queue in order, or highest gate first; a full expert drops the rest. -> [G, S, E, C]"""
+def top1(probabilities: np.ndarray, real: np.ndarray, capacity: int, prioritized: bool = False) -> np.ndarray:
+  """Tokens queue in order, or highest gate first; a full expert drops the others. -> [G, S, E, C]"""
   groups, tokens, experts = probabilities.shape
   combine = np.zeros((groups, tokens, experts, capacity))
   for g in range(groups):
@@ -44,12 +47,18 @@ def top1(probabilities, real, capacity, prioritized=False, expert=None):
     order = sorted(range(tokens), key=lambda s: (-p[s].max() if prioritized else 0, s))
     for s in order:
       if real[g, s]:
-        best = ranked(p[s])[0] if expert is None else expert[g, s]
+        best = ranked(p[s])[0]
         queues.join(s, best, p[s, best])
   return combine
 
 
-def top_n(probabilities, real, capacity, n, uses=lambda gate: True):
+def top_n(
+  probabilities: np.ndarray,
+  real: np.ndarray,
+  capacity: int,
+  n: int,
+  uses: Callable[[float], bool] = lambda gate: True,
+) -> np.ndarray:
   """All first choices queue before all second ones; gates are normalized over the n choices. -> [G, S, E, C]"""
   groups, tokens, experts = probabilities.shape
   combine = np.zeros((groups, tokens, experts, capacity))
@@ -65,19 +74,19 @@ def top_n(probabilities, real, capacity, n, uses=lambda gate: True):
   return combine
 
 
-def no_token_left_behind(probabilities, real, capacity, tries):
-  """Whoever found its expert full tries the next best, after all have tried theirs. -> [G, S, E, C]"""
+def no_token_left_behind(probabilities: np.ndarray, real: np.ndarray, capacity: int, tries: int) -> np.ndarray:
+  """A token whose expert is full tries its next best, after all have tried their best. -> [G, S, E, C]"""
   groups, tokens, experts = probabilities.shape
   combine = np.zeros((groups, tokens, experts, capacity))
   for g in range(groups):
-    queues, left = Queues(combine[g], capacity), [s for s in range(tokens) if real[g, s]]
+    queues, unplaced = Queues(combine[g], capacity), [s for s in range(tokens) if real[g, s]]
     for rank in range(min(tries, experts)):
-      ranks = {s: ranked(probabilities[g, s])[rank] for s in left}
-      left = [s for s in left if not queues.join(s, ranks[s], probabilities[g, s, ranks[s]])]
+      expert = {s: ranked(probabilities[g, s])[rank] for s in unplaced}
+      unplaced = [s for s in unplaced if not queues.join(s, expert[s], probabilities[g, s, expert[s]])]
   return combine
 
 
-def expert_choice(probabilities, real, capacity):
+def expert_choice(probabilities: np.ndarray, real: np.ndarray, capacity: int) -> np.ndarray:
   """Each expert takes the tokens that give it the highest probability. -> [G, S, E, C]"""
   groups, tokens, experts = probabilities.shape
   combine = np.zeros((groups, tokens, experts, capacity))
@@ -89,7 +98,7 @@ def expert_choice(probabilities, real, capacity):
   return combine
 
 
-def kept_softmax(logits, k):
+def kept_softmax(logits: np.ndarray, k: int) -> np.ndarray:
   """Softmax over the k best logits, zero elsewhere; equations 3 and 5 of arXiv:1701.06538. [..., E] -> same shape"""
   kept = np.full(logits.shape, -np.inf)
   for index in np.ndindex(logits.shape[:-1]):
@@ -98,21 +107,21 @@ def kept_softmax(logits, k):
   return softmax(kept)
 
 
-def noisy_top_k(logits, real, capacity, k):
+def noisy_top_k(logits: np.ndarray, real: np.ndarray, capacity: int, k: int) -> np.ndarray:
   """The k experts with the highest (noisy) logits. -> [G, S, E, C]"""
   return top_n(kept_softmax(logits, k), real, capacity, k)
 
 
-def first_choices(probabilities, real):
-  """How many real tokens like each expert best. -> [G, E]"""
+def first_choices(probabilities: np.ndarray, real: np.ndarray) -> np.ndarray:
+  """The number of real tokens for which each expert is the best. -> [G, E]"""
   count = np.zeros((probabilities.shape[0], probabilities.shape[2]))
   for g, s in zip(*np.nonzero(real), strict=True):
     count[g, ranked(probabilities[g, s])[0]] += 1
   return count
 
 
-def switch_balance(probabilities, real):
-  """Equations 4 to 6 of arXiv:2101.03961 without alpha, group by group, groups averaged by their real tokens."""
+def switch_balance(probabilities: np.ndarray, real: np.ndarray) -> float:
+  """Equations 4 to 6 of arXiv:2101.03961 without alpha: per group, then the mean weighted by the tokens of groups."""
   experts, total = probabilities.shape[2], 0.0
   count = first_choices(probabilities, real)
   for g in range(len(real)):
@@ -124,26 +133,26 @@ def switch_balance(probabilities, real):
   return total / max(real.sum(), 1)
 
 
-def router_z(logits, real):
+def router_z(logits: np.ndarray, real: np.ndarray) -> float:
   """Mean over the real tokens of log(sum(exp(logits)))**2."""
   values = [np.log(np.exp(logits[g, s]).sum()) ** 2 for g, s in zip(*np.nonzero(real), strict=True)]
   return sum(values) / max(len(values), 1)
 
 
-def squared_variation(values):
+def squared_variation(values: np.ndarray) -> np.floating:
   """(standard deviation / mean)**2"""
   return np.var(values) / np.mean(values) ** 2
 
 
-def importance(gates, real):
+def importance(gates: np.ndarray, real: np.ndarray) -> np.floating:
   """Equation 7 of arXiv:1701.06538 without its weight."""
-  return squared_variation(sum(gates[g, s] for g, s in zip(*np.nonzero(real), strict=True)))
+  return squared_variation(
+    sum((gates[g, s] for g, s in zip(*np.nonzero(real), strict=True)), np.zeros(gates.shape[-1]))
+  )
 
 
-def smooth_load(clean, noisy, deviation, k, real):
+def smooth_load(clean: np.ndarray, noisy: np.ndarray, deviation: np.ndarray, k: int, real: np.ndarray) -> np.floating:
   """Equations 8 to 11 of arXiv:1701.06538 without their weight."""
-  from math import erf, sqrt
-
   experts, load = clean.shape[2], np.zeros(clean.shape[2])
   for g, s in zip(*np.nonzero(real), strict=True):
     for e in range(experts):
@@ -153,7 +162,7 @@ def smooth_load(clean, noisy, deviation, k, real):
   return squared_variation(load)
 
 
-def experts_output(x, combine, wi, wo):
+def experts_output(x: np.ndarray, combine: np.ndarray, wi: np.ndarray, wo: np.ndarray) -> np.ndarray:
   """What the layer returns: each token's experts, scaled by their gates. x [G, S, M] -> [G, S, M]"""
   output = np.zeros(x.shape)
   for g, s, e, c in zip(*np.nonzero(combine), strict=True):
@@ -161,6 +170,6 @@ def experts_output(x, combine, wi, wo):
   return output
 
 
-def entropy(probabilities, real):
+def entropy(probabilities: np.ndarray, real: np.ndarray) -> np.floating:
   """Mean entropy in nats over the real tokens."""
   return np.mean([-(p * np.log(p)).sum() for p in probabilities[np.nonzero(real)]])

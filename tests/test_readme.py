@@ -56,7 +56,7 @@ def test_the_data_of_its_example_is_read_as_written(calls_on_your_own_data, monk
   monkeypatch.setenv('SWITCH_ZOO_VOCAB', 'bytes')
   train, evaluate = (flags.parse(['t5_mesh_transformer', *call]) for call in calls_on_your_own_data)
   for values, split in ((train, 'train'), (evaluate, 'validation')):
-    run.configure(values.gin_file, values.gin_param)
+    run.configure(gin_files.read(values.gin_file, values.gin_param))
     preflight.data_can_be_read('zoo_file', split)
     task = seqio.get_mixture_or_task('zoo_file')
     rows = tfds.as_numpy(task.get_dataset({'inputs': 64, 'targets': 16}, split, shuffle=False))

@@ -17,8 +17,8 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / 'switch_zoo'
 # From the lowest floor to the highest. A folder imports itself and lower floors; those on one floor do not know each
 # other. `switch_zoo` is what the package itself offers its users: nothing inside imports it.
 FLOORS = (
-  ('errors', 'interrupts'),
-  ('tf_compat',),
+  ('errors', 'interrupts', 'number_format'),
+  ('tf_compat', 'machine'),
   ('spec',),
   ('checkpoints',),
   ('keras', 'mesh', 'serving', 'tasks'),

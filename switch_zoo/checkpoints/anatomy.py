@@ -1,16 +1,17 @@
 """A model's layers and sizes, read from the names and shapes of the tensors of a checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from switch_zoo.checkpoints import names
-from switch_zoo.checkpoints.arrays import Info
+from switch_zoo.checkpoints.names import ModelPlace, NameRow
 from switch_zoo.errors import UserError
-from switch_zoo.spec.sublayers import DENSE, EXPERTS
+from switch_zoo.spec.sublayers import DENSE, EXPERTS, SELF_ATTENTION, block_of, layers_per_block
 
 Block = tuple[str, ...]
-KERNELS = {'switch_gating/kernel': 'top1', 'top_2_gating/kernel': 'top2'}
-WAYS_IN = ('wi/kernel', 'wi_0/kernel')
+Shape = tuple[int, ...]
+# Kernel of a router -> its name in ModelConfig.
+ROUTER_KERNELS = {'switch_gating/kernel': 'top1', 'top_2_gating/kernel': 'top2'}
+INWARD_KERNELS = ('wi/kernel', 'wi_0/kernel')
 
 
 class Anatomy(NamedTuple):
@@ -18,7 +19,7 @@ class Anatomy(NamedTuple):
 
   blocks: sublayers of a block, by stack
   settings: names of a model's gin file -> values
-  gated: whether feed-forward layers have two ways in
+  gated: whether feed-forward layers have two inward projections
   router: as in ModelConfig; '' in a dense model
   """
 
@@ -27,113 +28,143 @@ class Anatomy(NamedTuple):
   gated: bool
   router: str
 
+  @property
+  def usual_activation(self) -> tuple[str, ...]:
+    """ff_activation of the released models with such tensors."""
+    return ('gelu', 'linear') if self.gated else ('relu',)
 
-def of(kind: str, infos: Mapping[str, Info]) -> Anatomy:
+
+def activation_text(activation: tuple[str, ...]) -> str:
+  """An activation for messages.
+
+  >>> activation_text(('relu',)), activation_text(('gelu', 'linear'))
+  ('relu', "['gelu', 'linear']")
+  """
+  return activation[0] if len(activation) == 1 else str(list(activation))
+
+
+def read_anatomy(tensors: Iterable[tuple[ModelPlace, Shape]]) -> Anatomy:
   """The anatomy of a checkpoint.
 
+  Args:
+    tensors: the place of each tensor and its shape in the axes of Mesh-TensorFlow (`FormatNames.place_tensors`)
   Raises:
-    UserError: what is needed to know the sizes is not there
+    UserError: a tensor that is needed to know the sizes is missing
   """
-  found = _Found(kind, infos)
+  stored = _StoredShapes(tensors)
   blocks, layers = {}, {}
   for stack in ('encoder', 'decoder'):
-    blocks[stack], layers[stack] = found.stack(stack)
-  router = next((name for kernel, name in KERNELS.items() if found.shape(EXPERTS, kernel)), '')
+    blocks[stack], layers[f'num_{stack}_layers'] = _read_stack(stack, stored.places)
+  router = next((name for kernel, name in ROUTER_KERNELS.items() if stored.shape(EXPERTS, kernel)), '')
   if any(EXPERTS in block for block in blocks.values()) and not router:
-    raise UserError('The checkpoint has layers with experts and no router switch_zoo knows. Give the --model it is of.')
-  settings = _sizes(found) | {f'num_{stack}_layers': number for stack, number in layers.items()}
-  gated = found.shape(DENSE, 'wi_0/kernel') or found.shape(EXPERTS, 'wi_0/kernel')
+    raise UserError(
+      'The checkpoint has layers with experts, but no router that switch_zoo knows. Give its model with --model.'
+    )
+  settings = _embedding_sizes(stored) | _attention_sizes(stored) | _feed_forward_sizes(stored) | layers
+  gated = stored.shape(DENSE, 'wi_0/kernel') or stored.shape(EXPERTS, 'wi_0/kernel')
   return Anatomy(blocks, settings, bool(gated), router)
 
 
-class _Found:
-  """Shapes by sublayer and the last part of a name, in the axes of Mesh-TensorFlow, of the first layer with one."""
+class _StoredShapes:
+  """Shapes by sublayer and name within it, of the first layer that has one."""
 
-  def __init__(self, kind, infos):
-    self.kind = kind
-    self.places = {}
-    self._shapes: dict[tuple[str, str], tuple[int, ...]] = {}
-    for name, info in infos.items():
-      place = names.parse(kind, name)
-      if place:
-        self.places[name] = place
-        shape = info.shape[::-1] if place.row.transposed and kind == names.HUGGING_FACE else info.shape
-        self._shapes.setdefault((place.row.sublayer, last(place.row)), shape)
+  def __init__(self, tensors: Iterable[tuple[ModelPlace, Shape]]):
+    self.places: list[ModelPlace] = []
+    self._shapes: dict[tuple[str, str], Shape] = {}
+    for place, shape in tensors:
+      self.places.append(place)
+      self._shapes.setdefault((place.row.sublayer, place.row.name_in_sublayer), shape)
 
-  def shape(self, sublayer, last):
-    return self._shapes.get((sublayer, last))
+  def shape(self, sublayer: str, name: str) -> Shape | None:
+    return self._shapes.get((sublayer, name))
 
-  def required(self, sublayer, last, what):
-    shape = self.shape(sublayer, last)
+  def matrix(self, sublayer: str, name: str, what: str) -> tuple[int, int]:
+    """The shape of a matrix without which no size can be known; `what` is for the message."""
+    shape = self.shape(sublayer, name)
     if shape is None or len(shape) != 2:
       raise UserError(
-        f'The checkpoint has no {what} of two axes: it is not complete, or of no encoder-decoder T5 or Switch '
+        f'The checkpoint has no {what} with two axes: it is incomplete, or not an encoder-decoder T5 or Switch '
         'Transformer.'
       )
-    return shape
-
-  def stack(self, stack):
-    """The block of a stack and its number of layers."""
-    places = [p for p in self.places.values() if p.stack == stack and p.row.sublayer and not _is_norm(p.row)]
-    if not places:
-      raise UserError(f'The checkpoint has no {stack}: switch_zoo converts encoder-decoder models.')
-    if self.kind in (names.MESH, names.KERAS):
-      block = {p.sublayer: p.row.sublayer for p in places if p.block == 0}
-      sublayers = tuple(block[number] for number in sorted(block))
-      return sublayers, sublayers.count('SelfAttention') * _count(stack, 'block', {p.block for p in places})
-    numbered = [p for p in places if p.layer is not None]
-    layers = _count(stack, 'layer', {p.layer for p in numbered})
-    sparse = {p.layer for p in numbered if p.row.sublayer == EXPERTS}
-    attention = ('SelfAttention',) if stack == 'encoder' else ('SelfAttention', 'EncDecAttention')
-    pattern = _period([EXPERTS if layer in sparse else DENSE for layer in range(layers)])
-    return tuple(sublayer for ff in pattern for sublayer in (*attention, ff)), layers
+    return shape[0], shape[1]
 
 
-def _sizes(found):
-  own = found.shape('', 'encoder/embedding')
-  vocab, d_model = found.required('', 'encoder/embedding' if own else 'shared/embedding', 'embedding')
-  target = found.shape('', 'decoder/embedding')
-  heads, buckets = found.required('SelfAttention', 'relative_attention_bias', 'table of relative positions')
-  _, inner = found.required('SelfAttention', 'q', 'self-attention')
-  if heads < 1 or inner % heads:
-    raise UserError(f'The attention is {inner} wide, which the {heads} heads of its relative positions do not divide.')
+def _read_stack(stack: str, all_places: Iterable[ModelPlace]) -> tuple[Block, int]:
+  """The block of a stack and its number of layers."""
+  places = [p for p in all_places if p.stack == stack and p.row.sublayer and not _is_norm(p.row)]
+  if not places:
+    raise UserError(f'The checkpoint has no {stack}: switch_zoo converts encoder-decoder models.')
+  if any(place.block is not None for place in places):
+    return _read_blocks(stack, places)
+  layers = _count(stack, 'layer', {place.layer for place in places if place.layer is not None})
+  sparse = {place.layer for place in places if place.row.sublayer == EXPERTS}
+  pattern = _period([EXPERTS if layer in sparse else DENSE for layer in range(layers)])
+  return block_of(stack, pattern), layers
+
+
+def _read_blocks(stack: str, places: Iterable[ModelPlace]) -> tuple[Block, int]:
+  """The same for formats whose names number the blocks, not the layers."""
+  sublayers = {place.sublayer or 0: place.row.sublayer for place in places if place.block == 0}
+  block = tuple(sublayers[number] for number in sorted(sublayers))
+  blocks = _count(stack, 'block', {place.block for place in places if place.block is not None})
+  return block, layers_per_block(block) * blocks
+
+
+def _embedding_sizes(stored: _StoredShapes) -> dict[str, Any]:
+  own_embedding = stored.shape('', 'encoder/embedding')
+  vocab, d_model = stored.matrix('', 'encoder/embedding' if own_embedding else 'shared/embedding', 'embedding')
   settings = {
-      'd_model': d_model, 'd_kv': inner // heads, 'num_heads': heads, 'vocab_size': vocab,
-      'tied_embeddings': found.shape('', 'decoder/logits/kernel') is None,
-      'relative_attention_num_buckets': buckets,
-  }  # fmt: skip
-  if target:
-    settings |= {'shared_embedding': False, 'target_vocab_size': target[0]}
-  widths = [next((s[-1] for s in (found.shape(kind, way) for way in WAYS_IN) if s), None) for kind in (DENSE, EXPERTS)]
-  if widths == [None, None]:
-    raise UserError('The checkpoint has no feed-forward layer: it is not complete.')
-  settings['d_ff'] = widths[0] or widths[1]
-  if widths[1]:
-    settings['expert_d_ff'] = widths[1]
-    kernel = next((kernel for kernel in KERNELS if found.shape(EXPERTS, kernel)), 'switch_gating/kernel')
-    _, settings['num_experts'] = found.required(EXPERTS, kernel, 'router')
+    'd_model': d_model,
+    'vocab_size': vocab,
+    'tied_embeddings': stored.shape('', 'decoder/logits/kernel') is None,
+  }
+  target_embedding = stored.shape('', 'decoder/embedding')
+  if target_embedding:
+    settings |= {'shared_embedding': False, 'target_vocab_size': target_embedding[0]}
   return settings
 
 
-def _count(stack, what, numbers):
-  """How many blocks or layers there are; a number that is lacking is no model's."""
-  lacking = next((number for number in range(len(numbers)) if number not in numbers), None)
-  if lacking is not None or not numbers:
-    raise UserError(f'The checkpoint has no {what} {lacking or 0} in the {stack}, and others: it is not complete.')
+def _attention_sizes(stored: _StoredShapes) -> dict[str, Any]:
+  heads, buckets = stored.matrix(SELF_ATTENTION, 'relative_attention_bias', 'table of relative positions')
+  _, inner = stored.matrix(SELF_ATTENTION, 'q', 'self-attention')
+  if heads < 1 or inner % heads:
+    raise UserError(
+      f'The attention is {inner} wide, which is not a multiple of the {heads} heads of its relative positions. The '
+      'checkpoint is damaged, or not a T5 or Switch Transformer.'
+    )
+  return {'d_kv': inner // heads, 'num_heads': heads, 'relative_attention_num_buckets': buckets}
+
+
+def _feed_forward_sizes(stored: _StoredShapes) -> dict[str, Any]:
+  dense, expert = (_hidden_size(stored, sublayer) for sublayer in (DENSE, EXPERTS))
+  if dense is None and expert is None:
+    raise UserError('The checkpoint has no feed-forward layer: it is incomplete.')
+  if not expert:
+    return {'d_ff': dense}
+  kernel = next((kernel for kernel in ROUTER_KERNELS if stored.shape(EXPERTS, kernel)), 'switch_gating/kernel')
+  _, experts = stored.matrix(EXPERTS, kernel, 'router')
+  return {'d_ff': dense or expert, 'expert_d_ff': expert, 'num_experts': experts}
+
+
+def _hidden_size(stored: _StoredShapes, sublayer: str) -> int | None:
+  shapes = (stored.shape(sublayer, kernel) for kernel in INWARD_KERNELS)
+  return next((shape[-1] for shape in shapes if shape), None)
+
+
+def _count(stack: str, what: str, numbers: Collection[int]) -> int:
+  """How many blocks or layers there are; they must be numbered without a gap."""
+  gap = next((number for number in range(len(numbers)) if number not in numbers), None)
+  if gap is not None or not numbers:
+    raise UserError(f'The checkpoint has no {what} {gap or 0} in the {stack}, but others: it is incomplete.')
   return len(numbers)
 
 
-def last(row):
-  """'wi/kernel' of '{stack}/block_{block}/layer_{sublayer}/MoE1D/wi/kernel'."""
-  return row.mesh.rpartition(f'/{row.sublayer}/')[2] if row.sublayer else row.mesh
-
-
-def _is_norm(row):
+def _is_norm(row: NameRow) -> bool:
   return row.mesh.endswith('rms_norm/scale')
 
 
-def _period(pattern):
-  """The shortest beginning that repeated gives the whole."""
+def _period(pattern: list[str]) -> list[str]:
+  """The shortest beginning that gives the whole when it is repeated."""
   for length in range(1, len(pattern) + 1):
     if len(pattern) % length == 0 and pattern[:length] * (len(pattern) // length) == pattern:
       return pattern[:length]

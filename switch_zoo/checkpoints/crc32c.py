@@ -1,25 +1,26 @@
 """CRC-32C (Castagnoli), which TensorFlow keeps for every tensor and every block of an index, with NumPy.
 
-A message is a polynomial over GF(2), its remainder modulo the Castagnoli polynomial is the checksum, and multiplying by
-a constant is linear: two look-ups in tables of 65,536 entries for 32 bits. Lanes of the message are folded onto each
-other, so that NumPy does the loop: 1.2 GB/s on one core. Source: RFC 3720, appendix B.4.
+A message is a polynomial over GF(2), and its checksum is the remainder modulo the Castagnoli polynomial. Multiplying by
+a constant is linear, so 32 bits take two look-ups in tables of 65,536 entries. The message is cut into lanes, which are
+folded onto each other so that NumPy runs the loop: 1.2 GB/s on one core. Source: RFC 3720, appendix B.4.
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
-POLYNOMIAL = 0x82F63B78  # its bits reversed, as the checksum's are: bit 31 is x^0
+POLYNOMIAL = 0x82F63B78  # bits reversed, as in the checksum: bit 31 is x^0
 ONE = 1 << 31
 ALL = 0xFFFFFFFF
 LANES = 1 << 14  # 64 KiB: lanes and tables stay in the second-level cache
 MASK_DELTA = 0xA282EAD8
 
 
-def of(data: bytes | np.ndarray) -> int:
+def checksum(data: bytes | np.ndarray) -> int:
   """The checksum of bytes, or of an array's bytes in memory order.
 
-  >>> hex(of(b'123456789'))
+  >>> hex(checksum(b'123456789'))
   '0xe3069283'
   """
   octets = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data.reshape(-1).view(np.uint8)
@@ -32,23 +33,23 @@ def of(data: bytes | np.ndarray) -> int:
 
 
 def combine(first: int, second: int, second_size: int) -> int:
-  """The checksum of two messages after each other, from those of both and the second's bytes."""
+  """The checksum of two messages in a row, from the checksums of both and the number of bytes of the second."""
   return _product(first, _power(8 * second_size)) ^ second
 
 
 def masked(crc: int) -> int:
-  """As TensorFlow stores a checksum, so that one of data with checksums in it is no weaker."""
+  """A checksum as TensorFlow stores it, so that the checksum of data that contains checksums is no weaker."""
   return ((crc >> 15 | crc << 17) + MASK_DELTA) & ALL
 
 
 def unmasked(stored: int) -> int:
-  """The checksum that `masked` made `stored` of."""
+  """The checksum that `masked` turned into `stored`."""
   rotated = (stored - MASK_DELTA) & ALL
   return (rotated >> 17 | rotated << 15) & ALL
 
 
-def _fold(words):
-  """The remainder of words x^0: lanes onto each other first, then the halves of what is left."""
+def _fold(words: np.ndarray) -> int:
+  """The remainder of a message <uint32>[words]: lanes are folded onto each other, then the halves of the result."""
   rows = words.size // LANES
   lanes = np.zeros(LANES, '<u4')
   rest = words.size - rows * LANES
@@ -62,36 +63,39 @@ def _fold(words):
   return int(lanes[0])
 
 
-def _times(words, constant):
+def _times(words: np.ndarray, constant: int) -> np.ndarray:
+  """Products of polynomials with a constant. <uint32>[words] -> <uint32>[words]"""
   low, high = _tables(constant)
   halves = words.view('<u2')
-  # No half is out of bounds, and `clip` takes the faster way of NumPy's two.
+  # No half is out of bounds; NumPy is faster with `clip` than with its default check.
   product = np.take(low, halves[0::2], mode='clip')
   product ^= np.take(high, halves[1::2], mode='clip')
   return product
 
 
 @functools.lru_cache(maxsize=64)
-def _tables(constant):
-  """Products of every 16-bit number, as the low and as the high half of a word, with a constant."""
+def _tables(constant: int) -> tuple[np.ndarray, np.ndarray]:
+  """Products of a constant with every low half and with every high half of a word. -> two <uint32>[65536]"""
   bits = [constant]
   for _ in range(31):
     bits.append(_times_x(bits[-1]))
   bits.reverse()
-  tables = []
-  for half in (bits[:16], bits[16:]):
-    table = np.zeros(1, np.uint32)
-    for bit in half:
-      table = np.concatenate([table, table ^ np.uint32(bit)])
-    tables.append(table)
-  return tables
+  return _table(bits[:16]), _table(bits[16:])
 
 
-def _times_x(polynomial):
+def _table(bits: Sequence[int]) -> np.ndarray:
+  """Sums of all subsets of 16 polynomials: entry i adds those whose bit is set in i. -> <uint32>[65536]"""
+  table = np.zeros(1, np.uint32)
+  for bit in bits:
+    table = np.concatenate([table, table ^ np.uint32(bit)])
+  return table
+
+
+def _times_x(polynomial: int) -> int:
   return polynomial >> 1 ^ (POLYNOMIAL if polynomial & 1 else 0)
 
 
-def _product(one, other):
+def _product(one: int, other: int) -> int:
   result = 0
   for bit in range(31, -1, -1):
     if other >> bit & 1:
@@ -101,7 +105,7 @@ def _product(one, other):
 
 
 @functools.lru_cache(maxsize=256)
-def _power(exponent):
+def _power(exponent: int) -> int:
   """x to a power, modulo the polynomial."""
   result, square = ONE, ONE >> 1
   while exponent:

@@ -1,203 +1,168 @@
-"""Hugging Face's config.json: what it says that tensors do not, where the two disagree, and what to write into one."""
+"""Hugging Face's config.json as it is read: what it says that tensors do not, and where the two disagree."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from switch_zoo.checkpoints import anatomy
-from switch_zoo.checkpoints.arrays import Tensors
-from switch_zoo.checkpoints.huggingface import CONFIG, HEAD, SHARED
+from switch_zoo.checkpoints.anatomy import Anatomy, activation_text
+from switch_zoo.checkpoints.arrays import CheckpointTensors
+from switch_zoo.checkpoints.huggingface import CONFIG
+from switch_zoo.checkpoints.names import HEAD, SHARED
 from switch_zoo.errors import UserError
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.shape import MAX_RELATIVE_DISTANCE, NORM_EPSILON
-from switch_zoo.spec.sublayers import EXPERTS, padded_vocabulary
-from switch_zoo.spec.token_ids import END, PADDING
+from switch_zoo.spec.sublayers import padded_vocabulary
 
-MODEL_TYPES = ('switch_transformers', 't5', 'mt5')
+SWITCH, T5, MT5 = 'switch_transformers', 't5', 'mt5'
+MODEL_TYPES = (SWITCH, T5, MT5)
 # dense_act_fn or feed_forward_proj of config.json -> ours. Our gelu is the approximation by tanh, `gelu_new` there.
-ACTIVATIONS = {'relu': 'relu', 'gelu_new': 'gelu', 'gated-gelu': ['gelu', 'linear']}
+ACTIVATIONS = {'relu': ('relu',), 'gelu_new': ('gelu',), 'gated-gelu': ('gelu', 'linear')}
+# Number of layers of a stack, in config.json.
+NUM_LAYERS = {'encoder': 'num_layers', 'decoder': 'num_decoder_layers'}
 # Fields of config.json that the tensors decide -> ours.
-DECIDED = {
+DECIDED_BY_TENSORS = {
     'd_model': 'd_model', 'd_ff': 'd_ff', 'd_kv': 'd_kv', 'num_heads': 'num_heads',
     'num_layers': 'num_encoder_layers', 'num_decoder_layers': 'num_decoder_layers', 'vocab_size': 'vocab_size',
     'num_experts': 'num_experts', 'relative_attention_num_buckets': 'relative_attention_num_buckets',
 }  # fmt: skip
 # Fields whose value no gin file changes.
 FIXED = {'relative_attention_max_distance': MAX_RELATIVE_DISTANCE, 'layer_norm_epsilon': NORM_EPSILON}
-# The sequence length from which the capacity of config.json is counted; transformers wants a number of tokens.
-CAPACITY_LENGTH = 512
 
 
-def activation_of(path: str, found: anatomy.Anatomy, said: Mapping[str, Any], notes: list[str]) -> str | list[str]:
-  """ff_activation of a model whose layers were found, as config.json says; the tensors say whether it is gated.
+class LogitsHead(NamedTuple):
+  """How a model computes its logits.
+
+  tied: with the embedding, scaled, as T5 1.0 does
+  from_embedding: its own matrix is missing and has the values of the embedding, not scaled
+  """
+
+  tied: bool
+  from_embedding: bool
+
+
+def check_model_type(path: str, stated: Mapping[str, Any]) -> None:
+  """Refuses the configuration of another family.
 
   Raises:
-    UserError: one that is not known here
+    UserError: model_type is none of MODEL_TYPES
   """
-  if not said:
-    activation = ['gelu', 'linear'] if found.gated else 'relu'
-    notes.append(
-      f'Nothing in {path} names the activation: {activation} is what the released models with such tensors have.'
-    )
-    return activation
-  stated = said.get(_activation_field(said)) or 'relu'
-  activation = ACTIVATIONS.get(stated)
+  model_type = stated.get('model_type')
+  if stated and model_type not in MODEL_TYPES:
+    raise UserError(f'{path}/{CONFIG} is of a "{model_type}"; switch_zoo converts {", ".join(MODEL_TYPES)}.')
+
+
+def read_activation(path: str, anatomy: Anatomy, stated: Mapping[str, Any], notes: list[str]) -> tuple[str, ...]:
+  """ff_activation of a model: what config.json says, unless the tensors contradict it.
+
+  Args:
+    path: the folder, for messages
+    anatomy: what the tensors say
+    stated: the contents of config.json
+    notes: gets a sentence if the tensors contradict it
+  Raises:
+    UserError: an activation that is not known here
+  """
+  name = stated.get(_activation_field(stated)) or 'relu'
+  activation = ACTIVATIONS.get(name)
   if activation is None:
     raise UserError(
-      f'{path}/{CONFIG}: the activation "{stated}" cannot be converted; known are {", ".join(ACTIVATIONS)}.'
+      f'{path}/{CONFIG}: the activation "{name}" cannot be converted; known are {", ".join(ACTIVATIONS)}.'
     )
-  if isinstance(activation, list) != found.gated:
-    tensors = 'two (wi_0 and wi_1)' if found.gated else 'one (wi)'
-    activation = ['gelu', 'linear'] if found.gated else 'relu'
-    notes.append(
-      f'{CONFIG} says "{stated}", and the feed-forward layers have {tensors} ways in: the tensors are '
-      f'followed, with {activation}.'
-    )
-  return activation
+  if (len(activation) > 1) == anatomy.gated:
+    return activation
+  tensors = 'two inward projections (wi_0 and wi_1)' if anatomy.gated else 'one inward projection (wi)'
+  notes.append(
+    f'{CONFIG} says "{name}", but the feed-forward layers have {tensors}: the tensors are followed, with '
+    f'{activation_text(anatomy.usual_activation)}.'
+  )
+  return anatomy.usual_activation
 
 
-def _activation_field(said):
-  return 'dense_act_fn' if said.get('model_type') == 'switch_transformers' else 'feed_forward_proj'
-
-
-def check_model_type(path: str, said: Mapping[str, Any]) -> None:
-  """Refuses the configuration of another family."""
-  kind = said.get('model_type')
-  if said and kind not in MODEL_TYPES:
-    raise UserError(f'{path}/{CONFIG} is of a "{kind}"; switch_zoo converts {", ".join(MODEL_TYPES)}.')
-
-
-def head(tensors: Tensors, said: Mapping[str, Any]) -> tuple[bool, dict[str, str]]:
-  """Whether a Hugging Face model scales and shares its logits' matrix as T5 1.0 does, and what stands in for one.
+def read_head(tensors: CheckpointTensors, stated: Mapping[str, Any]) -> LogitsHead:
+  """How a model computes its logits.
 
   T5 1.0 multiplies by d_model ** -0.5 and uses the embedding; T5 1.1 does not multiply, and has a matrix of its own.
-  transformers 5 ties every T5 and mT5, and says with `scale_decoder_outputs` which of the two it was.
+  transformers 5 ties every T5 and mT5, and says in `scale_decoder_outputs` which of the two it was.
   """
-  kind, tied = said.get('model_type'), said.get('tie_word_embeddings', True)
-  scaled = kind == 'switch_transformers' or (kind == 't5' and tied and said.get('scale_decoder_outputs') is not False)
+  model_type, tied = stated.get('model_type'), bool(stated.get('tie_word_embeddings', True))
+  scaled = model_type == SWITCH or (model_type == T5 and tied and stated.get('scale_decoder_outputs') is not False)
   if HEAD in tensors.infos:
-    copy = bool(tied and scaled and same_as_embedding(tensors, HEAD))
-    return copy, {}
-  if kind in ('t5', 'mt5') and not scaled:
-    return False, {HEAD: SHARED}
-  return bool(tied), {}
+    return LogitsHead(tied and scaled and same_as_embedding(tensors, HEAD), from_embedding=False)
+  if model_type in (T5, MT5) and not scaled:
+    return LogitsHead(False, from_embedding=True)
+  return LogitsHead(tied, from_embedding=False)
 
 
-def same_as_embedding(tensors: Tensors, name: str) -> bool:
-  """Whether a tensor is the embedding once more."""
+def same_as_embedding(tensors: CheckpointTensors, name: str) -> bool:
+  """Whether a tensor is a copy of the embedding."""
   if SHARED not in tensors.infos or tensors.infos[name] != tensors.infos[SHARED]:
     return False
   return np.array_equal(tensors.read(name).view(np.uint8), tensors.read(SHARED).view(np.uint8))
 
 
-def contradictions(said: Mapping[str, Any], config: ModelConfig) -> list[str]:
-  """What config.json says and the tensors do not."""
-  notes = []
-  for field, ours in DECIDED.items():
-    actual = getattr(config, ours)
-    agreed = said.get(field) in (None, actual)
-    if field == 'vocab_size' and not agreed:
-      agreed = isinstance(said[field], int) and padded_vocabulary(said[field]) == actual
-    if not agreed and not (field == 'num_experts' and not actual):
-      notes.append(f'{CONFIG} says {field} = {said[field]}, the tensors {actual}: the tensors are followed.')
-  stated = ACTIVATIONS.get(said.get(_activation_field(said), ''))
-  if stated and (tuple(stated) if isinstance(stated, list) else (stated,)) != config.ff_activation:
-    ours = list(config.ff_activation)
-    notes.append(f'{CONFIG} says the activation is {stated}, the model {ours}: the model is followed.')
-  for field, ours in FIXED.items():
-    if said.get(field, ours) != ours:
-      notes.append(f'{CONFIG} says {field} = {said[field]}. Here it is always {ours}: the logits will not be the same.')
-  if config.num_experts:
-    for stack in ('encoder', 'decoder'):
-      stated, sparse = said.get(f'num_sparse_{stack}_layers'), getattr(config, f'{stack}_sparse_layers')
-      layers = said.get('num_layers' if stack == 'encoder' else 'num_decoder_layers')
-      if isinstance(stated, int) and isinstance(layers, int) and sparse_layers(layers, stated) != sparse:
-        notes.append(
-          f'{CONFIG} says num_sparse_{stack}_layers = {stated} of {layers}, from which transformers builds '
-          f'{len(sparse_layers(layers, stated))} sparse layers; the tensors have {len(sparse)}, and are followed.'
-        )
-  return notes
+def contradictions(stated: Mapping[str, Any], config: ModelConfig) -> list[str]:
+  """Where config.json contradicts the model read from the tensors, a sentence for each."""
+  return [
+    *_contradicted_sizes(stated, config),
+    *_contradicted_activation(stated, config),
+    *_contradicted_constants(stated),
+    *_contradicted_sparse_layers(stated, config),
+  ]
 
 
-def sparse_layers(layers: int, sparse: int) -> tuple[int, ...]:
+def transformers_sparse_layers(layers: int, sparse: int) -> tuple[int, ...]:
   """The layers transformers makes sparse for num_layers and num_sparse_layers of a configuration.
 
-  From 5.23.0: none asked for still gives one (layer 1, or the only layer), and more than there are layers none.
+  From 5.23.0: 0 still gives one (layer 1, or the only layer), and more than there are layers gives none.
 
-  >>> sparse_layers(12, 6), sparse_layers(12, 0), sparse_layers(12, 15)
+  >>> transformers_sparse_layers(12, 6), transformers_sparse_layers(12, 0), transformers_sparse_layers(12, 15)
   ((1, 3, 5, 7, 9, 11), (1,), ())
   """
   step = layers // sparse if sparse else layers
   return tuple(layer for layer in range(layers) if step and (step == 1 or layer % step == 1))
 
 
-def config_of(model: ModelConfig, dtype: str) -> dict[str, Any]:
-  """What config.json says of a model, so that transformers builds the classes that load the weights.
+def _activation_field(stated: Mapping[str, Any]) -> str:
+  return 'dense_act_fn' if stated.get('model_type') == SWITCH else 'feed_forward_proj'
 
-  Raises:
-    UserError: transformers cannot make this model
-  """
-  common = {
-      'd_model': model.d_model, 'd_kv': model.d_kv, 'd_ff': model.d_ff, 'num_heads': model.num_heads,
-      'num_layers': model.num_encoder_layers, 'num_decoder_layers': model.num_decoder_layers,
-      'vocab_size': model.vocab_size, 'relative_attention_num_buckets': model.relative_attention_num_buckets,
-      'dropout_rate': 0.1,
-      'initializer_factor': 1.0, 'is_encoder_decoder': True, 'use_cache': True, 'pad_token_id': PADDING,
-      'eos_token_id': END, 'decoder_start_token_id': PADDING, 'tie_word_embeddings': model.tied_embeddings,
-      'torch_dtype': dtype,
-  }  # fmt: skip
-  common |= FIXED
-  activation = _activation(model)
-  if not model.num_experts:
-    kind = {'architectures': ['T5ForConditionalGeneration'], 'model_type': 't5', 'feed_forward_proj': activation}
-    return kind | common
-  if model.expert_d_ff != model.d_ff:
-    raise UserError(
-      f'The experts of this model have a hidden size of {model.expert_d_ff}, its dense layers of {model.d_ff}: '
-      'Hugging Face has one size for both. Convert it to mesh or keras.'
+
+def _contradicted_sizes(stated: Mapping[str, Any], config: ModelConfig) -> Iterator[str]:
+  for field, ours in DECIDED_BY_TENSORS.items():
+    value, actual = stated.get(field), getattr(config, ours)
+    agrees = value in (None, actual)
+    if field == 'vocab_size' and isinstance(value, int):
+      agrees = agrees or padded_vocabulary(value) == actual
+    if field == 'num_experts' and not actual:
+      agrees = True
+    if not agrees:
+      yield f'{CONFIG} says {field} = {value}, the tensors {actual}: the tensors are followed.'
+
+
+def _contradicted_activation(stated: Mapping[str, Any], config: ModelConfig) -> Iterator[str]:
+  activation = ACTIVATIONS.get(stated.get(_activation_field(stated), ''))
+  if activation and activation != config.ff_activation:
+    yield (
+      f'{CONFIG} says the activation is {activation_text(activation)}, the model says '
+      f'{activation_text(config.ff_activation)}: the model is followed.'
     )
-  return {
-    'architectures': ['SwitchTransformersForConditionalGeneration'],
-    'model_type': 'switch_transformers',
-    'dense_act_fn': activation,
-    'num_experts': model.num_experts,
-    'num_sparse_encoder_layers': _num_sparse(model, 'encoder'),
-    'num_sparse_decoder_layers': _num_sparse(model, 'decoder'),
-    'expert_capacity': _capacity(model),
-    'router_aux_loss_coef': model.balance_loss_coef,
-    'router_z_loss_coef': 0.0,
-    'router_jitter_noise': 0.0,
-    'router_dtype': 'float32',
-    'router_bias': False,
-    'router_ignore_padding_tokens': False,
-    'add_router_probs': False,
-  } | common
 
 
-def _capacity(model):
-  return max(model.min_expert_capacity, -(-int(CAPACITY_LENGTH * model.capacity_factor_eval) // model.num_experts))
+def _contradicted_constants(stated: Mapping[str, Any]) -> Iterator[str]:
+  for field, constant in FIXED.items():
+    if stated.get(field, constant) != constant:
+      yield (f'{CONFIG} says {field} = {stated[field]}. Here it is always {constant}: the logits will not be the same.')
 
 
-def _activation(model):
-  names = {('relu',): 'relu', ('gelu',): 'gelu_new', ('gelu', 'linear'): 'gated-gelu'}
-  if model.ff_activation not in names:
-    raise UserError(
-      f'ff_activation = {list(model.ff_activation)} has no name at Hugging Face here; known are relu, gelu and '
-      "['gelu', 'linear']. Convert it to mesh or keras."
-    )
-  return names[model.ff_activation]
-
-
-def _num_sparse(model, stack):
-  """The number of config.json that makes transformers build the sparse layers of a stack."""
-  block = getattr(model, f'{stack}_block')
-  layers, wanted = getattr(model, f'num_{stack}_layers'), getattr(model, f'{stack}_sparse_layers')
-  if sparse_layers(layers, len(wanted)) != wanted:
-    shown = ', '.join(map(str, wanted)) or 'none'
-    raise UserError(
-      f'Experts in the {stack} layers {shown} of {layers} (blocks of {block.count("SelfAttention")}, with '
-      f'{block.count(EXPERTS)} {EXPERTS}) cannot be told to transformers, which places {len(wanted)} of them in '
-      f'{", ".join(map(str, sparse_layers(layers, len(wanted)))) or "none"}. Convert it to mesh or keras.'
-    )
-  return len(wanted)
+def _contradicted_sparse_layers(stated: Mapping[str, Any], config: ModelConfig) -> Iterator[str]:
+  for stack, num_layers in NUM_LAYERS.items() if config.num_experts else ():
+    field, actual = f'num_sparse_{stack}_layers', getattr(config, f'{stack}_sparse_layers')
+    sparse, layers = stated.get(field), stated.get(num_layers)
+    if not isinstance(sparse, int) or not isinstance(layers, int):
+      continue
+    built = transformers_sparse_layers(layers, sparse)
+    if built != actual:
+      yield (
+        f'{CONFIG} says {field} = {sparse} of {layers}, from which transformers builds {len(built)} sparse layers; '
+        f'the tensors have {len(actual)}, and are followed.'
+      )

@@ -1,17 +1,21 @@
-"""Keras' file of weights, `model.weights.h5`: HDF5, where a variable lies at its Mesh-TensorFlow name with `vars/`
-before the last part (`encoder/block_000/layer_003/MoE1D/wi/vars/kernel`), with the same axes.
+"""Keras' weights file, `model.weights.h5`: HDF5, with a variable at its Mesh-TensorFlow name with `vars/` before the
+last part (`encoder/block_000/layer_003/MoE1D/wi/vars/kernel`), with the same axes.
 
-bfloat16, which HDF5 does not know, is stored as Keras 3 does it: two raw bytes, and the attribute dtype = 'bfloat16'.
+bfloat16, which HDF5 does not have, is stored as Keras 3 does: two raw bytes, and the attribute dtype = 'bfloat16'.
 """
 
 import os
 import threading
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from switch_zoo.checkpoints.arrays import BFLOAT16, Info, Tensors
+from switch_zoo.checkpoints.arrays import BFLOAT16, CheckpointTensors, TensorInfo
 from switch_zoo.errors import UserError
+
+if TYPE_CHECKING:
+  import h5py
 
 WEIGHTS = 'model.weights.h5'
 RAW_BFLOAT16 = np.dtype('V2')
@@ -19,7 +23,7 @@ DTYPE_ATTRIBUTE = 'dtype'
 UNFINISHED = '.unfinished'
 
 
-class KerasTensors(Tensors):
+class KerasTensors(CheckpointTensors):
   """The variables of a file."""
 
   def __init__(self, path: str):
@@ -28,46 +32,27 @@ class KerasTensors(Tensors):
     try:
       self._file = h5py.File(path, 'r')
     except OSError as error:
-      raise UserError(f'{path} is no HDF5 file, or is truncated. Copy it anew.') from error
+      raise UserError(f'{path} is not an HDF5 file, or is truncated. Copy it again.') from error
     # HDF5 is not made for several threads.
     self._lock = threading.Lock()
-    self.infos: dict[str, Info] = {}
-    self._file.visititems(self._note)
+    self._datasets = _datasets(self._file)
+    self.infos = {name: _info(dataset) for name, dataset in self._datasets.items()}
 
-  def read(self, name, index=None):
+  def read(self, name: str, index: int | None = None) -> np.ndarray:
     with self._lock:
-      dataset = self._file[name]
-      array = dataset[()] if index is None else dataset[index]
+      dataset = self._datasets[name]
+      array: np.ndarray = dataset[()] if index is None else dataset[index]
     return array.view(self.infos[name].dtype) if array.dtype == RAW_BFLOAT16 else array
 
-  def _note(self, name, item):
-    if hasattr(item, 'shape'):
-      raw = item.attrs.get(DTYPE_ATTRIBUTE) == 'bfloat16'
-      self.infos[name] = Info(item.shape, BFLOAT16 if raw else item.dtype)
 
-
-def create(path: str, tensors: Mapping[str, Info]) -> dict[str, int]:
-  """Makes a file with room for the variables, and gives the offset of each in it: they are written there."""
+def create(path: str, tensors: Mapping[str, TensorInfo]) -> dict[str, int]:
+  """Makes a file with room for the variables; gives the offset of each, where its values are to be written."""
   import h5py
 
-  offsets = {}
-  # Under its name only when it is complete.
+  # It gets its name only when it is complete.
   with h5py.File(path + UNFINISHED, 'w') as file:
-    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    # Room at once, and nothing written into it: then the variable has its place before it has its values.
-    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    # The same weights give the same file.
-    settings.set_obj_track_times(False)
-    for name, info in tensors.items():
-      raw = info.dtype == BFLOAT16
-      group, _, last = name.rpartition('/')
-      kind = h5py.h5t.py_create(RAW_BFLOAT16 if raw else info.dtype, logical=True)
-      space = h5py.h5s.create_simple(info.shape)
-      dataset = h5py.h5d.create(file.require_group(group).id, last.encode(), kind, space, settings)
-      if raw:
-        h5py.Dataset(dataset).attrs[DTYPE_ATTRIBUTE] = 'bfloat16'
-      offsets[name] = dataset.get_offset()
+    settings = _dataset_settings()
+    offsets = {name: _create_dataset(file, name, info, settings).id.get_offset() for name, info in tensors.items()}
   os.replace(path + UNFINISHED, path)
   return offsets
 
@@ -77,20 +62,63 @@ def fill(path: str, arrays: Mapping[str, np.ndarray]) -> None:
   import h5py
 
   with h5py.File(path, 'r+') as file:
+    datasets = _datasets(file)
     for name, array in arrays.items():
-      file[name][...] = array.view(RAW_BFLOAT16) if array.dtype == BFLOAT16 else array
+      datasets[name][...] = array.view(RAW_BFLOAT16) if array.dtype == BFLOAT16 else array
 
 
 def offsets(path: str) -> dict[str, int]:
   """The offset of each variable in a file made by `create`."""
   import h5py
 
-  found = {}
   with h5py.File(path, 'r') as file:
-    file.visititems(lambda name, item: found.update({name: item.id.get_offset()} if hasattr(item, 'shape') else {}))
-  return found
+    return {name: dataset.id.get_offset() for name, dataset in _datasets(file).items()}
 
 
 def has_weights(folder: str) -> bool:
   """Whether a folder is one of Keras'."""
   return os.path.isfile(os.path.join(folder, WEIGHTS))
+
+
+def _datasets(file: 'h5py.File') -> dict[str, 'h5py.Dataset']:
+  """The variables of a file by their path."""
+  import h5py
+
+  datasets: dict[str, h5py.Dataset] = {}
+
+  def note(name: str, item: object) -> None:
+    if isinstance(item, h5py.Dataset):
+      datasets[name] = item
+
+  file.visititems(note)
+  return datasets
+
+
+def _info(dataset: 'h5py.Dataset') -> TensorInfo:
+  raw = dataset.attrs.get(DTYPE_ATTRIBUTE) == 'bfloat16'
+  return TensorInfo(dataset.shape, BFLOAT16 if raw else dataset.dtype)
+
+
+def _dataset_settings() -> 'h5py.h5p.PropDCID':
+  import h5py
+
+  settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+  # Space is allocated at once and nothing is written into it, so that a variable has its place before its values.
+  settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+  settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+  # The same weights give the same file.
+  settings.set_obj_track_times(False)
+  return settings
+
+
+def _create_dataset(file: 'h5py.File', name: str, info: TensorInfo, settings: 'h5py.h5p.PropDCID') -> 'h5py.Dataset':
+  import h5py
+
+  raw = info.dtype == BFLOAT16
+  group, _, last = name.rpartition('/')
+  dtype = h5py.h5t.py_create(RAW_BFLOAT16 if raw else info.dtype, logical=True)
+  space = h5py.h5s.create_simple(info.shape)
+  dataset = h5py.Dataset(h5py.h5d.create(file.require_group(group).id, last.encode(), dtype, space, settings))
+  if raw:
+    dataset.attrs[DTYPE_ATTRIBUTE] = 'bfloat16'
+  return dataset

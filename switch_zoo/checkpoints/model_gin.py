@@ -1,23 +1,26 @@
-"""The `model.gin` beside converted weights: `switch_zoo.load_config` and `t5_mesh_transformer --gin_file` read it."""
+"""The `model.gin` next to converted weights: `switch_zoo.load_config` and `t5_mesh_transformer --gin_file` read it."""
 
 import os
 import tempfile
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from switch_zoo.spec import routers
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.shape import RELATIVE_BUCKETS
-from switch_zoo.spec.sublayers import DENSE, EXPERTS
+from switch_zoo.spec.sublayers import DENSE, ENC_DEC_ATTENTION, EXPERTS, SELF_ATTENTION, block_of, layers_per_block
 from switch_zoo.spec.zoo import load_config
 
 FILE = 'model.gin'
-# Layer -> how a gin file names it.
-LAYERS = {
-  'SelfAttention': 'transformer_layers.SelfAttention',
-  'EncDecAttention': 'transformer_layers.EncDecAttention',
+# Sublayer -> its class in a gin file.
+GIN_CLASSES = {
+  SELF_ATTENTION: 'transformer_layers.SelfAttention',
+  ENC_DEC_ATTENTION: 'transformer_layers.EncDecAttention',
   DENSE: 'transformer_layers.DenseReluDense',
   EXPERTS: 'experts.SwitchFeedForward',
 }
+# Architecture file -> the feed-forward sublayers of its blocks; '' is the dense one, which all include.
+ARCHITECTURES = {'': (DENSE,), 'switch_encdec': (DENSE, EXPERTS), 'switch_all_encdec': (EXPERTS,)}
 SIZES = ('d_model', 'd_ff', 'd_kv', 'num_heads', 'num_encoder_layers', 'num_decoder_layers', 'vocab_size')
 # Fields of a ModelConfig that are macros of the same name, and have a default in the architecture files.
 OPTIONS = (
@@ -35,7 +38,7 @@ EXPERT_OPTIONS = (
 BUCKETS = 'relative_attention_num_buckets'
 
 
-class Description(NamedTuple):
+class ModelDescription(NamedTuple):
   """What a model file says.
 
   blocks: stack -> sublayers of a block
@@ -50,15 +53,15 @@ class Description(NamedTuple):
   experts_per_token: int = 0
 
 
-def describe(config: ModelConfig) -> Description:
+def describe(config: ModelConfig) -> ModelDescription:
   """Everything a ModelConfig says."""
   fields = (*SIZES, *OPTIONS, BUCKETS, *((*EXPERT_OPTIONS, 'expert_d_ff') if config.num_experts else ()))
   blocks = {'encoder': config.encoder_block, 'decoder': config.decoder_block}
   settings = {field: getattr(config, field) for field in fields}
-  return Description(blocks, settings, config.router, config.experts_per_token)
+  return ModelDescription(blocks, settings, config.router, config.experts_per_token)
 
 
-def text(title: str, source: str, description: Description, departures: str = '') -> str:
+def text(title: str, source: str, description: ModelDescription, departures: str = '') -> str:
   """The file: a head that `switch_zoo describe` shows, the architecture, the sizes."""
   lines = [f'# {title}', f'# Source: {source}', *([f'# Departures: {departures}'] if departures else [])]
   lines += [*_architecture(description), '']
@@ -76,7 +79,7 @@ def load(content: str) -> ModelConfig:
   """The ModelConfig of a file's text.
 
   Raises:
-    UserError: it is no model
+    UserError: it is not a model
   """
   with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, FILE)
@@ -85,11 +88,10 @@ def load(content: str) -> ModelConfig:
     return load_config(path)
 
 
-def _architecture(description):
-  """Includes, and layers that no file of ours has."""
+def _architecture(description: ModelDescription) -> Iterator[str]:
+  """Includes, and the layers that none of our architecture files has."""
   yield "include 'architectures/t5_encdec.gin'"
-  blocks = description.blocks
-  known = _known_architecture(blocks)
+  known = _known_architecture(description.blocks)
   if description.router:
     yield f"include 'architectures/{known or 'switch_experts'}.gin'"
   if description.router == 'top2':
@@ -97,25 +99,27 @@ def _architecture(description):
   elif description.router not in ('', 'top1'):
     yield from _router(description)
   if known is None:
-    for stack, block in blocks.items():
-      yield f'{stack}/stacks.num_blocks.layers_per_block = {block.count("SelfAttention")}'
-      yield f'{stack}/transformer.make_layer_stack.layers = ['
-      yield from (f'    @{LAYERS[sublayer]},' for sublayer in block)
-      yield ']'
+    yield from _layers(description.blocks)
 
 
-def _known_architecture(blocks):
-  """The architecture file with these blocks: '' for the dense one, None for none."""
-  for name, pattern in (('', (DENSE,)), ('switch_encdec', (DENSE, EXPERTS)), ('switch_all_encdec', (EXPERTS,))):
-    encoder = tuple(sublayer for ff in pattern for sublayer in ('SelfAttention', ff))
-    decoder = tuple(sublayer for ff in pattern for sublayer in ('SelfAttention', 'EncDecAttention', ff))
-    if blocks == {'encoder': encoder, 'decoder': decoder}:
+def _known_architecture(blocks: Mapping[str, tuple[str, ...]]) -> str | None:
+  """The architecture file with these blocks: '' for the dense one, None if there is no such file."""
+  for name, feed_forward in ARCHITECTURES.items():
+    if blocks == {stack: block_of(stack, feed_forward) for stack in ('encoder', 'decoder')}:
       return name
   return None
 
 
-def _router(description):
-  """A router without an architecture file of its own."""
+def _layers(blocks: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+  for stack, block in blocks.items():
+    yield f'{stack}/stacks.num_blocks.layers_per_block = {layers_per_block(block)}'
+    yield f'{stack}/transformer.make_layer_stack.layers = ['
+    yield from (f'    @{GIN_CLASSES[sublayer]},' for sublayer in block)
+    yield ']'
+
+
+def _router(description: ModelDescription) -> Iterator[str]:
+  """A router that has no architecture file."""
   name = routers.class_of(description.router)
   router = routers.CLASSES[name]
   yield f'router = @routing.{name}()'
@@ -123,8 +127,8 @@ def _router(description):
     yield f'routing.{name}.{router.parameter} = {description.experts_per_token}'
 
 
-def _literal(value):
-  """As gin reads it. A single activation stands without a list."""
+def _literal(value: Any) -> str:
+  """A value as gin reads it. A single activation is written without a list."""
   if isinstance(value, tuple):
     return repr(value[0] if len(value) == 1 else list(value))
   return repr(value)

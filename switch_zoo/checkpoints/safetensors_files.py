@@ -1,15 +1,16 @@
-"""Safetensors files: a header of names, types, shapes and places, then the tensors. Source: the format's description,
-github.com/huggingface/safetensors, README.md, "Format"."""
+"""Safetensors files: a header of names, types, shapes and offsets, then the tensors. Source: the description of the
+format, github.com/huggingface/safetensors, README.md, "Format"."""
 
 import json
 import math
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from switch_zoo.checkpoints.arrays import BFLOAT16, Info, Region
+from switch_zoo.checkpoints.arrays import BFLOAT16, FileRegion, TensorInfo
 from switch_zoo.errors import UserError
 
 DTYPES = {
@@ -21,53 +22,46 @@ MAX_HEADER = 100_000_000  # as the format's own reader allows
 ALIGNMENT = 8
 
 
-def regions(path: str) -> dict[str, Region]:
-  """Where the tensors of a file are.
+def regions(path: str) -> dict[str, FileRegion]:
+  """Where the tensors of a file are: name -> FileRegion.
 
   Raises:
     UserError: the file is cut off, damaged or of another format
   """
   size = os.path.getsize(path)
-  with open(path, 'rb') as file:
-    start = file.read(8)
-    length = struct.unpack('<Q', start)[0] if len(start) == 8 else 0
-    if not 2 <= length <= min(MAX_HEADER, size - 8):
-      raise UserError(f'{path} is no safetensors file, or is cut off inside its header. Copy it anew.')
-    text = file.read(length)
+  text = _read_header(path, size)
   try:
-    header = json.loads(text)
-    header.pop('__metadata__', None)
-    found = {name: _region(path, 8 + length, tensor) for name, tensor in header.items()}
+    entries = json.loads(text)
+    entries.pop('__metadata__', None)
+    tensors = {name: _region(path, 8 + len(text), entry) for name, entry in entries.items()}
   except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise UserError(f'{path} is no safetensors file: its header cannot be read ({error}). Copy it anew.') from error
-  end = max((region.offset + region.info.nbytes for region in found.values()), default=0)
+    raise UserError(f'{path} is not a safetensors file: its header cannot be read ({error}). Copy it again.') from error
+  end = max((region.offset + region.info.nbytes for region in tensors.values()), default=0)
   if end > size:
-    raise UserError(f'{path} is truncated: its header speaks of {end:,} bytes, it has {size:,}. Copy it anew.')
-  return found
+    raise UserError(f'{path} is truncated: its header lists {end:,} bytes, it has {size:,}. Copy it again.')
+  return tensors
 
 
-def header(tensors: Mapping[str, Info]) -> tuple[bytes, dict[str, int]]:
+def header(tensors: Mapping[str, TensorInfo]) -> tuple[bytes, dict[str, int]]:
   """The beginning of a file with these tensors in this order, and the offset of each in the file."""
-  places, position = {}, 0
+  offsets, position = {}, 0
+  entries: dict[str, Any] = {'__metadata__': {'format': 'pt'}}
   for name, info in tensors.items():
-    places[name] = position
-    position += info.nbytes
-  entries = {
-    name: {
+    offsets[name] = position
+    entries[name] = {
       'dtype': CODES[info.dtype],
       'shape': list(info.shape),
-      'data_offsets': [places[name], places[name] + info.nbytes],
+      'data_offsets': [position, position + info.nbytes],
     }
-    for name, info in tensors.items()
-  }
-  text = json.dumps({'__metadata__': {'format': 'pt'}, **entries}, separators=(',', ':')).encode()
+    position += info.nbytes
+  text = json.dumps(entries, separators=(',', ':')).encode()
   text += b' ' * (-len(text) % ALIGNMENT)
-  return struct.pack('<Q', len(text)) + text, {name: 8 + len(text) + place for name, place in places.items()}
+  return struct.pack('<Q', len(text)) + text, {name: 8 + len(text) + offset for name, offset in offsets.items()}
 
 
-def shards(tensors: Mapping[str, Info], max_bytes: int) -> list[dict[str, Info]]:
+def shards(tensors: Mapping[str, TensorInfo], max_bytes: int) -> list[dict[str, TensorInfo]]:
   """Tensors in order, divided into files of at most max_bytes of data; a larger tensor gets a file of its own."""
-  result: list[dict[str, Info]] = [{}]
+  result: list[dict[str, TensorInfo]] = [{}]
   size = 0
   for name, info in tensors.items():
     if result[-1] and size + info.nbytes > max_bytes:
@@ -78,18 +72,27 @@ def shards(tensors: Mapping[str, Info], max_bytes: int) -> list[dict[str, Info]]
   return result
 
 
-def file_names(count: int) -> Iterable[str]:
+def file_names(count: int) -> Sequence[str]:
   """Names of a model's files as transformers looks for them."""
   if count == 1:
     return ['model.safetensors']
   return [f'model-{number:05d}-of-{count:05d}.safetensors' for number in range(1, count + 1)]
 
 
-def _region(path, start, tensor):
-  if tensor['dtype'] not in DTYPES:
-    raise ValueError(f'type {tensor["dtype"]} is none of {", ".join(DTYPES)}')
-  info = Info(tuple(map(int, tensor['shape'])), DTYPES[tensor['dtype']])
-  first, last = tensor['data_offsets']
-  if first < 0 or last - first != info.nbytes or math.prod(info.shape) < 0:
-    raise ValueError('places and shapes in it do not agree')
-  return Region(path, start + first, info)
+def _read_header(path: str, size: int) -> bytes:
+  with open(path, 'rb') as file:
+    start = file.read(8)
+    length = struct.unpack('<Q', start)[0] if len(start) == 8 else 0
+    if not 2 <= length <= min(MAX_HEADER, size - 8):
+      raise UserError(f'{path} is not a safetensors file, or is cut off inside its header. Copy it again.')
+    return file.read(length)
+
+
+def _region(path: str, data_start: int, entry: Mapping[str, Any]) -> FileRegion:
+  if entry['dtype'] not in DTYPES:
+    raise ValueError(f'type {entry["dtype"]} is none of {", ".join(DTYPES)}')
+  info = TensorInfo(tuple(map(int, entry['shape'])), DTYPES[entry['dtype']])
+  first, end = entry['data_offsets']
+  if first < 0 or end - first != info.nbytes or math.prod(info.shape) < 0:
+    raise ValueError('its offsets and shapes do not agree')
+  return FileRegion(path, data_start + first, info)

@@ -1,15 +1,18 @@
 """The sorted table of keys and values in the `.index` file of a TensorFlow checkpoint.
 
-Blocks of entries whose keys share a prefix with the one before, then a block with the last key and the place of every
-block, then a footer. Format: github.com/google/leveldb, doc/table_format.md; TensorFlow's, in
-tensorflow/core/lib/io/table*, is the same with its own block size, and its checkpoints are not compressed.
+It has blocks of entries, each of which omits what its key shares with the one before; then a block with the last key
+and the position of every block; then a footer. Format: github.com/google/leveldb, doc/table_format.md. TensorFlow's, in
+tensorflow/core/lib/io/table*, is the same with another block size, and its checkpoints are not compressed.
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from switch_zoo.checkpoints import crc32c
 
+# (offset, size) of a block, and (key, value) of an entry.
+Handle = tuple[int, int]
+Entry = tuple[bytes, bytes]
 MAGIC = 0xDB4775248B80FB57
 FOOTER_SIZE = 48
 TRAILER_SIZE = 5  # the kind of compression and a checksum
@@ -31,11 +34,11 @@ def read(data: bytes) -> dict[bytes, bytes]:
   if len(data) < FOOTER_SIZE or struct.unpack('<Q', data[-8:])[0] != MAGIC:
     raise TableError('it does not end as an index does (cut off, or another format)')
   position = len(data) - FOOTER_SIZE
-  _, position = _handle(data, position)
-  index, _ = _handle(data, position)
-  entries = {}
+  _, position = _read_handle(data, position)
+  index, _ = _read_handle(data, position)
+  entries: dict[bytes, bytes] = {}
   for _, value in _entries(_block(data, index)):
-    handle, _ = _handle(value, 0)
+    handle, _ = _read_handle(value, 0)
     entries.update(_entries(_block(data, handle)))
   return entries
 
@@ -43,17 +46,7 @@ def read(data: bytes) -> dict[bytes, bytes]:
 def write(entries: Mapping[bytes, bytes]) -> bytes:
   """A table of entries."""
   table = bytearray()
-  index = []
-  block: list[tuple[bytes, bytes]] = []
-  size = 0
-  for key in sorted(entries):
-    block.append((key, entries[key]))
-    size += len(key) + len(entries[key])
-    if size >= BLOCK_SIZE:
-      index.append((key, _append(table, block)))
-      block, size = [], 0
-  if block:
-    index.append((block[-1][0], _append(table, block)))
+  index: list[Entry] = [(block[-1][0], _append(table, block)) for block in _blocks(entries)]
   metaindex = _append(table, [])
   handles = metaindex + _append(table, index)
   return bytes(table) + handles.ljust(FOOTER_SIZE - 8, b'\0') + struct.pack('<Q', MAGIC)
@@ -72,7 +65,7 @@ def read_varint(data: bytes, position: int) -> tuple[int, int]:
   """A number written by `varint`, and the position after it.
 
   Raises:
-    TableError: the data ends inside of it
+    TableError: the data ends inside the number
   """
   number = shift = 0
   while True:
@@ -86,26 +79,26 @@ def read_varint(data: bytes, position: int) -> tuple[int, int]:
       return number, position
 
 
-def _handle(data, position):
-  """(offset, size) of a block, and the position after them."""
+def _read_handle(data: bytes, position: int) -> tuple[Handle, int]:
+  """The handle of a block, and the position after it."""
   offset, position = read_varint(data, position)
   size, position = read_varint(data, position)
   return (offset, size), position
 
 
-def _block(data, handle):
+def _block(data: bytes, handle: Handle) -> bytes:
   offset, size = handle
   contents = data[offset : offset + size + TRAILER_SIZE]
   if len(contents) != size + TRAILER_SIZE:
-    raise TableError('a block of it lies behind its end')
+    raise TableError('a block of it is beyond its end')
   if contents[size : size + 1] != NO_COMPRESSION:
     raise TableError('it is compressed, which a checkpoint of TensorFlow is not')
-  if crc32c.masked(crc32c.of(contents[: size + 1])) != struct.unpack('<I', contents[size + 1 :])[0]:
+  if crc32c.masked(crc32c.checksum(contents[: size + 1])) != struct.unpack('<I', contents[size + 1 :])[0]:
     raise TableError('a checksum in it is wrong')
   return contents[:size]
 
 
-def _entries(block) -> Iterator[tuple[bytes, bytes]]:
+def _entries(block: bytes) -> Iterator[Entry]:
   restarts = struct.unpack('<I', block[-4:])[0]
   end = len(block) - 4 - 4 * restarts
   position, key = 0, b''
@@ -119,25 +112,40 @@ def _entries(block) -> Iterator[tuple[bytes, bytes]]:
     position += size
 
 
-def _append(table, entries):
-  """Adds a block, and gives its handle."""
-  block, restarts, last = bytearray(), [], b''
+def _blocks(entries: Mapping[bytes, bytes]) -> Iterator[list[Entry]]:
+  """The entries in order of their keys, in blocks of about BLOCK_SIZE bytes."""
+  block: list[Entry] = []
+  size = 0
+  for key in sorted(entries):
+    block.append((key, entries[key]))
+    size += len(key) + len(entries[key])
+    if size >= BLOCK_SIZE:
+      yield block
+      block, size = [], 0
+  if block:
+    yield block
+
+
+def _append(table: bytearray, entries: Sequence[Entry]) -> bytes:
+  """Adds a block to a table; gives its handle, encoded."""
+  block, restarts, previous = bytearray(), [], b''
   for number, (key, value) in enumerate(entries):
     if number % RESTART_INTERVAL == 0:
       restarts.append(len(block))
-      last = b''
-    shared = _common_prefix(last, key)
+      previous = b''
+    shared = _common_prefix(previous, key)
     block += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
-    last = key
+    previous = key
   restarts = restarts or [0]
   block += struct.pack(f'<{len(restarts) + 1}I', *restarts, len(restarts))
   handle = varint(len(table)) + varint(len(block))
   block += NO_COMPRESSION
-  table += block + struct.pack('<I', crc32c.masked(crc32c.of(bytes(block))))
+  table += block + struct.pack('<I', crc32c.masked(crc32c.checksum(bytes(block))))
   return handle
 
 
-def _common_prefix(one, other):
+def _common_prefix(one: bytes, other: bytes) -> int:
+  """The number of bytes at the beginning that are the same."""
   length = 0
   for a, b in zip(one, other, strict=False):
     if a != b:

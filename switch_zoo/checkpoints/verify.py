@@ -1,19 +1,20 @@
-"""Two checkpoints of any formats: have they the same tensors with the same values?"""
+"""Whether two checkpoints of any formats have the same tensors with the same values."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from switch_zoo.checkpoints import destinations
-from switch_zoo.checkpoints.weights import Weights
+from switch_zoo.checkpoints.differences import describe_differences
+from switch_zoo.checkpoints.weights import ModelWeights, WeightPart, weight_parts
+from switch_zoo.spec.config import ModelConfig
 
 
-class Report(NamedTuple):
-  """parts: how many tensors (and experts' parts) were compared; values: entries of them
+class ComparisonReport(NamedTuple):
+  """parts: how many tensors (and experts' parts) were compared; values: their entries
 
-  differences: one line for each that differs, the first ones
+  differences: the first ones, a line for each
   num_differences: of all
   """
 
@@ -23,38 +24,38 @@ class Report(NamedTuple):
   num_differences: int
 
 
-def compare(one: Weights, other: Weights, most: int = 10, told: Callable[[int], None] = lambda values: None) -> Report:
+def compare(
+  one: ModelWeights,
+  other: ModelWeights,
+  max_shown: int = 10,
+  progress: Callable[[int], None] = lambda values: None,
+) -> ComparisonReport:
   """Compares part by part. Types may differ: bfloat16 and float32 of the same value are the same.
 
   Args:
-    most: differences to describe
-    told: called with the number of entries of each part
+    max_shown: differences to describe
+    progress: called with the number of values in each part
   """
-  parts = values = count = 0
-  lines: list[str] = []
-  for line in _of_shapes(one.config.variables, other.config.variables):
-    count += 1
-    lines.append(line)
-  for part in destinations.parts(one.config):
-    axes = one.config.variables[part.variable]
-    if axes != other.config.variables.get(part.variable):
+  shapes, other_shapes = _shapes(one.config), _shapes(other.config)
+  lines = describe_differences(shapes, other_shapes, 'the first', 'the second')
+  parts = values = 0
+  for part in weight_parts(one.config):
+    if shapes[part.variable] != other_shapes.get(part.variable):
       continue
-    size = math.prod(axes.values()) // (axes['experts'] if part.expert is not None else 1)
-    found = difference(one.read(*part), other.read(*part))
+    words = difference(one.read(*part), other.read(*part))
+    if words:
+      lines.append(f'{_title(part)}: {words}')
+    size = math.prod(shapes[part.variable][0 if part.expert is None else 1 :])
     parts, values = parts + 1, values + size
-    told(size)
-    if found:
-      count += 1
-      where = part.variable if part.expert is None else f'{part.variable}, expert {part.expert}'
-      lines.append(f'{where}: {found}')
-  return Report(parts, values, lines[:most], count)
+    progress(size)
+  return ComparisonReport(parts, values, lines[:max_shown], len(lines))
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> str:
-  """How two arrays of one shape differ, in words; '' where every value is the same. NaN is the same as NaN."""
+  """How two arrays of one shape differ, in words; '' if every value is the same. NaN is the same as NaN."""
   if one.dtype == other.dtype and one.tobytes() == other.tobytes():
     return ''
-  one, other = (array.astype(np.float64) for array in (one, other))
+  one, other = one.astype(np.float64), other.astype(np.float64)
   unequal = (one != other) & ~(np.isnan(one) & np.isnan(other))
   if not unequal.any():
     return ''
@@ -67,11 +68,9 @@ def difference(one: np.ndarray, other: np.ndarray) -> str:
   )
 
 
-def _of_shapes(one, other) -> Iterator[str]:
-  for name in [*one, *(name for name in other if name not in one)]:
-    if name not in other:
-      yield f'{name} is only in the first'
-    elif name not in one:
-      yield f'{name} is only in the second'
-    elif one[name] != other[name]:
-      yield f'{name} is {list(one[name].values())} in the first and {list(other[name].values())} in the second'
+def _shapes(config: ModelConfig) -> dict[str, list[int]]:
+  return {name: list(axes.values()) for name, axes in config.variables.items()}
+
+
+def _title(part: WeightPart) -> str:
+  return part.variable if part.expert is None else f'{part.variable}, expert {part.expert}'

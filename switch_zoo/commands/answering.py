@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import typer
+from rich.console import Console
 
 from switch_zoo.errors import UserError
 
@@ -14,7 +15,10 @@ VOCAB = typer.Option(
   None, '--vocab', help="A sentencepiece model, or 'bytes'. By default that of SRC, or of SWITCH_ZOO_VOCAB."
 )
 DTYPE = typer.Option(
-  None, '--dtype', metavar='{float32,bfloat16}', help='Type of weights and activations; by default that of SRC.'
+  'auto',
+  '--dtype',
+  metavar='{auto,float32,bfloat16}',
+  help='Type of weights and activations. auto: bfloat16 on machines with instructions for it, else float32.',
 )
 MAX_NEW_TOKENS = typer.Option(64, '--max-new-tokens', help='Length of the longest answer.')
 MAX_INPUT_TOKENS = typer.Option(1024, '--max-input-tokens', help='Longer inputs are truncated.')
@@ -23,6 +27,12 @@ LENGTH_PENALTY = typer.Option(0.6, '--length-penalty', help='Alpha of the beam s
 TEMPERATURE = typer.Option(0.0, '--temperature', help='Above 0: sample from the probabilities at this temperature.')
 TOP_K = typer.Option(0, '--top-k', help='Sample from this many of the most likely tokens; 0: from all.')
 TOP_P = typer.Option(1.0, '--top-p', help='Sample from the most likely tokens that together have this probability.')
+
+
+def show_note(note: str) -> None:
+  """Prints what the user should know of the number format, on stderr; nothing for ''."""
+  if note:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
 
 
 def beam(size: int, length_penalty: float) -> 'Beam | None':

@@ -11,7 +11,7 @@ def command(
   folder: str = typer.Argument(..., metavar='EXPORT_DIR', help='Folder to create.'),
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
-  dtype: str | None = answering.DTYPE,
+  dtype: str = answering.DTYPE,
   max_new_tokens: int = answering.MAX_NEW_TOKENS,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
   beam_size: int = answering.BEAM_SIZE,
@@ -28,8 +28,10 @@ def command(
 
   export.check_destination(folder)
   sampling = answering.sampling(temperature, top_k, top_p)
-  settings = export.Settings(
+  settings = export.ExportSettings(
     dtype, max_new_tokens, max_input_tokens, answering.beam(beam_size, length_penalty), sampling, seed
   )
-  export.export(export.open_model(source, model, vocab, settings), folder)
+  opened = export.open_model(source, model, vocab, settings)
+  answering.show_note(opened.note)
+  export.export(opened, folder)
   Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to query it.', soft_wrap=True)

@@ -26,7 +26,7 @@ def command(
   as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, output, score.'),
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
-  dtype: str | None = answering.DTYPE,
+  dtype: str = answering.DTYPE,
   max_new_tokens: int = answering.MAX_NEW_TOKENS,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
   beam_size: int = answering.BEAM_SIZE,
@@ -42,7 +42,7 @@ def command(
 
   from switch_zoo.keras import export
 
-  settings = export.Settings(
+  settings = export.ExportSettings(
     dtype,
     max_new_tokens,
     max_input_tokens,
@@ -51,6 +51,7 @@ def command(
     seed,
   )
   opened = export.open_model(source, model, vocab, settings)
+  answering.show_note(opened.note)
   answer = tf.function(opened.answer, input_signature=[tf.TensorSpec([None], tf.string)])
   rows = []
   for batch in batches(lines, batch_size, 'answering'):

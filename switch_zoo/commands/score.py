@@ -20,7 +20,7 @@ def command(
   as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, target, score.'),
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
-  dtype: str | None = answering.DTYPE,
+  dtype: str = answering.DTYPE,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
 ) -> None:
   """Scores targets: the natural logarithm of the probability of each given its input, one per line."""
@@ -29,7 +29,8 @@ def command(
 
   from switch_zoo.keras import export
 
-  opened = export.open_model(source, model, vocab, export.Settings(dtype, max_input_tokens=max_input_tokens))
+  opened = export.open_model(source, model, vocab, export.ExportSettings(dtype, max_input_tokens=max_input_tokens))
+  answering.show_note(opened.note)
   score = tf.function(opened.score, input_signature=[tf.TensorSpec([None], tf.string)] * 2)
   rows = []
   for batch in batches(pairs, batch_size, 'scoring'):

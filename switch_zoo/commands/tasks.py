@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from rich import box
@@ -11,22 +13,39 @@ from rich.table import Table
 
 from switch_zoo.errors import UserError
 
-# Tasks that differ in a language only are one line of the table.
+if TYPE_CHECKING:  # importing it imports TensorFlow
+  from switch_zoo.tasks.catalogue import CatalogueEntry
+
+# Tasks that differ only in their language are one line of the table.
 FAMILIES = {
   'zoo_mc4_<language>': re.compile(r'zoo_mc4_(\w+)$'),
   'zoo_translate_<language>_en': re.compile(r'zoo_translate_(\w+)_en$'),
 }
 STYLES = {'ready': 'green', 'partly ready': 'yellow'}
+_MAX_REASON = 80  # characters
 NOTE = (
   "Data is looked for in the folder of SWITCH_ZOO_DATA_DIR, or of gin's task_data.folder (--gin_param). Which files: "
   'switch_zoo tasks NAME. Examples: switch_zoo tasks NAME --show 3. Languages one by one: --all'
 )
 
 
+class TaskLine(NamedTuple):
+  """A line of the table.
+
+  missing: what is missing, in few words
+  where: where to get it
+  """
+
+  name: str
+  state: str
+  missing: str
+  where: str
+
+
 def command(
   name: str = typer.Argument('', metavar='[NAME]', help='A task or mixture; all of them without it.'),
-  show: int = typer.Option(0, '--show', min=0, help='Print so many raw and processed examples.'),
-  split: str = typer.Option('', '--split', help='Which split to show; the first that is here without it.'),
+  show: int = typer.Option(0, '--show', min=0, help='Print this many raw and processed examples.'),
+  split: str = typer.Option('', '--split', help='Which split to show; without it, the first that is here.'),
   inputs_length: int = typer.Option(512, '--inputs-length', min=1, help='Tokens of the inputs shown.'),
   targets_length: int = typer.Option(114, '--targets-length', min=1, help='Tokens of the targets shown.'),
   gin_param: list[str] = typer.Option(  # noqa: B008 - typer's way
@@ -45,14 +64,14 @@ def command(
   entry = catalogue.entry(name)
   if show:
     lengths = {'inputs': inputs_length, 'targets': targets_length}
-    _show(catalogue, entry, _split(entry, split), show, lengths, as_json)
+    _show(catalogue, entry, _split_to_show(entry, split), show, lengths, as_json)
   elif as_json:
     print(json.dumps(as_dict(entry), indent=2))
   else:
     _print_entry(Console(highlight=False, soft_wrap=True), entry)
 
 
-def as_dict(entry) -> dict:
+def as_dict(entry: 'CatalogueEntry') -> dict[str, Any]:
   """A task or mixture as the JSON has it."""
   fields = entry._asdict()
   if entry.kind == 'task':
@@ -60,40 +79,44 @@ def as_dict(entry) -> dict:
   return {**fields, 'splits': list(entry.splits)}
 
 
-def folded(entries: Iterable) -> list[tuple[str, str, str, str]]:
-  """The lines of the table, (name, state, what is missing, where), a family of languages being one."""
+def folded(entries: Iterable['CatalogueEntry']) -> list[TaskLine]:
+  """The lines of the table, with a family of languages as one line."""
   lines, families = [], {}
   for entry in entries:
     family = next((family for family, pattern in FAMILIES.items() if pattern.match(entry.name)), None)
     if family is None:
-      lines.append((entry.name, entry.state, _first_missing(entry), entry.where))
+      lines.append(_line(entry))
     else:
       families.setdefault(family, []).append(entry)
   lines += [_family_line(family, members) for family, members in families.items()]
   return sorted(lines)
 
 
-def _family_line(family, members):
+def _line(entry: 'CatalogueEntry') -> TaskLine:
+  return TaskLine(entry.name, entry.state, _first_missing(entry), entry.where)
+
+
+def _family_line(family: str, members: Sequence['CatalogueEntry']) -> TaskLine:
   here = [entry for entry in members if entry.splits]
   first = here[0] if here else members[0]
   if not here:
-    return family, first.state, f'{len(members)} languages; {_first_missing(first)}', first.where
-  names = ' '.join(FAMILIES[family].match(entry.name)[1] for entry in here)
+    return TaskLine(family, first.state, f'{len(members)} languages; {_first_missing(first)}', first.where)
+  languages = ' '.join(FAMILIES[family].sub(r'\1', entry.name) for entry in here)
   state = 'partly ready' if first.state in STYLES else first.state
-  return family, state, f'{len(here)} of {len(members)} languages here: {names}', first.where
+  return TaskLine(family, state, f'{len(here)} of {len(members)} languages here: {languages}', first.where)
 
 
-def _first_missing(entry):
+def _first_missing(entry: 'CatalogueEntry') -> str:
   """What is missing, in few words: the first of the names that were looked for."""
   if entry.kind == 'mixture':
     ready = len(entry.tasks) - len(entry.missing)
     return f'{ready} of {len(entry.tasks)} tasks' if entry.missing else f'{len(entry.tasks)} tasks'
   parts = [f'{split}: {reason.split(" or ")[0]}' for split, reason in entry.missing.items()]
-  return '; '.join(part if len(part) <= 80 else f'{part[:77]}...' for part in parts)
+  return '; '.join(part if len(part) <= _MAX_REASON else f'{part[: _MAX_REASON - 3]}...' for part in parts)
 
 
-def _catalogue(parameters):
-  """Imports TensorFlow and the tasks; binds what gin is told."""
+def _catalogue(parameters: Sequence[str]) -> ModuleType:
+  """Imports TensorFlow and the tasks, and gives gin its bindings."""
   import gin
 
   import switch_zoo.tasks  # noqa: F401 - registers them
@@ -106,45 +129,51 @@ def _catalogue(parameters):
   return catalogue
 
 
-def _list(entries, every, as_json):
+def _list(entries: Sequence['CatalogueEntry'], every: bool, as_json: bool) -> None:
   if as_json:
     print(json.dumps([as_dict(entry) for entry in entries], indent=2))
     return
   console = Console(highlight=False)
-  lines = [(e.name, e.state, _first_missing(e), e.where) for e in entries] if every else folded(entries)
-  places = list(dict.fromkeys(line[3] for line in lines if line[3] and line[1] != 'ready'))
-  table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-  for head in ('Task', 'State', 'Get it', 'Missing'):
-    table.add_column(head, no_wrap=head != 'Missing', overflow='fold')
-  for name, state, missing, where in lines:
-    number = f'[{places.index(where) + 1}]' if where in places and state != 'ready' else ''
-    table.add_row(name, f'[{STYLES.get(state, "red")}]{state}[/]', number.replace('[', '\\['), missing)
-  console.print(table)
+  lines = list(map(_line, entries)) if every else folded(entries)
+  places = list(dict.fromkeys(line.where for line in lines if line.where and line.state != 'ready'))
+  console.print(_table(lines, places))
   for number, where in enumerate(places, 1):
     console.print(f'[{number}] {where}', markup=False)
   console.print(NOTE, style='dim', markup=False)
 
 
-def _split(entry, asked):
-  """The split to show.
+def _table(lines: Iterable[TaskLine], places: Sequence[str]) -> Table:
+  table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+  for head in ('Task', 'State', 'Get it', 'Missing'):
+    table.add_column(head, no_wrap=head != 'Missing', overflow='fold')
+  for name, state, missing, where in lines:
+    number = f'\\[{places.index(where) + 1}]' if where in places and state != 'ready' else ''
+    table.add_row(name, f'[{STYLES.get(state, "red")}]{state}[/]', number, missing)
+  return table
+
+
+def _split_to_show(entry: 'CatalogueEntry', requested: str) -> str:
+  """The split to show: the requested one, or the first that is here.
 
   Raises:
-    UserError: it is not there, or none is
+    UserError: it is not here, or none is
   """
   if entry.kind == 'mixture':
-    return asked or 'train'
-  here = entry.splits
-  if asked and asked not in (*here, *entry.missing):
-    raise UserError(f'{entry.name} has no split "{asked}". It has: {", ".join((*here, *entry.missing))}.')
-  if asked and asked not in here or not here:
+    return requested or 'train'
+  splits = (*entry.splits, *entry.missing)
+  if requested and requested not in splits:
+    raise UserError(f'{entry.name} has no split "{requested}". It has: {", ".join(splits)}.')
+  if requested and requested not in entry.splits or not entry.splits:
     reasons = '; '.join(f'{split}: {reason}' for split, reason in entry.missing.items())
     raise UserError(f'The data of {entry.name} is not here ({reasons.rstrip(".")}). {entry.where}')
-  return asked or here[0]
+  return requested or entry.splits[0]
 
 
-def _show(catalogue, entry, split, most, lengths, as_json):
-  raw = catalogue.raw_rows(entry.name, split, most) if entry.kind == 'task' else []
-  processed = list(catalogue.examples(entry.name, split, most, lengths))
+def _show(
+  catalogue: ModuleType, entry: 'CatalogueEntry', split: str, count: int, lengths: Mapping[str, int], as_json: bool
+) -> None:
+  raw = catalogue.raw_rows(entry.name, split, count) if entry.kind == 'task' else []
+  processed = list(catalogue.examples(entry.name, split, count, lengths))
   if as_json:
     rows = [json.loads(catalogue.as_json(row)) for row in raw]
     print(json.dumps({'name': entry.name, 'split': split, 'raw': rows, 'processed': processed}, ensure_ascii=False))
@@ -160,7 +189,7 @@ def _show(catalogue, entry, split, most, lengths, as_json):
       console.print(f'  {len(value["ids"])} ids: {" ".join(map(str, value["ids"]))}', style='dim', markup=False)
 
 
-def _print_entry(console, entry):
+def _print_entry(console: Console, entry: 'CatalogueEntry') -> None:
   console.print(f'{entry.name} ({entry.kind}): {entry.state}', style='bold', markup=False)
   if entry.splits:
     console.print(f'  here: {", ".join(entry.splits)}', markup=False)

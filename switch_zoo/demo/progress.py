@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from switch_zoo.launcher.progress import Record, duration, line
+from switch_zoo.launcher.progress import StepReport, duration, line
 
 
 class TrainingProgress:
@@ -38,7 +38,7 @@ class TrainingProgress:
       self._bar.start()
       self._task = self._bar.add_task('', total=last_step, completed=first_step, text='')
 
-  def step(self, record: Record) -> None:
+  def step(self, record: StepReport) -> None:
     """Shows a step and adds it to the curve."""
     with self._curve.open('a') as file:
       file.write(json.dumps(as_json(record, time.monotonic() - self._began)) + '\n')
@@ -59,7 +59,7 @@ class TrainingProgress:
     self._curve.write_text(''.join(json.dumps(row) + '\n' for row in kept))
 
 
-def figures(record: Record) -> str:
+def figures(record: StepReport) -> str:
   """The figures next to the bar: 'loss 4.81  ce 4.79  9,120 tok/s  00:41 left', without those not known yet."""
   parts = [f'loss {record.loss:.3f}']
   if record.cross_entropy is not None:
@@ -71,7 +71,7 @@ def figures(record: Record) -> str:
   return '  '.join(parts)
 
 
-def as_json(record: Record, seconds: float) -> dict:
+def as_json(record: StepReport, seconds: float) -> dict:
   """A record as one line of the curve; `load`: layer -> each expert's share of the tokens."""
   load = {name.removesuffix('/load'): v.tolist() for name, v in record.exported.items() if name.endswith('/load')}
   return {

@@ -1,4 +1,4 @@
-"""A SavedModel that takes text and gives text, and needs nothing but tensorflow and tensorflow_text to run.
+"""A SavedModel that takes text and returns text, and needs nothing but tensorflow and tensorflow_text to run.
 
 EXPORT_DIR/1/          what TensorFlow Serving loads as version 1 of the model
 EXPORT_DIR/README.md   its signatures, and how to ask it
@@ -6,58 +6,30 @@ EXPORT_DIR/README.md   its signatures, and how to ask it
 
 import os
 import tempfile
-from typing import NamedTuple
 
 import tensorflow as tf
 
+from switch_zoo import machine, number_format
 from switch_zoo.checkpoints import sources
 from switch_zoo.errors import UserError
 from switch_zoo.keras import export_readme, generation, text
+from switch_zoo.keras.export_settings import ExportSettings
 from switch_zoo.keras.inference import Inference
+from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.token_ids import END
-
-DTYPES = ('float32', 'bfloat16')
-
-
-class Settings(NamedTuple):
-  """How an export answers.
-
-  dtype: of weights and activations; None: as the weights are stored
-  max_new_tokens: the longest answer
-  max_input_tokens: longer inputs and targets are cut there
-  beam: generation.Beam, or None
-  sampling: generation.Sampling, or None
-  seed: of a sampling; None: other answers every time
-  """
-
-  dtype: str | None = None
-  max_new_tokens: int = 64
-  max_input_tokens: int = 1024
-  beam: generation.Beam | None = None
-  sampling: generation.Sampling | None = None
-  seed: int | None = None
-
-  def check(self) -> None:
-    """Raises UserError for a setting that makes no sense."""
-    if self.dtype not in (None, *DTYPES):
-      raise UserError(f'--dtype={self.dtype}: a model is exported in {" or ".join(DTYPES)}.')
-    for name in ('max_new_tokens', 'max_input_tokens'):
-      if getattr(self, name) < 1:
-        raise UserError(f'--{name.replace("_", "-")}={getattr(self, name)} must be at least 1.')
-    if self.beam and self.sampling:
-      raise UserError('A beam search draws nothing: give --beam-size, or --temperature and what belongs to it.')
-    for part in filter(None, (self.beam, self.sampling)):
-      part.check()
 
 
 class TextModel(tf.Module):
-  """Text to text: a vocabulary, a model and the settings."""
+  """Text to text: a vocabulary, a model and the settings.
 
-  def __init__(self, model, vocabulary, settings):
+  note: what the user should know of the number format it computes in; '' for nothing
+  """
+
+  def __init__(self, model: Inference, vocabulary: text.Vocabulary, settings: ExportSettings, note: str = '') -> None:
     super().__init__()
-    self.model, self.vocabulary, self.settings = model, vocabulary, settings
+    self.model, self.vocabulary, self.settings, self.note = model, vocabulary, settings, note
 
-  def answer(self, inputs):
+  def answer(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
     """<string>[batch] -> outputs <string>[batch], scores <float32>[batch], log-probability, natural logarithm"""
     settings = self.settings
     seed = settings.seed
@@ -68,24 +40,24 @@ class TextModel(tf.Module):
     )
     return {'outputs': self.vocabulary.decode(answers.ids), 'scores': answers.scores}
 
-  def score(self, inputs, targets):
+  def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
     """<string>[batch], <string>[batch] -> scores <float32>[batch] of the targets"""
     return {'scores': generation.score(self.model, self._ids(inputs), self._ids(targets))}
 
-  def _ids(self, texts):
+  def _ids(self, texts: tf.Tensor) -> tf.Tensor:
     """<string>[batch] -> <int32>[batch, length], each with its end; a text that is too long is cut before it."""
     ids = self.vocabulary.encode(texts)[:, : self.settings.max_input_tokens - 1]
     return tf.concat([ids, tf.fill([ids.nrows(), 1], END)], 1).to_tensor()
 
 
-def open_model(source: str, model: str | None, vocab: str | None, settings: Settings) -> TextModel:
-  """Reads a folder of weights of any format for answering.
+def open_model(source: str, model: str | None, vocab: str | None, settings: ExportSettings) -> TextModel:
+  """Reads a folder of weights of any format, for answering.
 
   Args:
     source: the folder
     model: a name or gin file; None: read from the folder
     vocab: a sentencepiece model or 'bytes'; None: that of the folder, or of SWITCH_ZOO_VOCAB
-    settings: Settings
+    settings: ExportSettings
   Raises:
     UserError: no checkpoint, no vocabulary, a vocabulary larger than the model's, a setting that makes no sense
   """
@@ -94,12 +66,11 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Sett
   vocabulary = text.vocabulary(vocab, source if os.path.isdir(source) else os.path.dirname(source))
   config = weights.config
   check_vocabulary(vocabulary, config)
-  stored = str(weights.dtype('encoder/rms_norm/scale'))
-  dtype = settings.dtype or (stored if stored in DTYPES else 'float32')
-  return TextModel(Inference(config, weights.whole, dtype), vocabulary, settings)
+  choice = number_format.choose(settings.dtype, machine.fast_format(), '--dtype')
+  return TextModel(Inference(config, weights.whole, choice.dtype), vocabulary, settings, choice.note)
 
 
-def check_vocabulary(vocabulary, config) -> None:
+def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:
   """Raises UserError if a vocabulary has more ids than the model."""
   rows = min(config.vocab_size, config.target_vocab_size)
   if vocabulary.size > rows:
@@ -112,32 +83,41 @@ def check_vocabulary(vocabulary, config) -> None:
 def export(model: TextModel, folder: str) -> None:
   """Writes the SavedModel, whole or not at all.
 
+  Args:
+    model: TextModel
+    folder: new or empty
   Raises:
-    UserError: the folder is there and not empty, or cannot be written
+    UserError: the folder exists and is not empty, or it cannot be written
   """
   check_destination(folder)
-  texts = tf.TensorSpec([None], tf.string, 'inputs')
-  targets = tf.TensorSpec([None], tf.string, 'targets')
-  signatures = {
-    'serving_default': tf.function(model.answer).get_concrete_function(texts),
-    'score': tf.function(model.score).get_concrete_function(texts, targets),
-  }
   path = os.path.abspath(folder)
   readme = export_readme.text(os.path.basename(path), model.model.config, model.settings, model.model.dtype.name)
+  signatures = _signatures(model)
   try:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    # Beside its place, so that one rename puts it there; gone again if anything fails before.
+    # In the same folder, so that one rename moves it into place; removed if anything fails before that.
     with tempfile.TemporaryDirectory(prefix='.export', dir=os.path.dirname(path)) as partial:
-      made = os.path.join(partial, 'made')
-      tf.saved_model.save(model, os.path.join(made, '1'), signatures)
-      with open(os.path.join(made, 'README.md'), 'w', encoding='utf-8') as file:
+      complete = os.path.join(partial, 'complete')
+      tf.saved_model.save(model, os.path.join(complete, '1'), signatures)
+      with open(os.path.join(complete, 'README.md'), 'w', encoding='utf-8') as file:
         file.write(readme)
-      os.replace(made, path)
+      os.replace(complete, path)
   except OSError as error:
-    raise UserError(f'{folder} cannot be written: {error.strerror or error}. Choose a folder of your own.') from error
+    raise UserError(
+      f'{folder} cannot be written: {error.strerror or error}. Choose a folder that you may write to.'
+    ) from error
 
 
 def check_destination(folder: str) -> None:
-  """Raises UserError if a folder is there and not empty, or is a file."""
+  """Raises UserError if a folder exists and is not empty, or is a file."""
   if os.path.isfile(folder) or (os.path.isdir(folder) and os.listdir(folder)):
-    raise UserError(f'{folder} is there already. Give a folder that is new or empty.')
+    raise UserError(f'{folder} already exists. Give a folder that is new or empty.')
+
+
+def _signatures(model: TextModel) -> dict[str, tf.types.experimental.ConcreteFunction]:
+  texts = tf.TensorSpec([None], tf.string, 'inputs')
+  targets = tf.TensorSpec([None], tf.string, 'targets')
+  return {
+    'serving_default': tf.function(model.answer).get_concrete_function(texts),
+    'score': tf.function(model.score).get_concrete_function(texts, targets),
+  }

@@ -1,16 +1,19 @@
-"""The README beside an export."""
+"""The README next to an export."""
+
+from switch_zoo.keras.export_settings import ExportSettings
+from switch_zoo.spec.config import ModelConfig
 
 _TEXT = """# {name}
 
-`{model}`, {parameters:,} parameters, {dtype}, exported by `switch_zoo export`. Answers by {method};
-an answer has at most {max_new_tokens} tokens, and an input of more than {max_input_tokens} is cut there.
+`{model}`, {parameters:,} parameters, {dtype}, exported by `switch_zoo export`. It answers by {method};
+an answer has at most {max_new_tokens} tokens, and an input of more than {max_input_tokens} is truncated.
 
-| signature | takes | gives |
+| signature | takes | returns |
 | --- | --- | --- |
 | `serving_default` | `inputs`: string [batch] | `outputs`: string [batch]; `scores`: float32 [batch] |
 | `score` | `inputs`, `targets`: string [batch] | `scores`: float32 [batch] |
 
-A score is the log-probability of the output or target, natural logarithm. Any batch size, also none.
+A score is the log-probability of the output or target, natural logarithm. A batch may have any size, 0 included.
 
 In Python, with `tensorflow` and `tensorflow_text` alone:
 
@@ -22,13 +25,13 @@ model = tf.saved_model.load('1')
 print(model.signatures['serving_default'](inputs=tf.constant(['a question'])))
 ```
 
-From the shell (`saved_model_cli` loads no tensorflow_text; `show` needs none):
+From the shell (`saved_model_cli` does not load tensorflow_text; `show` does not need it):
 
 ```bash
 saved_model_cli show --dir 1 --tag_set serve --signature_def serving_default
 ```
 
-With TensorFlow Serving, in the folder above this one (its build has the operations of tensorflow_text):
+With TensorFlow Serving, whose build includes the operations of tensorflow_text, in the parent of this folder:
 
 ```bash
 docker run --rm -p 8501:8501 -v "$PWD/{name}:/models/{name}" -e MODEL_NAME={name} tensorflow/serving
@@ -42,13 +45,13 @@ curl -d '{{"instances": ["a question"]}}' http://localhost:8501/v1/models/{name}
 """
 
 
-def text(name, config, settings, dtype) -> str:
+def text(name: str, config: ModelConfig, settings: ExportSettings, dtype: str) -> str:
   """The README of an export.
 
   Args:
     name: of the folder
     config: ModelConfig
-    settings: export.Settings
+    settings: ExportSettings
     dtype: of the weights
   """
   return _TEXT.format(
@@ -62,10 +65,10 @@ def text(name, config, settings, dtype) -> str:
   )
 
 
-def _method(settings):
+def _method(settings: ExportSettings) -> str:
   if settings.beam:
     return f'beam search with {settings.beam.size} beams and length penalty {settings.beam.length_penalty}'
   if settings.sampling and settings.sampling.temperature:
     s = settings.sampling
     return f'sampling at temperature {s.temperature}, top-k {s.top_k or "off"}, top-p {s.top_p}'
-  return 'taking the likeliest token each time'
+  return 'taking the most likely token each time'

@@ -1,18 +1,18 @@
 """Keras' own file of weights, `*.weights.h5`, with Mesh-TensorFlow's names in it: `switch_zoo convert` reads it."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from switch_zoo.checkpoints import keras_files
-from switch_zoo.checkpoints.arrays import Info
+from switch_zoo.checkpoints import differences, keras_files
+from switch_zoo.checkpoints.arrays import TensorInfo
 from switch_zoo.checkpoints.names import keras_name
 from switch_zoo.errors import UserError
 
 SUFFIX = '.weights.h5'
-MOST_SHOWN = 3
 
 
 def save(weights: Mapping[str, Any], path: str) -> None:
@@ -22,11 +22,17 @@ def save(weights: Mapping[str, Any], path: str) -> None:
     weights: Mesh-TensorFlow's name of a variable -> a Keras weight
     path: of the file
   """
-  values = {keras_name(name): weight for name, weight in weights.items()}
+  by_keras_name = {keras_name(name): weight for name, weight in weights.items()}
+  infos = {name: TensorInfo(tuple(weight.shape), _numpy_dtype(weight)) for name, weight in by_keras_name.items()}
   partial = f'{path}.partial'
-  keras_files.create(partial, {name: Info(tuple(w.shape), _numpy_dtype(w)) for name, w in values.items()})
-  keras_files.fill(partial, {name: np.asarray(weight) for name, weight in values.items()})
-  os.replace(partial, path)
+  try:
+    keras_files.create(partial, infos)
+    keras_files.fill(partial, {name: np.asarray(weight) for name, weight in by_keras_name.items()})
+    os.replace(partial, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      os.remove(partial)
+    raise
 
 
 def load(weights: Mapping[str, Any], path: str, model_name: str) -> None:
@@ -40,26 +46,15 @@ def load(weights: Mapping[str, Any], path: str, model_name: str) -> None:
     UserError: it is not such a file, or not of this model: the first differences
   """
   tensors = keras_files.KerasTensors(path)
-  wanted = {keras_name(name): weight for name, weight in weights.items()}
-  problems = _differences({name: tuple(w.shape) for name, w in wanted.items()}, tensors.infos)
-  if problems:
-    raise UserError(f'{path} does not hold the weights of {model_name}: {"; ".join(problems[:MOST_SHOWN])}.')
-  for name, weight in wanted.items():
-    weight.assign(tensors.read(name))
-
-
-def _differences(wanted: Mapping[str, tuple[int, ...]], infos: Mapping[str, Info]) -> list[str]:
-  missing = [f'{name} is missing' for name in wanted if name not in infos]
-  extra = [f'{name} is in the file only' for name in infos if name not in wanted]
-  return (
-    missing
-    + extra
-    + [
-      f'{name} is {list(infos[name].shape)} in the file and {list(shape)} in the model'
-      for name, shape in wanted.items()
-      if name in infos and infos[name].shape != shape
-    ]
+  by_keras_name = {keras_name(name): weight for name, weight in weights.items()}
+  stored = {name: info.shape for name, info in tensors.infos.items()}
+  problems = differences.describe_differences(
+    stored, {name: tuple(w.shape) for name, w in by_keras_name.items()}, 'the file'
   )
+  if problems:
+    raise UserError(f'{path} does not hold the weights of {model_name}: {differences.summarize(problems)}.')
+  for name, weight in by_keras_name.items():
+    weight.assign(tensors.read(name))
 
 
 def _numpy_dtype(weight: Any) -> np.dtype:

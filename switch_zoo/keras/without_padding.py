@@ -1,7 +1,7 @@
 """Tokens of texts of different lengths without the padding between them.
 
 Norms, projections and feed-forward layers compute each token by itself and need no padding; attention does. It also
-wants the heads apart, and both are one movement: tf.transpose would be a second one.
+needs the heads apart, so one gather does both: tf.transpose would move everything a second time.
 
 B batch  S length  P tokens that are kept  N heads  D d_kv
 """
@@ -10,14 +10,16 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from switch_zoo.keras.shapes import static_size
 
-class Packing(NamedTuple):
+
+class WithoutPadding(NamedTuple):
   """Which tokens are kept, and where their heads are.
 
-  kept: <int64>[P], their places among all, ascending
-  apart: <int32>[B, N, S], places of the heads of all tokens in [P * N, D]; of a token that is not kept, those of its
-    text's first
-  together: <int32>[P, N], places of the heads of those kept in [B * N * S, D]
+  kept: <int64>[P], their positions among all B * S, ascending
+  apart: <int32>[B, N, S], rows of all tokens' heads in [P * N, D]; a token that is not kept has those of its text's
+    first
+  together: <int32>[P, N], rows of the kept tokens' heads in [B * N * S, D]
   """
 
   kept: tf.Tensor
@@ -25,24 +27,24 @@ class Packing(NamedTuple):
   together: tf.Tensor
 
   @classmethod
-  def of(cls, real, heads):
-    """Keeps what is real, and the first token of each text: something must stand for the others. <bool>[B, S], N"""
+  def keeping(cls, real: tf.Tensor, heads: int) -> 'WithoutPadding':
+    """Keeps real tokens, and the first token of each text, which represents its padding. <bool>[B, S], N"""
     keep = tf.concat([tf.ones_like(real[:, :1]), real[:, 1:]], 1)
     order = tf.reshape(tf.cumsum(tf.cast(tf.reshape(keep, [-1]), tf.int32)) - 1, tf.shape(real))
     apart = tf.where(keep, order, order[:, :1])[:, None] * heads + tf.range(heads)[:, None]
     kept = tf.where(tf.reshape(keep, [-1]))[:, 0]
-    places = tf.transpose(tf.reshape(tf.range(tf.size(apart)), tf.shape(apart)), [0, 2, 1])
-    return cls(kept, apart, tf.gather(tf.reshape(places, [-1, heads]), kept))
+    rows = tf.transpose(tf.reshape(tf.range(tf.size(apart)), tf.shape(apart)), [0, 2, 1])
+    return cls(kept, apart, tf.gather(tf.reshape(rows, [-1, heads]), kept))
 
-  def pack(self, x):
+  def pack(self, x: tf.Tensor) -> tf.Tensor:
     """[B, S] -> [P]"""
     return tf.gather(tf.reshape(x, [-1]), self.kept)
 
-  def split(self, x):
-    """[P, N * D] -> [B, N, S, D]; what was not kept is its text's first token, which attention must not see there."""
-    return tf.gather(tf.reshape(x, [-1, x.shape[1] // self.apart.shape[1]]), self.apart)
+  def split_heads(self, x: tf.Tensor) -> tf.Tensor:
+    """[P, N * D] -> [B, N, S, D]; padding is a copy of its text's first token, which attention must mask there."""
+    return tf.gather(tf.reshape(x, [-1, static_size(x, 1) // static_size(self.apart, 1)]), self.apart)
 
-  def join(self, x):
+  def join_heads(self, x: tf.Tensor) -> tf.Tensor:
     """[B, N, S, D] -> [P, N * D]"""
-    heads, width = x.shape[1], x.shape[3]
+    heads, width = static_size(x, 1), static_size(x, 3)
     return tf.reshape(tf.gather(tf.reshape(x, [-1, width]), self.together), [-1, heads * width])

@@ -1,0 +1,26 @@
+"""`t5_mesh_transformer` and every other run of a model on Mesh-TensorFlow, from flags to the end of training.
+
+In the order of a run:
+
+  flags             the command's flags, parsed without importing TensorFlow
+  command           from parsed flags to the printed results
+  run               a run configured by gin: configures, checks, executes
+  model_api         the same for T5's model API (--use_model_api)
+  preflight         checks of single settings: task, vocabulary, data, folders, files
+  graph_settings    what decides the graph: model type, vocabularies, batch, layout
+  layout_check      builds that graph, and checks that the layout fits it
+  checkpoint_check  checks that the checkpoint in the folder is one of this model
+  replacements      the table of everything in released code that a run replaces
+  run_state         the state of one run, and the one place that holds the run in progress
+  model_function    replacement: the Estimator's model function, with our hooks
+  seeds             one seed for weights, dropout and router noise
+  updates           the order of a training step: weights change last
+  progress          what a training step reports, and the hook that reports it
+  evaluation        replacement: evaluations whose results are kept
+  answers           replacement: answers and scores written as text
+  results           measured metrics, the scores of benchmarks, and their table
+  failures          how an error in the run is reported, and its exit code
+
+`switch_zoo/t5_mesh_transformer.py` is the command itself; it imports only `flags` and `failures` before the gin files
+have been checked.
+"""

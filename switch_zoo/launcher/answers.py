@@ -1,11 +1,11 @@
 """Answers and scores as text files.
 
-On this TensorFlow the released model decodes ids to text inside the graph, and the released writers still expect ids:
+On this TensorFlow the released model decodes ids to text inside the graph, while the released writers still expect ids:
 they write Python's `b'...'` for an answer and fail on scores.
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import gin
@@ -13,30 +13,26 @@ import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
 
 
-def install() -> None:
-  """Puts the writers of text in the place of the released ones; calling it again changes nothing."""
-  if not hasattr(mesh_utils.decode, 'switch_zoo'):
-    mesh_utils.decode = _as_text(mesh_utils.decode)
-    mesh_utils.save_scores = save_scores
+def as_text(decode: Callable[..., Iterable[bytes | str]]) -> Callable[..., Iterator[str]]:
+  """`mesh_utils.decode` whose answers are text of one line each."""
 
-
-def _as_text(decode):
   @functools.wraps(decode)
-  def decode_text(*args, **kwargs) -> Iterator[str]:
+  def decode_text(*args: Any, **kwargs: Any) -> Iterator[str]:
     for answer in decode(*args, **kwargs):
       yield one_line(answer)
 
-  decode_text.switch_zoo = True
   return decode_text
 
 
 def one_line(text: bytes | str) -> str:
-  """Text of one line: an answer is a line of its file, whatever the model said."""
+  """Text on one line: an answer is one line of its file, whatever the model wrote."""
   return ' '.join(tf.compat.as_text(text, 'utf-8').splitlines()) if text else ''
 
 
-@gin.configurable('save_scores', module='launcher')
-def save_scores(results: Iterable[Mapping[str, Any]], vocabulary, scores_filename: str | None = None):
+@gin.configurable('save_scores', module='launcher')  # pyright: ignore[reportCallIssue] - gin has no types
+def save_scores(
+  results: Iterable[Mapping[str, Any]], vocabulary: Any, scores_filename: str | None = None
+) -> tuple[list[float], list[str]]:
   """Writes <scores_filename>.scores and .targets, a line for each example, in the order of the inputs.
 
   Args:

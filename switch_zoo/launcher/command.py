@@ -10,15 +10,17 @@ import t5.data
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import evaluation, model_api
+from switch_zoo.launcher import model_api, results
 from switch_zoo.launcher import run as launcher_run
+from switch_zoo.spec.gin_files import GinFiles
 
 
-def run(flags: Any) -> None:
-  """Configures, checks and does what the flags say; prints what an evaluation measured.
+def run(flags: Any, bound: GinFiles) -> None:
+  """Configures and checks the run that the flags describe, executes it, and prints what an evaluation measured.
 
   Args:
     flags: the parsed flags of `t5_mesh_transformer`
+    bound: their gin files and parameters, read and checked
   Raises:
     UserError: a mistake in the settings, before anything is written
   """
@@ -27,31 +29,31 @@ def run(flags: Any) -> None:
   if flags.t5_tfds_data_dir:
     t5.data.set_tfds_data_dir_override(flags.t5_tfds_data_dir)
   skip_unknown = flags.skip_all_gin_unknowns or tuple(flags.additional_deprecated_gin_references)
-  launcher_run.configure(flags.gin_file or [], flags.gin_param or [], flags.gin_location_prefix, skip_unknown)
+  launcher_run.configure(bound, skip_unknown, on_tpu=bool(flags.tpu))
   # After gin, so that gin does not override it.
   t5.data.add_global_cache_dirs(flags.additional_task_cache_dirs)
   if flags.use_model_api:
-    model_api.check(flags)
+    model = model_api.checked_model(flags, bound)
     _log_command(flags.model_dir)
-    results = model_api.execute(flags)
+    measured = model_api.execute(model, flags)
   else:
-    launcher_run.check(flags.model_dir)
+    launcher_run.check(flags.model_dir, bound)
     _log_command(flags.model_dir)
     tpu = launcher_run.Tpu(flags.tpu, flags.tpu_job_name, flags.gcp_project, flags.tpu_zone)
-    results = launcher_run.execute(flags.model_dir, tpu)
-  if results:
-    print(evaluation.table(results))
+    measured = launcher_run.execute(flags.model_dir, tpu)
+  if measured:
+    print(results.table(measured))
 
 
-def _import(module):
+def _import(module: str) -> None:
   try:
     importlib.import_module(module)
   except ImportError as error:
     raise UserError(f'--module_import={module} cannot be imported: {error}.') from error
 
 
-def _log_command(model_dir):
-  """Keeps the command beside the model, as T5 does: commands/command, command.1, ..."""
+def _log_command(model_dir: str) -> None:
+  """Keeps the command next to the model, as T5 does: commands/command, command.1, ..."""
   folder = os.path.join(model_dir, 'commands')
   tf.io.gfile.makedirs(folder)
   number = len(tf.io.gfile.listdir(folder))

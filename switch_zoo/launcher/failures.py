@@ -1,11 +1,11 @@
-"""What a failed run is told as. Mistakes that surface only in a run are a user's too."""
+"""How a failed run is reported. Some mistakes of a user only surface in the run itself."""
 
 import re
 
 from switch_zoo import tf_compat
 from switch_zoo.errors import from_tensorflow, paragraph
 
-# How Mesh-TensorFlow and gin begin what is, in the end, a wrong setting.
+# Errors of Mesh-TensorFlow and gin that are caused by a wrong setting.
 _SETTINGS = (
   re.compile(r'Required bindings for'),
   re.compile(r'not divisible'),
@@ -13,7 +13,7 @@ _SETTINGS = (
 
 
 def explain(error: Exception) -> tuple[str, int]:
-  """One paragraph, and the exit code: 2 where a setting is wrong, else 1."""
+  """One paragraph, and the exit code: 2 if a setting or a file of the user is wrong, else 1."""
   mistake = from_tensorflow(str(error))
   if mistake:
     return mistake, 2
@@ -21,6 +21,6 @@ def explain(error: Exception) -> tuple[str, int]:
   if any(pattern.search(text) for pattern in _SETTINGS):
     return text, 2
   if 'ResourceExhausted' in type(error).__name__:
-    return f'out of memory: {text[:300]} Use a smaller BATCH_SIZE or shorter INPUTS_LENGTH.', 1
+    return f'out of memory: {text[:300]} Use a smaller BATCH_SIZE or a shorter INPUTS_LENGTH.', 1
   where = '' if tf_compat.debugging() else ' (--debug shows where.)'
   return f'{type(error).__name__}: {text[:1000]}{where}', 1

@@ -1,7 +1,7 @@
-"""The flags of `t5_mesh_transformer`: all of T5's, by name, default and meaning, and --debug.
+"""The flags of `t5_mesh_transformer`: all of T5's, with the same names, defaults and meanings, and --debug.
 
 They are defined here again, and not taken from `t5.models.mesh_transformer_main`, so that a mistyped flag or gin file
-is answered at once: importing T5 takes seconds. A test compares the two lists.
+is reported at once: importing T5 takes seconds. A test compares the two lists.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from switch_zoo.errors import UserError, did_you_mean
 
 
 def parse(arguments: Sequence[str]) -> flags.FlagValues:
-  """The flags of a command line; absl's own (--verbosity, --flagfile, ...) are taken as well.
+  """The flags of a command line; absl's own (--verbosity, --flagfile, ...) are accepted as well.
 
   Args:
     arguments: the command's name and its arguments
   Raises:
-    UserError: an unknown flag with the closest ones, a value that does not fit, or a word that is no flag
+    UserError: an unknown flag with the closest ones, a value that does not fit, or a word that is not a flag
   """
   values = flags.FlagValues()
   _define_run(values)
@@ -32,7 +32,7 @@ def parse(arguments: Sequence[str]) -> flags.FlagValues:
   except flags.Error as error:
     raise UserError(f'{error} --help lists the flags.') from error
   if rest:
-    raise UserError(f'"{rest[0]}" is no flag. Flags begin with --, and a value follows = or a blank.')
+    raise UserError(f'"{rest[0]}" is not a flag. Flags begin with --, and a value follows after = or a space.')
   return values
 
 
@@ -45,30 +45,30 @@ def help_text(values: flags.FlagValues) -> str:
   return '\n'.join(lines)
 
 
-def _define_run(values):
+def _define_run(values: flags.FlagValues) -> None:
   string = lambda *args: flags.DEFINE_string(*args, flag_values=values)
   strings = lambda *args: flags.DEFINE_multi_string(*args, flag_values=values)
   lists = lambda *args: flags.DEFINE_list(*args, flag_values=values)
   boolean = lambda *args: flags.DEFINE_boolean(*args, flag_values=values)
   strings('gin_file', None, 'A gin file: a path, or a name such as models/switch_base_8.gin. May be repeated.')
   strings('gin_param', None, 'A gin binding, as in "TRAIN_STEPS = 100". May be repeated.')
-  lists('gin_location_prefix', [], 'More folders gin files are looked for in.')
+  lists('gin_location_prefix', [], 'More folders to search for gin files.')
   string('model_dir', '/tmp/transformer_standalone', 'Folder of the checkpoints and summaries.')
   string('tpu', None, 'Name of the Cloud TPU, or grpc://ip:8470. Without it the run is on this machine.')
-  string('tpu_job_name', None, 'Name of the TPU worker binary, if it is not tpu_worker.')
-  string('gcp_project', None, 'Project of the Cloud TPU; found in the metadata if not given.')
-  string('tpu_zone', None, 'Zone of the Cloud TPU; found in the metadata if not given.')
+  string('tpu_job_name', None, 'Name of the TPU worker binary, if not tpu_worker.')
+  string('gcp_project', None, 'Project of the Cloud TPU; taken from the metadata if not given.')
+  string('tpu_zone', None, 'Zone of the Cloud TPU; taken from the metadata if not given.')
   strings('module_import', 't5.data.mixtures', 'Modules to import, to register tasks. Ours are always registered.')
   string('t5_tfds_data_dir', None, 'Folder of prepared TensorFlow Datasets, for tasks that use them.')
   lists('additional_task_cache_dirs', [], 'More folders with cached tasks.')
   boolean('use_model_api', False, 'Use --mode and the flags below instead of utils.run.mode in gin.')
-  lists('additional_deprecated_gin_references', [], 'gin names to skip when they are unknown.')
-  boolean('skip_all_gin_unknowns', False, 'Skip every unknown gin name instead of refusing it.')
-  boolean('help', False, 'Show this.')
+  lists('additional_deprecated_gin_references', [], 'gin names to skip if they are unknown.')
+  boolean('skip_all_gin_unknowns', False, 'Skip every unknown gin name instead of reporting it.')
+  boolean('help', False, 'Show this help.')
   boolean('debug', False, 'Show tracebacks and the messages of TensorFlow.')
 
 
-def _define_model_api(values):
+def _define_model_api(values: flags.FlagValues) -> None:
   string = lambda *args: flags.DEFINE_string(*args, flag_values=values)
   integer = lambda *args: flags.DEFINE_integer(*args, flag_values=values)
   modes = ['train', 'finetune', 'eval', 'predict', 'export_predict', 'export_score', 'score']
@@ -86,10 +86,10 @@ def _define_model_api(values):
   flags.DEFINE_list('checkpoint_steps', [], 'Steps for --checkpoint_mode=specific.', flag_values=values)
   string('eval_summary_dir', '', 'Folder of the evaluation summaries.')
   string('eval_split', 'validation', 'Split to evaluate on.')
-  string('input_file', '', 'File of inputs to answer or score, one a line.')
-  string('target_file', '', 'File of targets to score, one a line.')
-  string('output_file', '', 'File the answers or scores go to.')
-  string('export_dir', '', 'Folder of the SavedModel; the model_dir if not given.')
+  string('input_file', '', 'File of inputs to answer or score, one per line.')
+  string('target_file', '', 'File of targets to score, one per line.')
+  string('output_file', '', 'File to write answers or scores to.')
+  string('export_dir', '', 'Folder of the SavedModel; MODEL_DIR/export if not given.')
   integer('beam_size', 1, 'Beams of the search; 1 is greedy.')
   flags.DEFINE_float('temperature', 0.0, 'Above 0: sample at this temperature.', flag_values=values)
-  integer('keep_top_k', -1, 'Sample from this many best; -1 is from all.')
+  integer('keep_top_k', -1, 'Sample from this many of the most likely tokens; -1 is all.')

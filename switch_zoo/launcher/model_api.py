@@ -2,30 +2,42 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gin
 import mesh_tensorflow as mtf
 import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
-from t5.models import mtf_model
+from t5.models import mesh_transformer, mtf_model
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import evaluation, model_function, preflight, progress
+from switch_zoo.launcher import graph_settings, layout_check, preflight, progress, replacements, run_state
+from switch_zoo.launcher.results import MetricResult
+from switch_zoo.mesh import gin_setup
+from switch_zoo.spec.gin_files import GinFiles
+
+_TRAINING = ('train', 'finetune')
+_OF_A_TASK = (*_TRAINING, 'eval')
+_EXPORTS = ('export_predict', 'export_score')
 
 
 class Model(mtf_model.MtfModel):
   """T5's MtfModel, but the dtypes are what gin says: the released one forces float32 where there is no TPU."""
 
-  def train(self, mixture_or_task_name, steps, **kwargs):
-    """Trains; the released method leaves the schedule without the number of steps it needs."""
+  def train(self, mixture_or_task_name: str, steps: int, **kwargs: Any) -> None:
+    """Trains; the released method does not give the schedule the number of steps, which it needs."""
     self._learning_rate_schedule = functools.partial(self._learning_rate_schedule, total_train_steps=steps)
     super().train(mixture_or_task_name, steps, **kwargs)
 
   def estimator(
-    self, vocabulary, init_checkpoint=None, disable_tpu=False, score_in_predict_mode=False, sequence_length=None
-  ):
+    self,
+    vocabulary: Any,
+    init_checkpoint: str | None = None,
+    disable_tpu: bool = False,
+    score_in_predict_mode: bool = False,
+    sequence_length: Mapping[str, int] | None = None,
+  ) -> Any:
     """The Estimator of this model; arguments as in MtfModel."""
     with gin.unlock_config():
       gin.parse_config(self._gin_bindings)
@@ -56,43 +68,17 @@ class Model(mtf_model.MtfModel):
     )
 
 
-def check(flags: Any) -> None:
-  """Refuses flags that do not fit the mode, and files that are missing.
+def checked_model(flags: Any, bound: GinFiles) -> Model:
+  """The model that the flags describe, after all checks; nothing has been written.
 
   Args:
     flags: the parsed flags of `t5_mesh_transformer`
+    bound: what gin is configured with; the operative_config.gin of the model's folder, which T5 lets override it, is
+      added
   Raises:
-    UserError: what is wrong
+    UserError: flags that do not fit the mode, files that are missing, a layout that does not fit
   """
-  if flags.mode is None:
-    raise UserError(f'--use_model_api needs --mode: one of {", ".join(_MODES)}.')
-  if flags.checkpoint_steps and flags.checkpoint_mode != 'specific':
-    raise UserError(
-      f'--checkpoint_steps={",".join(flags.checkpoint_steps)} has no effect with '
-      f'--checkpoint_mode={flags.checkpoint_mode}. Use --checkpoint_mode=specific, or leave the steps away.'
-    )
-  if flags.mode in ('train', 'finetune'):
-    preflight.model_dir_can_be_written(flags.model_dir)
-  else:
-    preflight.checkpoint_present(flags.model_dir)
-  if flags.mode == 'finetune':
-    preflight.checkpoint_present(flags.pretrained_model_dir)
-  if flags.mode in ('train', 'finetune', 'eval'):
-    preflight.mixture_or_task(flags.mixture_or_task)
-    preflight.vocabulary_fits(flags.mixture_or_task)
-    preflight.data_can_be_read(flags.mixture_or_task, flags.eval_split if flags.mode == 'eval' else 'train')
-  if flags.mode in ('predict', 'score'):
-    preflight.input_file_present(flags.input_file, '--input_file')
-    preflight.output_file_possible(flags.output_file, '--output_file')
-  if flags.mode == 'score':
-    preflight.input_file_present(flags.target_file, '--target_file')
-
-
-def execute(flags: Any, reporter=None) -> list[evaluation.Result]:
-  """Does what --mode says. Returns what an evaluation measured."""
-  tf.disable_v2_behavior()
-  model_function.install()
-  progress.watch(reporter, flags.train_steps)
+  _check_flags(flags)
   model = Model(
     model_dir=flags.model_dir,
     tpu=flags.tpu,
@@ -104,37 +90,123 @@ def execute(flags: Any, reporter=None) -> list[evaluation.Result]:
     batch_size=flags.batch_size,
     sequence_length={'inputs': flags.input_sequence_length, 'targets': flags.target_sequence_length},
   )
-  _MODES[flags.mode](model, flags)
-  return evaluation.take_results()
+  if flags.mode != 'train':
+    read_operative_config(flags.pretrained_model_dir if flags.mode == 'finetune' else flags.model_dir, bound)
+  layout_check.checked_graph(_graph_settings(model, flags, bound), bound)
+  return model
 
 
-def _steps(flags):
-  """--checkpoint_mode and --checkpoint_steps as T5's functions want them."""
+def _check_flags(flags: Any) -> None:
+  if flags.mode is None:
+    raise UserError(f'--use_model_api needs --mode: one of {", ".join(_MODES)}.')
+  if flags.checkpoint_steps and flags.checkpoint_mode != 'specific':
+    raise UserError(
+      f'--checkpoint_steps={",".join(flags.checkpoint_steps)} has no effect with '
+      f'--checkpoint_mode={flags.checkpoint_mode}. Use --checkpoint_mode=specific, or leave out the steps.'
+    )
+  if flags.mode in _TRAINING:
+    preflight.model_dir_can_be_written(flags.model_dir)
+  else:
+    preflight.checkpoint_present(flags.model_dir)
+  if flags.mode == 'finetune':
+    preflight.checkpoint_present(flags.pretrained_model_dir)
+  if flags.mode in _OF_A_TASK:
+    preflight.mixture_or_task(flags.mixture_or_task)
+    preflight.vocabulary_fits(flags.mixture_or_task)
+    preflight.data_can_be_read(flags.mixture_or_task, flags.eval_split if flags.mode == 'eval' else 'train')
+  if flags.mode in ('predict', 'score'):
+    preflight.input_file_present(flags.input_file, '--input_file')
+    preflight.output_file_possible(flags.output_file, '--output_file')
+  if flags.mode == 'score':
+    preflight.input_file_present(flags.target_file, '--target_file')
+
+
+def read_operative_config(folder: str, bound: GinFiles) -> None:
+  """Configures gin with a training's operative_config.gin, as T5 does before it uses a checkpoint.
+
+  T5 reads the file once more itself. By then the modules that it imports under the names they had before are imported.
+
+  Args:
+    folder: of the checkpoint
+    bound: takes what the file binds
+  Raises:
+    UserError: the file is not gin, or imports a module that does not exist
+  """
+  path = os.path.join(folder, 'operative_config.gin')
+  if os.path.isfile(path):  # T5 itself reads those in a bucket
+    bound.read_file(path)
+    gin_setup.import_modules(bound.imports)
+  mtf_model._parse_operative_config(folder)  # pylint: disable=protected-access - what MtfModel's methods call
+
+
+def _graph_settings(model: Model, flags: Any, bound: GinFiles) -> graph_settings.GraphSettings:
+  """The settings of the graph that a mode builds. MtfModel keeps them in private attributes."""
+  # pylint: disable=protected-access
+  vocabulary = (
+    mesh_transformer.get_vocabulary(flags.mixture_or_task)
+    if flags.mode in _OF_A_TASK
+    else mtf_model.utils.get_vocabulary()
+  )
+  return graph_settings.GraphSettings(
+    model_type=model._model_type,
+    vocab_sizes=graph_settings.vocab_sizes(vocabulary),
+    lengths=model._sequence_length,
+    batch_size=model.batch_size,
+    mesh_shape='' if flags.mode in _EXPORTS else graph_settings.mesh_text(model._mesh_shape),
+    layout_rules=graph_settings.rules_text(model._layout_rules),
+    rules_place=graph_settings.place(bound, 'MtfModel.layout_rules'),
+    outer_batch_size=graph_settings.outer_batch_size(),
+    mode='train' if flags.mode in _TRAINING else flags.mode,
+  )
+
+
+def execute(model: Model, flags: Any, reporter: progress.Reporter | None = None) -> list[MetricResult]:
+  """Does what --mode says.
+
+  Args:
+    model: of `checked_model`
+    flags: the parsed flags of `t5_mesh_transformer`
+    reporter: receives the progress of training; None prints lines
+  Returns:
+    what an evaluation measured
+  """
+  tf.disable_v2_behavior()
+  replacements.install()
+  run = run_state.Run(reporter or progress.Lines(), flags.train_steps)
+  with run_state.as_current(run):
+    _MODES[flags.mode](model, flags, run)
+  return run.all_results()
+
+
+def _steps(flags: Any) -> Any:
+  """--checkpoint_mode and --checkpoint_steps as T5's functions take them: -1 for the latest, 'all' or a list."""
   if flags.checkpoint_mode == 'specific':
     return [int(step) for step in flags.checkpoint_steps]
   return 'all' if flags.checkpoint_mode == 'all' else -1
 
 
-def _one_step(flags):
+def _one_step(flags: Any) -> int:
   steps = _steps(flags)
-  if steps == 'all' or (isinstance(steps, list) and len(steps) != 1):
+  if isinstance(steps, list) and len(steps) == 1:
+    return steps[0]
+  if not isinstance(steps, int):
     raise UserError(f'--mode={flags.mode} takes one checkpoint: --checkpoint_mode=latest, or specific with one step.')
-  return steps[0] if isinstance(steps, list) else steps
+  return steps
 
 
-def _train(model, flags):
+def _train(model: Model, flags: Any, run: run_state.Run) -> None:
   model.train(flags.mixture_or_task, steps=flags.train_steps)
 
 
-def _finetune(model, flags):
+def _finetune(model: Model, flags: Any, run: run_state.Run) -> None:
   start = _one_step(flags)
   if start == -1:
     start = mesh_utils.get_step_from_checkpoint_path(tf.train.latest_checkpoint(flags.pretrained_model_dir))
-  progress.watch(None, start + flags.train_steps)
+  run.last_step = start + flags.train_steps
   model.finetune(flags.mixture_or_task, flags.train_steps, flags.pretrained_model_dir, pretrained_checkpoint_step=start)
 
 
-def _eval(model, flags):
+def _eval(model: Model, flags: Any, run: run_state.Run) -> None:
   model.eval(
     flags.mixture_or_task,
     checkpoint_steps=_steps(flags),
@@ -143,7 +215,7 @@ def _eval(model, flags):
   )
 
 
-def _predict(model, flags):
+def _predict(model: Model, flags: Any, run: run_state.Run) -> None:
   model.predict(
     flags.input_file,
     flags.output_file,
@@ -154,7 +226,7 @@ def _predict(model, flags):
   )
 
 
-def _score(model, flags):
+def _score(model: Model, flags: Any, run: run_state.Run) -> None:
   model.score(
     inputs=flags.input_file,
     targets=flags.target_file,
@@ -163,7 +235,7 @@ def _score(model, flags):
   )
 
 
-def _export(model, flags):
+def _export(model: Model, flags: Any, run: run_state.Run) -> None:
   folder = model.export(
     export_dir=flags.export_dir or os.path.join(flags.model_dir, 'export'),
     checkpoint_step=_one_step(flags),
@@ -175,7 +247,7 @@ def _export(model, flags):
   print(tf.compat.as_text(folder))
 
 
-_MODES: dict[str, Callable[[Model, Any], None]] = {
+_MODES: dict[str, Callable[[Model, Any, run_state.Run], None]] = {
   'train': _train,
   'finetune': _finetune,
   'eval': _eval,

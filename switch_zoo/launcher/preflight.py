@@ -1,4 +1,4 @@
-"""What can be wrong with a run is found before anything is built or written."""
+"""Checks that find a mistake in a run before anything is built or written."""
 
 import os
 import tempfile
@@ -7,6 +7,7 @@ from typing import Any
 import gin
 import seqio
 import tensorflow.compat.v1 as tf
+from gin import config as gin_config
 
 from switch_zoo.errors import UserError, did_you_mean
 
@@ -19,12 +20,12 @@ def parameter(name: str, default: Any = None) -> Any:
     value = gin.query_parameter(name)
   except ValueError:
     return default
-  if isinstance(value, gin.config.ConfigurableReference) and value.selector == 'gin.macro':
+  if isinstance(value, gin_config.ConfigurableReference) and value.selector == 'gin.macro':
     return parameter(f'%{value.scoped_selector.rpartition("/")[0]}', default)
   return value
 
 
-def mixture_or_task(name: str):
+def mixture_or_task(name: str) -> seqio.Task | seqio.Mixture:
   """The registered task or mixture.
 
   Raises:
@@ -40,32 +41,32 @@ def mixture_or_task(name: str):
 
 
 def vocabulary_fits(name: str) -> None:
-  """Opens the vocabulary of a task and refuses one the model has no room for.
+  """Opens the vocabulary of a task and checks that it is the model's.
 
   Raises:
     UserError: the file is missing, or its padded size is not the model's vocab_size
   """
-  wanted = parameter('%vocab_size')
+  vocab_size = parameter('%vocab_size')
   for feature, spec in mixture_or_task(name).output_features.items():
     size = spec.vocabulary.vocab_size
     padded = -(-size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
-    if isinstance(wanted, int) and padded != wanted:
+    if isinstance(vocab_size, int) and padded != vocab_size:
       raise UserError(
         f'The vocabulary of {name} ({feature}) has {size:,} entries, {padded:,} when padded to a multiple of '
-        f'{VOCAB_MULTIPLE}; the model has vocab_size = {wanted:,}. Choose the model that belongs to this vocabulary, '
-        f'or train one anew with --gin_param="vocab_size = {padded}".'
+        f'{VOCAB_MULTIPLE}; the model has vocab_size = {vocab_size:,}. Choose the model that belongs to this '
+        f'vocabulary, or train a new one with --gin_param="vocab_size = {padded}".'
       )
 
 
 def data_can_be_read(name: str, split: str) -> None:
-  """Looks for the files of every task of a mixture, and at their first rows.
+  """Looks for the files of every task of a mixture, and reads their first rows.
 
   Args:
     name: of a task or mixture
-    split: tasks without it are passed over, as seqio does
+    split: tasks without it are skipped, as seqio does
 
   Raises:
-    UserError: a file is missing or no good, with where to get it
+    UserError: a file is missing or malformed, with where to get it
   """
   for task in seqio.get_subtasks(mixture_or_task(name)):
     check = getattr(task.source, 'check', None)  # sources of the zoo have it
@@ -74,7 +75,7 @@ def data_can_be_read(name: str, split: str) -> None:
 
 
 def model_dir_can_be_written(model_dir: str) -> None:
-  """Refuses a model_dir that is a file, or below a folder that cannot be written.
+  """Checks that model_dir is not a file, and not below a folder that cannot be written.
 
   Raises:
     UserError: with the folder that is in the way
@@ -82,7 +83,7 @@ def model_dir_can_be_written(model_dir: str) -> None:
   if '://' in model_dir:
     return
   if os.path.exists(model_dir) and not os.path.isdir(model_dir):
-    raise UserError(f'--model_dir={model_dir} is a file. Give a folder; it is made if it does not exist.')
+    raise UserError(f'--model_dir={model_dir} is a file. Give a folder; it is created if it does not exist.')
   folder = os.path.abspath(model_dir)
   while not os.path.exists(folder):
     folder = os.path.dirname(folder)
@@ -106,14 +107,14 @@ def checkpoint_present(model_dir: str) -> str:
   checkpoint = tf.train.latest_checkpoint(model_dir) if tf.io.gfile.isdir(model_dir) else None
   if checkpoint is None:
     raise UserError(
-      f'--model_dir={model_dir} holds no checkpoint, and this run needs one. Train first (runs/pretrain.gin or '
+      f'--model_dir={model_dir} contains no checkpoint, and this run needs one. Train first (runs/pretrain.gin or '
       'runs/finetune.gin), or give the folder of a trained model.'
     )
   return checkpoint
 
 
 def init_checkpoint_present(path: str | None) -> None:
-  """Refuses an init_checkpoint that is no checkpoint and no folder with one.
+  """Checks that an init_checkpoint is a checkpoint or a folder that contains one.
 
   Raises:
     UserError: with the path
@@ -122,27 +123,33 @@ def init_checkpoint_present(path: str | None) -> None:
     return
   if not (tf.io.gfile.exists(f'{path}.index') or (tf.io.gfile.isdir(path) and tf.train.latest_checkpoint(path))):
     raise UserError(
-      f'INIT_CHECKPOINT = "{path}" is no checkpoint: neither a folder that holds one nor a path such as '
+      f'INIT_CHECKPOINT = "{path}" is not a checkpoint: neither a folder that contains one nor a path such as '
       'DIR/model.ckpt-1000. Use None to start from random weights.'
     )
 
 
-def input_file_present(path: str | None, what: str) -> None:
-  """Refuses a file to read that is not there.
+def input_file_present(path: str | None, setting: str) -> None:
+  """Checks that a file to read exists.
 
+  Args:
+    path: the file; None is not checked
+    setting: what the user calls it
   Raises:
     UserError: with the path
   """
   if isinstance(path, str) and not tf.io.gfile.exists(path):
-    raise UserError(f'{what} = "{path}": there is no such file.')
+    raise UserError(f'{setting} = "{path}": there is no such file.')
 
 
-def output_file_possible(path: str | None, what: str) -> None:
-  """Refuses a file to write in a folder that does not exist.
+def output_file_possible(path: str | None, setting: str) -> None:
+  """Checks that the folder of a file to write exists.
 
+  Args:
+    path: the file; None is not checked
+    setting: what the user calls it
   Raises:
     UserError: with the folder
   """
   folder = os.path.dirname(path) if isinstance(path, str) else ''
   if folder and not tf.io.gfile.isdir(folder):
-    raise UserError(f'{what} = "{path}": there is no folder {folder}. Make it first.')
+    raise UserError(f'{setting} = "{path}": there is no folder {folder}. Create it first.')

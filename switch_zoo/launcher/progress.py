@@ -1,10 +1,10 @@
-"""How a training run tells where it is: one line every few steps, or whatever a reporter makes of it."""
+"""How a training run reports its progress: one line every few steps, or whatever a reporter does with the figures."""
 
 import dataclasses
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import gin
 import tensorflow.compat.v1 as tf
@@ -13,13 +13,18 @@ from switch_zoo import interrupts
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class StepReport:
   """One reported training step.
 
-  step: the step just done, counted from 1; last_step: the step the run ends with
-  loss: the whole loss; cross_entropy: of the targets alone, natural logarithm per token (None: the model has none)
-  balance_loss: what the experts add (weighted); tokens_per_second: real input and target tokens
-  seconds_left: at the present speed (None: not known yet); exported: name -> value of all the layers exported
+  step: the step that has just been done, counted from 1
+  last_step: the step that the run ends with
+  loss: the whole loss
+  cross_entropy: of the targets alone, natural logarithm per token; None if the model does not export it
+  balance_loss: the sum of the losses that layers with experts add (balance, router_z, ...), each weighted as it enters
+    the loss; None if no layer exports one
+  tokens_per_second: real input and target tokens; None if not known yet
+  seconds_left: at the present speed; None if not known yet
+  exported: name -> value of everything the layers exported
   """
 
   step: int
@@ -33,12 +38,12 @@ class Record:
 
 
 class Reporter(Protocol):
-  """Who is told about a training run."""
+  """Receives the reports of a training run."""
 
   def start(self, first_step: int, last_step: int) -> None:
     """Training begins after `first_step` steps and ends after `last_step`."""
 
-  def step(self, record: Record) -> None:
+  def step(self, record: StepReport) -> None:
     """A step was done."""
 
   def finish(self) -> None:
@@ -46,35 +51,35 @@ class Reporter(Protocol):
 
 
 class Lines:
-  """Prints a line for each record."""
+  """Prints a line for each report."""
 
-  def __init__(self, file=None):
+  def __init__(self, file: TextIO | None = None):
     self._file = file or sys.stderr
 
-  def start(self, first_step, last_step):
-    """Says where the run begins when that is not the beginning."""
+  def start(self, first_step: int, last_step: int) -> None:
+    """Prints where a resumed run begins."""
     if first_step:
-      print(f'Going on after step {first_step:,} of {last_step:,}.', file=self._file, flush=True)
+      print(f'Resuming after step {first_step:,} of {last_step:,}.', file=self._file, flush=True)
 
-  def step(self, record):
-    """Prints the record."""
+  def step(self, record: StepReport) -> None:
+    """Prints the report."""
     print(line(record), file=self._file, flush=True)
 
-  def finish(self):
+  def finish(self) -> None:
     """Prints nothing."""
 
 
-def line(record: Record) -> str:
-  """A record as text: 'step 20/100  loss 6.32  cross-entropy 6.28  balance 0.0401  8,210 tokens/s  00:12 left'."""
-  parts = [f'step {record.step:,}/{record.last_step:,}', f'loss {record.loss:.4f}']
-  if record.cross_entropy is not None:
-    parts.append(f'cross-entropy {record.cross_entropy:.4f}')
-  if record.balance_loss:
-    parts.append(f'balance {record.balance_loss:.4f}')
-  if record.tokens_per_second is not None:
-    parts.append(f'{record.tokens_per_second:,.0f} tokens/s')
-  if record.seconds_left is not None:
-    parts.append(f'{duration(record.seconds_left)} left')
+def line(report: StepReport) -> str:
+  """A report as text: 'step 20/100  loss 6.32  cross-entropy 6.28  balance 0.0401  8,210 tokens/s  00:12 left'."""
+  parts = [f'step {report.step:,}/{report.last_step:,}', f'loss {report.loss:.4f}']
+  if report.cross_entropy is not None:
+    parts.append(f'cross-entropy {report.cross_entropy:.4f}')
+  if report.balance_loss:
+    parts.append(f'balance {report.balance_loss:.4f}')
+  if report.tokens_per_second is not None:
+    parts.append(f'{report.tokens_per_second:,.0f} tokens/s')
+  if report.seconds_left is not None:
+    parts.append(f'{duration(report.seconds_left)} left')
   return '  '.join(parts)
 
 
@@ -88,95 +93,103 @@ def duration(seconds: float) -> str:
   return f'{hours}:{clock}' if hours else clock
 
 
-@gin.configurable('progress', module='launcher')
-class Settings:
-  """every: steps between reports; seconds: report at the latest after so long."""
+def experts_loss(exported: Mapping[str, Any]) -> float | None:
+  """The sum of the losses that layers exported as '<scope of the layer>/loss/<name>'; None if there are none.
 
-  def __init__(self, every=10, seconds=10.0):
+  The model's own losses ('loss/cross_entropy', 'loss/logits_z') have no scope and are not counted.
+  """
+  losses = [float(value) for name, value in exported.items() if '/loss/' in name]
+  return sum(losses) if losses else None
+
+
+@gin.configurable('progress', module='launcher')  # pyright: ignore[reportCallIssue] - gin has no types
+class ProgressSettings:
+  """How often progress is reported.
+
+  every: steps between reports
+  seconds: a report is made after this long at the latest
+  """
+
+  def __init__(self, every: int = 10, seconds: float = 10.0):
     self.every = every
     self.seconds = seconds
 
 
-class _Run:
-  """What the hook needs to know and cannot be told by the Estimator; set by `watch`."""
-
-  reporter: Reporter = Lines()
-  last_step: int = 0
-
-
-def watch(reporter: Reporter | None, last_step: int) -> None:
-  """Says who is told about the next training run, and the step it ends with."""
-  _Run.reporter = reporter or Lines()
-  _Run.last_step = last_step
-
-
 class Hook(tf.train.SessionRunHook):
-  """Reads the loss and what the layers exported, and tells the reporter.
+  """Reads the loss and what the layers exported, and passes them to the reporter.
 
-  Exported values cost time to compute, so they are fetched in the steps that are reported only.
+  Exported values cost time to compute, so they are only fetched in steps that are reported.
 
   Args:
     loss: <float32>[] the whole loss
     exported: name -> tf.Tensor
+    reporter: receives the reports
+    last_step: the step that training ends with
   """
 
-  def __init__(self, loss, exported):
-    self._fetches = {'loss': loss, 'exported': exported, 'step': tf.train.get_global_step()}
-    self._settings = Settings()
+  def __init__(self, loss: tf.Tensor, exported: Mapping[str, tf.Tensor], reporter: Reporter, last_step: int):
+    self._fetches = {'loss': loss, 'exported': exported}
+    self._global_step = tf.train.get_global_step()
+    self._reporter = reporter
+    self._last_step = last_step
+    self._settings = ProgressSettings()
+    # The last step done, and the step and the time from which speed is measured.
+    self._step = self._first = self._measured_from = 0
+    self._began: float | None = None
+    self._reported: float | None = None
 
-  def after_create_session(self, session, coord):
-    """Notes the step the run begins with."""
-    self._step = int(session.run(self._fetches['step']))
-    self._first = self._step
-    self._time = self._began = None
-    _Run.reporter.start(self._step, _Run.last_step)
+  def after_create_session(self, session: Any, coord: Any) -> None:
+    """Reads the step that the run begins with."""
+    self._step = self._first = int(session.run(self._global_step))
+    self._began = self._reported = None
+    self._reporter.start(self._step, self._last_step)
 
-  def before_run(self, run_context):
+  def before_run(self, run_context: Any) -> tf.train.SessionRunArgs | None:
     """Fetches only what will be reported."""
     interrupts.check()
-    if self._due():
-      return tf.train.SessionRunArgs({k: v for k, v in self._fetches.items() if k != 'step'})
-    return None
+    return tf.train.SessionRunArgs(self._fetches) if self._due() else None
 
-  def after_run(self, run_context, run_values):
-    """Counts the step; reports it when it was fetched."""
+  def after_run(self, run_context: Any, run_values: Any) -> None:
+    """Counts the step, and reports it if its values were fetched."""
     self._step += 1
-    if self._time is None:
-      # The first step includes one-off work of the runtime: speeds are counted from here.
-      self._time = self._began = time.monotonic()
-      self._counted_from = self._step
+    if self._began is None:
+      # The first step includes one-off work of the runtime, so speed is measured from its end.
+      self._began = self._reported = time.monotonic()
+      self._measured_from = self._step
     if run_values.results is not None:
       self._report(run_values.results)
 
-  def end(self, session):
+  def end(self, session: Any) -> None:
     """Tells the reporter that training is over."""
-    _Run.reporter.finish()
+    self._reporter.finish()
 
-  def _due(self):
+  def _due(self) -> bool:
     step = self._step + 1
     return (
       step == self._first + 1
-      or step >= _Run.last_step
+      or step >= self._last_step
       or step % self._settings.every == 0
-      or (self._time is not None and time.monotonic() - self._time > self._settings.seconds)
+      or (self._reported is not None and time.monotonic() - self._reported > self._settings.seconds)
     )
 
-  def _report(self, results):
-    now, exported, loss = time.monotonic(), results['exported'], float(results['loss'])
-    done = self._step - self._counted_from
-    per_step = (now - self._began) / done if done else None
-    entropy = exported.get('loss/cross_entropy')
-    tokens = exported.get('tokens')
-    _Run.reporter.step(
-      Record(
+  def _report(self, values: Mapping[str, Any]) -> None:
+    exported, per_step = values['exported'], self._seconds_per_step()
+    entropy, tokens = exported.get('loss/cross_entropy'), exported.get('tokens')
+    self._reporter.step(
+      StepReport(
         step=self._step,
-        last_step=_Run.last_step,
-        loss=loss,
+        last_step=self._last_step,
+        loss=float(values['loss']),
         cross_entropy=None if entropy is None else float(entropy),
-        balance_loss=None if entropy is None else loss - float(entropy) - float(exported.get('loss/logits_z', 0)),
+        balance_loss=experts_loss(exported),
         tokens_per_second=None if per_step is None or tokens is None else float(tokens) / per_step,
-        seconds_left=None if per_step is None else per_step * (_Run.last_step - self._step),
+        seconds_left=None if per_step is None else per_step * (self._last_step - self._step),
         exported=exported,
       )
     )
-    self._time = now
+    self._reported = time.monotonic()
+
+  def _seconds_per_step(self) -> float | None:
+    """On average since the first step; None until a second one has been done."""
+    steps = self._step - self._measured_from
+    return (time.monotonic() - self._began) / steps if steps and self._began is not None else None

@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import gin
 import mesh_tensorflow.transformer.utils as mesh_utils
@@ -11,15 +10,26 @@ import tensorflow.compat.v1 as tf
 from t5.models import mesh_transformer
 
 import switch_zoo.tasks  # noqa: F401 - registers the tasks
+from switch_zoo import machine, number_format
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import checkpoint_check, evaluation, model_function, preflight, progress
+from switch_zoo.launcher import (
+  checkpoint_check,
+  graph_settings,
+  layout_check,
+  preflight,
+  progress,
+  replacements,
+  run_state,
+)
+from switch_zoo.launcher.results import MetricResult
 from switch_zoo.mesh import gin_setup
-from switch_zoo.spec import gin_files
+from switch_zoo.spec.gin_files import GinFiles
+from switch_zoo.spec.gin_files import read as read_gin_files
 
 
 @dataclasses.dataclass(frozen=True)
 class Tpu:
-  """Where the TPU is; all None is this machine."""
+  """Where the TPU is; if all fields are None, the run is on this machine."""
 
   tpu: str | None = None
   tpu_job_name: str | None = None
@@ -33,44 +43,49 @@ def run(
   gin_params: Sequence[str] = (),
   reporter: progress.Reporter | None = None,
   prefixes: Sequence[str] = (),
-) -> list[evaluation.Result]:
+) -> list[MetricResult]:
   """Does what a run file says (runs/pretrain.gin, eval.gin, ...) with a model in `model_dir`.
 
   Args:
     model_dir: folder of the checkpoints
     gin_files: model, run and layout, as `t5_mesh_transformer --gin_file` takes them
     gin_params: bindings, as `--gin_param` takes them
-    reporter: who is told about training; None prints lines
-    prefixes: more folders to look for gin files in
+    reporter: receives the progress of training; None prints lines
+    prefixes: more folders to search for gin files
   Returns:
-    what an evaluation measured; empty for other modes
+    what an evaluation measured; [] in other modes
   Raises:
     UserError: a mistake in the settings, before anything is written
   """
-  configure(gin_files, gin_params, prefixes)
-  check(model_dir)
+  bound = read_gin_files(gin_files, gin_params, prefixes)
+  bound.check()
+  configure(bound)
+  check(model_dir, bound)
   return execute(model_dir, Tpu(), reporter)
 
 
-def configure(
-  files: Sequence[str], params: Sequence[str], prefixes: Sequence[str] = (), skip_unknown: Any = ()
-) -> None:
-  """Reads and checks gin files and parameters and binds them.
+def configure(bound: GinFiles, skip_unknown: bool | Sequence[str] = (), on_tpu: bool = False) -> None:
+  """Configures gin for a run, and prints the number format it will compute in where that is not what was set.
 
   Args:
-    files, params, prefixes: as in `run`
+    bound: gin files and parameters that have been read and checked
     skip_unknown: True, or names of configurables that may be missing
+    on_tpu: the run is on a TPU and not on this machine
   Raises:
-    UserError: what is wrong with them
+    UserError: a name that does not exist
   """
-  gin_files.read(files, params, prefixes).check()
-  gin_setup.configure(files, params, prefixes, skip_unknown)
+  note = gin_setup.configure(bound, skip_unknown, number_format.OF_TPU if on_tpu else machine.fast_format())
+  if note:
+    _print(note)
   gin.finalize()
 
 
-def check(model_dir: str) -> None:
-  """Opens the vocabulary, binds it, and refuses a run that cannot work.
+def check(model_dir: str, bound: GinFiles) -> None:
+  """Opens the vocabulary, binds it, and checks that the run can work.
 
+  Args:
+    model_dir: folder of the checkpoints
+    bound: what gin is configured with
   Raises:
     UserError: what is wrong
   """
@@ -80,7 +95,7 @@ def check(model_dir: str) -> None:
     raise UserError('No task is named: set MIXTURE_NAME with --gin_param="MIXTURE_NAME = \'...\'" or in a gin file.')
   preflight.vocabulary_fits(name)
   with gin.unlock_config():
-    # Many existing configurations bind a vocabulary class that is gone.
+    # Many existing configurations bind a vocabulary class that no longer exists.
     gin.bind_parameter('utils.run.vocabulary', mesh_transformer.get_vocabulary(name))
   mode = preflight.parameter('utils.run.mode', 'train')
   if mode in _SPLIT:
@@ -91,15 +106,16 @@ def check(model_dir: str) -> None:
   else:
     preflight.checkpoint_present(model_dir)
   _FILES.get(mode, lambda: None)()
-  checkpoint_check.same_variables(model_dir, gin.get_bindings(mesh_utils.run))
+  graph = layout_check.checked_graph(graph_settings.of_gin_run(bound), bound)
+  checkpoint_check.same_variables(model_dir, graph)
 
 
-def _check_infer():
+def _check_infer() -> None:
   preflight.input_file_present(preflight.parameter('utils.decode_from_file.input_filename'), 'INPUT_FILE')
   preflight.output_file_possible(preflight.parameter('utils.decode_from_file.output_filename'), 'OUTPUT_FILE')
 
 
-def _check_score():
+def _check_score() -> None:
   preflight.input_file_present(preflight.parameter('utils.score_from_strings.inputs'), 'INPUT_FILE')
   preflight.input_file_present(preflight.parameter('utils.score_from_strings.targets'), 'TARGET_FILE')
   preflight.output_file_possible(preflight.parameter('launcher.save_scores.scores_filename'), 'SCORES_FILE')
@@ -114,47 +130,48 @@ _SPLIT = {
 _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_strings': _check_score}
 
 
-def execute(model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None) -> list[evaluation.Result]:
+def execute(model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None) -> list[MetricResult]:
   """Runs what gin is configured for. Returns what an evaluation measured."""
   tf.disable_v2_behavior()
-  model_function.install()
+  replacements.install()
   steps = preflight.parameter('utils.run.train_steps', 0)
-  progress.watch(reporter, steps if isinstance(steps, int) else 0)
   if _done_already(model_dir, steps):
     return []
-  mesh_utils.run(model_dir=model_dir, **dataclasses.asdict(tpu))
+  run = run_state.Run(reporter or progress.Lines(), steps if isinstance(steps, int) else 0)
+  with run_state.as_current(run):
+    mesh_utils.run(model_dir=model_dir, **dataclasses.asdict(tpu))
   if reporter is None:
-    _say_what_was_made(model_dir)
-  return evaluation.take_results()
+    _print_what_was_written(model_dir)
+  return run.all_results()
 
 
-def _done_already(model_dir, steps):
-  """Says that there is nothing left to train; the released code would end without a word."""
+def _done_already(model_dir: str, steps: object) -> bool:
+  """Prints that there is nothing left to train, if so; the released code would end without a word."""
   checkpoint = tf.train.latest_checkpoint(model_dir) if tf.io.gfile.isdir(model_dir) else None
   if preflight.parameter('utils.run.mode', 'train') != 'train' or checkpoint is None or not isinstance(steps, int):
     return False
   step = mesh_utils.get_step_from_checkpoint_path(checkpoint)
   if step < steps:
     return False
-  _say(f'{model_dir} is at step {step:,} already, and TRAIN_STEPS = {steps:,}: nothing to do. Raise it to go on.')
+  _print(f'{model_dir} is already at step {step:,}, and TRAIN_STEPS = {steps:,}: nothing to do. Raise it to continue.')
   return True
 
 
-def _say_what_was_made(model_dir):
-  made = {
+def _print_what_was_written(model_dir: str) -> None:
+  written: Callable[[], str | None] | None = {
     'train': lambda: tf.train.latest_checkpoint(model_dir),
     'infer': lambda: f'{preflight.parameter("utils.decode_from_file.output_filename")}-{_step(model_dir)}',
     'score_from_strings': lambda: f'{preflight.parameter("launcher.save_scores.scores_filename")}.scores',
   }.get(preflight.parameter('utils.run.mode', 'train'))
-  if made:
-    _say(f'Written: {made()}')
+  if written:
+    _print(f'Written: {written()}')
 
 
-def _step(model_dir):
-  """The step answers are made with, as it ends the name of their file."""
-  asked = preflight.parameter('utils.run.eval_checkpoint_step')
-  return mesh_utils.get_step_from_checkpoint_path(tf.train.latest_checkpoint(model_dir)) if asked == -1 else '<step>'
+def _step(model_dir: str) -> int | str:
+  """The step that answers are made with, as it ends the name of their file."""
+  step = preflight.parameter('utils.run.eval_checkpoint_step')
+  return mesh_utils.get_step_from_checkpoint_path(tf.train.latest_checkpoint(model_dir)) if step == -1 else '<step>'
 
 
-def _say(text):
+def _print(text: str) -> None:
   print(text, file=sys.stderr, flush=True)

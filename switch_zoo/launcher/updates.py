@@ -1,8 +1,8 @@
-"""Weights change after everything that reads them: the order of a training step on the host.
+"""The order of a training step on the host: weights change after everything that reads them.
 
-Mesh-TensorFlow's variables are TensorFlow 1 reference variables, which an assignment overwrites in place, and it lets
-each be assigned as soon as its own new value is known. A gradient that still has to be carried back through a weight
-then meets the old value or the new one, as the threads happen to run, and the learning rate the old step or the next.
+Mesh-TensorFlow's variables are TensorFlow 1 reference variables, which an assignment overwrites in place, and each is
+assigned as soon as its own new value is known. A gradient that is still to be propagated back through a weight then
+reads the old value or the new one, depending on how the threads happen to run; likewise the learning rate and the step.
 """
 
 import tensorflow.compat.v1 as tf
@@ -19,19 +19,19 @@ def come_last(train_op: tf.Operation) -> None:
   assignments = assignments_of(train_op)
   values = list({op.inputs[1].op.name: op.inputs[1].op for op in assignments}.values())
   for op in assignments:
-    op._add_control_inputs(values)  # pylint: disable=protected-access - TensorFlow has no public way to add one later
+    op._add_control_inputs(values)  # pylint: disable=protected-access - TensorFlow has no public way to add them later
 
 
 def assignments_of(group: tf.Operation) -> list[tf.Operation]:
-  """The assignments that a group, or groups inside it, run."""
-  found, left, seen = [], [group], set()
-  while left:
-    op = left.pop()
+  """The assignments that a group runs, directly or through groups inside it."""
+  assignments, stack, seen = [], [group], set()
+  while stack:
+    op = stack.pop()
     if op.name in seen:
       continue
     seen.add(op.name)
     if op.type in _ASSIGNMENTS:
-      found.append(op)
+      assignments.append(op)
     elif op.type in ('NoOp', 'Identity'):
-      left += [*op.control_inputs, *(tensor.op for tensor in op.inputs)]
-  return found
+      stack += [*op.control_inputs, *(tensor.op for tensor in op.inputs)]
+  return assignments

@@ -1,16 +1,20 @@
 """Switch attention: experts make the queries, and the keys that are also the values.
 
-Source: Switch Transformers, arXiv:2101.03961, appendix A and Table 10. One set of weights makes queries, another
-unique set the shared keys and values; a token's router is asked once. The paper tried linear experts and small
-feed-forward networks; both were unstable with a bfloat16 router, so keep `precision` selective.
+Source: Switch Transformers, arXiv:2101.03961, appendix A and Table 10. One set of weights makes the queries, another
+the shared keys and values; each token is routed once for both. The paper tried linear experts and small feed-forward
+networks; both were unstable with a bfloat16 router, so keep `precision` selective.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import gin
 import mesh_tensorflow as mtf
-from mesh_tensorflow.transformer import attention, transformer_layers
+from mesh_tensorflow.transformer import attention, transformer, transformer_layers
 
 from switch_zoo.errors import UserError
-from switch_zoo.mesh.experts import checked_activation, expert_hidden, expert_product
+from switch_zoo.mesh.exchange import Exchange
+from switch_zoo.mesh.experts import Activations, checked_activation, expert_hidden, expert_product
 
 
 @gin.configurable(module='attention')
@@ -22,18 +26,26 @@ class SwitchSelfAttention(transformer_layers.SelfAttention):
     ExpertsSelfAttention/{q_wo,k_wo}/kernel    [E, H, heads * d_kv], or [E, M, heads * d_kv] for linear experts
     ExpertsSelfAttention/o                     [heads * d_kv, M]
 
-  What gin binds for transformer_layers.SelfAttention (heads, sizes, relative positions) holds here too.
+  What gin binds for transformer_layers.SelfAttention (heads, sizes, relative positions) applies here too.
   """
 
   scope_name = 'ExpertsSelfAttention'
 
-  def __init__(self, exchange=gin.REQUIRED, hidden_size=None, activation='relu', **kwargs):
+  def __init__(
+    self,
+    exchange: Exchange = gin.REQUIRED,
+    hidden_size: int | None = None,
+    activation: Activations = 'relu',
+    **kwargs: Any,
+  ) -> None:
     """
     Args:
-      exchange: an `exchange.Exchange`, in gin @experts.Exchange()
+      exchange: in gin @experts.Exchange()
       hidden_size: H; None for linear experts
       activation: of the hidden layer
       **kwargs: of transformer_layers.SelfAttention, except shared_kv, which is True
+    Raises:
+      UserError: `num_memory_heads` is not 0
     """
     super().__init__(shared_kv=True, **kwargs)
     if self.num_memory_heads:
@@ -42,7 +54,8 @@ class SwitchSelfAttention(transformer_layers.SelfAttention):
     self._hidden_dim = mtf.Dimension('expert_hidden', hidden_size) if hidden_size else None
     self._activation = checked_activation(activation)
 
-  def make_params(self, context):
+  def make_params(self, context: transformer.Context) -> attention.AttentionParams:
+    """The variables of this layer in `context`, as the released attention asks for them."""
     heads = [mtf.Dimension('heads', self.num_heads)]
     model_dim = context.model.model_dim
     return _ExpertParams(
@@ -63,7 +76,7 @@ class SwitchSelfAttention(transformer_layers.SelfAttention):
       make_attention_vars=False,
     )
 
-  def _project(self, context, x, size):
+  def _project(self, context: transformer.Context, x: mtf.Tensor, size: int) -> list[mtf.Tensor]:
     """Queries, and keys that are values. <activation>[batch..., length, M] -> twice <activation>[..., size]"""
     tokens, bring_back = self._exchange.send(context, x)
     slot_dims = tokens.shape.dims[:-1]
@@ -80,19 +93,29 @@ class SwitchSelfAttention(transformer_layers.SelfAttention):
 class _ExpertParams(attention.AttentionParams):
   """AttentionParams whose queries and keys come from experts: both are made when the queries are asked for."""
 
-  def __init__(self, project, context, **kwargs):
+  _kv: mtf.Tensor  # made by `compute_q`, which the released attention calls before `compute_kv`
+
+  def __init__(
+    self,
+    project: Callable[[transformer.Context, mtf.Tensor, int], list[mtf.Tensor]],
+    context: transformer.Context,
+    **kwargs: Any,
+  ) -> None:
     super().__init__(**kwargs)
     self._project = project
     self._context = context
-    self._kv = None
 
-  def compute_q(self, query_antecedent):
+  def compute_q(self, query_antecedent: mtf.Tensor) -> mtf.Tensor:
+    """<activation>[batch..., length, M] -> <activation>[batch..., length, heads, d_kv]"""
     q, kv = self._project(self._context, query_antecedent, mtf.Shape(self.q_dims).size)
     self._kv = mtf.replace_dimensions(kv, kv.shape.dims[-1], self.k_dims)
     return mtf.replace_dimensions(q, q.shape.dims[-1], self.q_dims) * self.key_dim.size**-0.5
 
-  def compute_kv(self, memory_antecedent):
-    """The keys made with the queries. The antecedent is the same tokens, its length renamed unless decoding."""
+  def compute_kv(self, memory_antecedent: mtf.Tensor) -> mtf.Tensor:
+    """The keys made with the queries. The antecedent is the same tokens, its length renamed unless decoding.
+
+    <activation>[batch..., length or memory_length, M] -> the same with heads, d_kv in place of M
+    """
     lengths = [d for d in memory_antecedent.shape.dims if d.name == 'memory_length']
     if not lengths:
       return self._kv

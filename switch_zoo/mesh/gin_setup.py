@@ -1,19 +1,25 @@
-"""Configures a run with gin, and says what is wrong in a user's words."""
+"""Configures a run with gin, and explains gin's errors in a user's words."""
 
 import contextlib
 import importlib
 import inspect
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import gin
+from gin import config as gin_config
 from t5.models import mesh_transformer
 
+from switch_zoo import number_format
 from switch_zoo.errors import UserError, did_you_mean
-from switch_zoo.spec import gin_files
+from switch_zoo.number_format import NumberFormat
+from switch_zoo.spec.gin_files import MESH_DEFAULTS, GinFiles
 
-# Modules by the names they had, which the operative_config.gin of an earlier training imports -> those of today.
+ACTIVATION_DTYPE = 'utils.get_variable_dtype.activation_dtype'
+# Modules under the names they had, which the operative_config.gin of an earlier training imports -> today's names.
+# An operative_config.gin imports what the gin files of its run imported; `tests/launcher` has one of before the moves.
 MOVED = {
   'switch_zoo.attention': 'switch_zoo.mesh.attention',
   'switch_zoo.dispatch': 'switch_zoo.mesh.dispatch',
@@ -31,43 +37,101 @@ MOVED = {
 }
 
 
-def configure(files: Sequence[str], parameters: Sequence[str], prefixes: Sequence[str] = (), skip_unknown=()) -> None:
-  """Binds Mesh-TensorFlow's defaults, then files, then parameters; what was bound before is forgotten.
+def configure(
+  bound: GinFiles, skip_unknown: bool | Sequence[str] = (), fast: NumberFormat = number_format.OF_TPU
+) -> str:
+  """Binds Mesh-TensorFlow's defaults and everything in `bound`; earlier bindings are cleared.
+
+  gin's own parser reads the files once more: it has no way to take bindings that have been parsed.
 
   Args:
-    files: gin files, paths or names below the search path
-    parameters: bindings in gin's syntax
-    prefixes: more folders to look for files in
+    bound: gin files and parameters, as `gin_files.read` returns them
     skip_unknown: True, or names of configurables that may be missing
+    fast: the format that the machine of the run computes fast in, for activation_dtype = 'auto'
+  Returns:
+    a sentence for the user about the number format, '' if there is nothing to say
   Raises:
     UserError: a name that does not exist, with the closest ones
   """
   gin.clear_config()
-  for folder in gin_files.search_path(prefixes):
-    gin.add_config_file_search_path(folder)
-  if skip_unknown is not True:
-    skip_unknown = [*mesh_transformer.DEPRECATED_GIN_REFERENCES, *skip_unknown]
-  _import(gin_files.read(files, parameters, prefixes).imports)
+  import_modules(bound.imports)
+  skip_unknown = skippable(skip_unknown)
   try:
-    with _without_search_messages():
-      gin.parse_config_file(gin_files.MESH_DEFAULTS, skip_unknown=skip_unknown)
-      gin.parse_config_files_and_bindings(files, parameters, skip_unknown=skip_unknown, finalize_config=False)
+    with _search_path(bound.folders), _without_search_messages():
+      gin.parse_config_file(MESH_DEFAULTS, skip_unknown=skip_unknown)
+      gin.parse_config_files_and_bindings(
+        bound.files, bound.parameters, skip_unknown=skip_unknown, finalize_config=False
+      )
   except (ValueError, AttributeError) as error:
     raise UserError(explain(error)) from error
+  return _choose_activation_dtype(fast)
 
 
-def _import(imports: Mapping[str, str]) -> None:
-  """Imports what the files import: gin itself would pass over a module that is missing."""
+def _choose_activation_dtype(fast: NumberFormat) -> str:
+  """Binds the dtype that 'auto' comes to, so that operative_config.gin has it; what is set otherwise stays."""
+  key, setting = _activation_dtype()
+  choice = number_format.choose(setting, fast, 'activation_dtype')
+  with gin.unlock_config():
+    gin.parse_config(f'{key} = {choice.dtype!r}')
+  return choice.note
+
+
+def mesh_dtype() -> str:
+  """The dtype of activations that gin has: of the graph that is built next."""
+  return _activation_dtype()[1]
+
+
+def _activation_dtype() -> tuple[str, str]:
+  """What to bind for another dtype of activations, and the present one: a macro, or the parameter itself."""
+  key, setting = ACTIVATION_DTYPE, gin.query_parameter(ACTIVATION_DTYPE)
+  while isinstance(setting, gin_config.ConfigurableReference):
+    # %name is the configurable 'gin.macro' in the scope `name`.
+    key = setting.scoped_selector.rpartition('/')[0]
+    setting = gin.query_parameter(f'%{key}')
+  return key, setting
+
+
+def import_modules(imports: Mapping[str, str]) -> None:
+  """Imports what gin files import: gin itself would silently skip a module that does not exist.
+
+  gin does skip a module that has moved, so it is given the new name as well: the operative_config.gin of this run then
+  imports today's modules.
+
+  Args:
+    imports: module -> the place that imports it
+  Raises:
+    UserError: a module cannot be imported
+  """
   for module, place in imports.items():
     try:
       importlib.import_module(MOVED.get(module, module))
     except ImportError as error:
       raise UserError(f'{place} imports {module}: {error}. Is the package installed and the name right?') from error
+    if module in MOVED:
+      with gin.unlock_config():
+        gin.parse_config(f'import {MOVED[module]}')
+
+
+def skippable(names: bool | Sequence[str]) -> bool | list[str]:
+  """What gin may skip: `names`, and those that T5 skips because old configurations contain them."""
+  return True if names is True else [*mesh_transformer.DEPRECATED_GIN_REFERENCES, *(names or ())]
 
 
 @contextlib.contextmanager
-def _without_search_messages():
-  """gin logs an error for every folder a file is not in before it finds it in the next."""
+def _search_path(folders: Sequence[str]) -> Iterator[None]:
+  """Within, gin searches `folders` too; a later run in this process does not find the files of an earlier one there."""
+  prefixes = gin_config._LOCATION_PREFIXES  # pylint: disable=protected-access - gin can add a folder, but not remove it
+  before = len(prefixes)
+  prefixes.extend(folders)
+  try:
+    yield
+  finally:
+    del prefixes[before:]
+
+
+@contextlib.contextmanager
+def _without_search_messages() -> Iterator[None]:
+  """Within, gin does not log an error for each folder that it searches before it finds a file."""
   hide = lambda record: not str(record.msg).startswith('Path not found')
   logging.getLogger().addFilter(hide)
   try:
@@ -91,7 +155,7 @@ def explain(error: Exception) -> str:
 
 
 def configurables() -> list[str]:
-  """Names a gin file may use: of every configurable its own name, and that with its module's."""
+  """Names that a gin file may use: each configurable's own name, alone and with its module's."""
   parts = [name.split('.') for name, _ in _registry().items()]
   return sorted({'.'.join(name[-n:]) for name in parts for n in (1, 2)})
 
@@ -102,12 +166,12 @@ def parameters_of(name: str) -> list[str]:
   return [p for p in inspect.signature(configurable.wrapped).parameters if p != 'self']
 
 
-def _registry():
-  return gin.config._REGISTRY  # pylint: disable=protected-access - gin has no public list of its configurables
+def _registry() -> Any:
+  return gin_config._REGISTRY  # pylint: disable=protected-access - gin has no public list of its configurables
 
 
-def _place(text):
-  """'FILE, line 3: ' where gin's message tells it, else ''."""
+def _place(text: str) -> str:
+  """'FILE, line 3: ' if gin's message contains the place, else ''."""
   found = re.search(r'In (?:file "([^"]+)", line (\d+)|bindings string)', text)
   if not found:
     return ''

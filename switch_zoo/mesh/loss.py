@@ -1,29 +1,36 @@
-"""The training loss: cross-entropy of the targets, apart from what experts add."""
+"""The training loss: cross-entropy of the targets, without what routers add."""
 
 import gin
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
+from mesh_tensorflow.transformer import transformer
 
 from switch_zoo.mesh import observe
 
 
 @gin.configurable(module='loss')
-def cross_entropy(model, context, logits, targets, vocab_dim):
+def cross_entropy(
+  model: transformer.Unitransformer,
+  context: transformer.Context,
+  logits: mtf.Tensor,
+  targets: mtf.Tensor,
+  vocab_dim: mtf.Dimension,
+) -> mtf.Tensor:
   """Cross-entropy per real target token, in float32 whatever the activations are.
 
-  Given to `Unitransformer.loss_fn`. With label smoothing and the z-loss of the logits as T5 has them (training only);
-  the released loss divides by all positions, padding included, this one by the real tokens (0 is padding, negative
-  ids carry no loss). A `loss_denominator` set in gin wins. With microbatches each weighs the same.
+  For `Unitransformer.loss_fn`. Label smoothing and the z-loss of the logits are those of T5, in training only. The
+  released loss divides by all positions, padding included; this one divides by the real tokens (0 is padding, negative
+  ids carry no loss). A `loss_denominator` set in gin takes precedence. All microbatches of a step weigh the same.
 
   Exports `loss/cross_entropy` (natural logarithm, per token, without smoothing and z-loss), `loss/logits_z` and
   `tokens` (real input and target tokens of the batch).
 
   Args:
-    model: the decoder's transformer.Unitransformer
-    context: its transformer.Context
+    model: the decoder
+    context: of the decoder's call
     logits: <activation>[batch..., length, vocab]
     targets: <int32>[batch..., length]
-    vocab_dim: the vocabulary's mtf.Dimension
+    vocab_dim: the last dimension of the logits
   Returns:
     <float32>[]
   """
@@ -32,7 +39,7 @@ def cross_entropy(model, context, logits, targets, vocab_dim):
   num_targets = mtf.reduce_sum(weights)
   denominator = _denominator(model, context, num_targets)
 
-  def per_token(values):
+  def per_token(values: mtf.Tensor) -> mtf.Tensor:
     return mtf.reduce_sum(values * weights) / denominator
 
   log_z = mtf.reduce_logsumexp(logits, vocab_dim)
@@ -53,14 +60,16 @@ def cross_entropy(model, context, logits, targets, vocab_dim):
   return loss
 
 
-def _denominator(model, context, num_targets):
-  """What the summed loss is divided by. num_targets: <float32>[] -> <float32>[] or a float."""
+def _denominator(
+  model: transformer.Unitransformer, context: transformer.Context, num_targets: mtf.Tensor
+) -> mtf.Tensor | float:
+  """What the summed loss is divided by. num_targets: <float32>[] -> <float32>[], or a number."""
   fixed = model._loss_denominator  # pylint: disable=protected-access
   return float(fixed) if fixed is not None else mtf.maximum(num_targets, 1.0) * context.num_microbatches
 
 
-def _num_inputs(context, targets):
-  """Real tokens the encoder read; the targets' own count where there is no encoder. -> <float32>[]"""
+def _num_inputs(context: transformer.Context, targets: mtf.Tensor) -> mtf.Tensor:
+  """The number of real tokens the encoder read; without an encoder, that of the targets. -> <float32>[]"""
   ids = context.encoder_sequence_id
   ids = targets if ids is None else ids
   return mtf.reduce_sum(mtf.cast(mtf.greater(ids, 0), tf.float32))

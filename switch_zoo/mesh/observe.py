@@ -1,17 +1,20 @@
 """How a Mesh-TensorFlow tensor leaves the model: layers export it by name, hooks read it.
 
 A layer calls `export('encoder/block_000/layer_003/MoE1D/load', load)`. When the graph is lowered the tensor lands in a
-TensorFlow collection; whoever writes progress lines or summaries reads it with `exported()`. Nothing in a layer knows
-who reads, and nothing is written inside the algorithm.
+TensorFlow collection; whatever writes progress lines or summaries reads it with `exported()`. A layer does not know who
+reads, and nothing is written inside the algorithm. All state is in collections of the TensorFlow graph, so that another
+graph starts without any.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 
 COLLECTION = 'switch_zoo/exported'
+_LOOPS = 'switch_zoo/loops_over_microbatches'
 
 
 class ExportOperation(mtf.Operation):
@@ -21,33 +24,35 @@ class ExportOperation(mtf.Operation):
     super().__init__([tensor], name='export')
     self._export_name = export_name
 
-  def lower(self, lowering):
+  def lower(self, lowering: mtf.Lowering) -> None:
     """Adds the value to the collection of the TensorFlow graph."""
     value = lowering.export_to_tf_tensor(self.inputs[0])
     tf.add_to_collection(COLLECTION, (self._export_name, value))
 
 
-class _Waiting(NamedTuple):
-  """Inside the loop over microbatches a value cannot leave by itself: here it waits to become an output of the loop."""
+class _Loop(NamedTuple):
+  """A loop over microbatches whose body is being built. A value inside cannot leave unless the loop returns it.
+
+  tensors: name -> what the loop will return
+  share: of one microbatch in the step
+  """
 
   tensors: dict[str, mtf.Tensor]
-  share: float  # of one microbatch in the step
-
-
-_loops: list[_Waiting] = []
+  share: float
 
 
 def export(name: str, tensor: mtf.Tensor, summed: bool = False) -> None:
   """Makes a tensor readable by `exported` once the graph is lowered.
 
   Args:
-    name: what it is read by
+    name: the name it is read by
     tensor: <dtype>[any axes but the batch's]
-    summed: with microbatches, the step's value is the sum of the microbatches' and not the mean
+    summed: with microbatches, the step's value is the sum of the microbatches' values and not their mean
   """
   tensor = mtf.stop_gradient(tensor)
-  if _loops:
-    _loops[-1].tensors[name] = tensor if summed else tensor * _loops[-1].share
+  loops = tf.get_collection_ref(_LOOPS)
+  if loops:
+    loops[-1].tensors[name] = tensor if summed else tensor * loops[-1].share
   else:
     ExportOperation(tensor, name)
 
@@ -57,18 +62,24 @@ def exported() -> dict[str, tf.Tensor]:
   return dict(tf.get_collection(COLLECTION))
 
 
-def through_microbatches(serialize_training_step):
+def through_microbatches(serialize_training_step: Callable[..., Any]) -> Callable[..., Any]:
   """`mtf.serialize_training_step` whose model function may export: the loop's sums are exported after it."""
 
   @functools.wraps(serialize_training_step)
-  def serialize(features, model_fn, batch_dim, num_splits):
-    def observed(microbatch):
-      _loops.append(_Waiting({}, 1.0 / num_splits))
+  def serialize(
+    features: Mapping[str, mtf.Tensor],
+    model_fn: Callable[[Mapping[str, mtf.Tensor]], Mapping[str, mtf.Tensor]],
+    batch_dim: mtf.Dimension,
+    num_splits: int,
+  ) -> tuple[list[mtf.Tensor], dict[str, mtf.Tensor]]:
+    def observed(microbatch: Mapping[str, mtf.Tensor]) -> dict[str, mtf.Tensor]:
+      loops = tf.get_collection_ref(_LOOPS)
+      loops.append(_Loop({}, 1.0 / num_splits))
       try:
         outputs = model_fn(microbatch)
-        return {**outputs, **{f'exported/{name}': tensor for name, tensor in _loops[-1].tensors.items()}}
+        return {**outputs, **{f'exported/{name}': tensor for name, tensor in loops[-1].tensors.items()}}
       finally:
-        _loops.pop()
+        loops.pop()
 
     gradients, outputs = serialize_training_step(features, observed, batch_dim, num_splits)
     for name in [key for key in outputs if key.startswith('exported/')]:

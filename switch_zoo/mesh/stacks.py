@@ -1,12 +1,13 @@
 """Pieces of a layer stack that gin files name."""
 
 import gin
+import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 from mesh_tensorflow.transformer import transformer
 
 
 @gin.configurable(module='stacks')
-def sublayer_call_layer(x, layer_stack, context):
+def sublayer_call_layer(x: mtf.Tensor, layer_stack: transformer.LayerStack, context: transformer.Context) -> mtf.Tensor:
   """Calls the current layer inside the variable scope of its checkpoint name.
 
   Like Mesh-TensorFlow's sublayer of the same name, but a layer may state a `scope_name` that differs from its
@@ -14,20 +15,24 @@ def sublayer_call_layer(x, layer_stack, context):
 
   Args:
     x: <activation>[batch..., length, d_model]
-    layer_stack: the stack, unused
-    context: transformer.Context of this call
+    layer_stack: the stack
+    context: of this call
   Returns:
     <activation>[batch..., length, d_model]
   """
   x = transformer.sublayer_mask_padding(x, layer_stack, context)
-  layer = context.current_layer
+  layer = context.current_layer  # pyright: ignore[reportAttributeAccessIssue] - LayerStack.call sets it
   with tf.variable_scope(getattr(layer, 'scope_name', type(layer).__name__)):
     return layer.call(context, x)
 
 
 @gin.configurable(module='stacks')
-def num_blocks(num_layers=gin.REQUIRED, layers_per_block=gin.REQUIRED):
-  """Blocks in a stack of `num_layers` Transformer layers when a block holds `layers_per_block` of them."""
+def num_blocks(num_layers: int = gin.REQUIRED, layers_per_block: int = gin.REQUIRED) -> int:
+  """Blocks in a stack of `num_layers` Transformer layers when a block holds `layers_per_block` of them.
+
+  Raises:
+    ValueError: the layers do not fill whole blocks
+  """
   if num_layers % layers_per_block:
     raise ValueError(
       f'num_layers={num_layers} is not a multiple of layers_per_block={layers_per_block}: a block is repeated '

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from switch_zoo import number_format
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.spec import capacity, gin_files, routers, shape, sublayers
 from switch_zoo.spec.bindings import BindingReader, as_kind
@@ -43,12 +44,22 @@ def read(files: Sequence[str], parameters: Iterable[str] = ()) -> dict[str, Any]
   """
   bound = gin_files.read(files, parameters)
   bound.check()
-  reader = BindingReader(bound, files[0])
+  return read_bound(bound)
+
+
+def read_bound(bound: gin_files.GinFiles) -> dict[str, Any]:
+  """The fields of the ModelConfig that gin files describe which have been read; name and header are the first one's.
+
+  Raises:
+    UserError: with file and line
+  """
+  path = bound.files[0]
+  reader = BindingReader(bound, path)
   fields = _fields(reader)
-  header = read_header(files[0])
+  header = parse_header(bound.texts[path])
   return fields | {
-    'name': os.path.splitext(os.path.basename(files[0]))[0],
-    'path': os.path.abspath(files[0]),
+    'name': os.path.splitext(os.path.basename(path))[0],
+    'path': os.path.abspath(path),
     'title': header.get('Title', ''),
     'source': header.get('Source', ''),
     'departures': header.get('Departures', ''),
@@ -58,16 +69,21 @@ def read(files: Sequence[str], parameters: Iterable[str] = ()) -> dict[str, Any]
 
 def read_header(path: str) -> dict[str, str]:
   """The comment that opens a model file: those of 'Title', 'Source', 'Departures', 'Parameters' it has."""
-  header, key = {}, 'Title'
   with open(path, encoding='utf-8') as file:
-    for line in file:
-      if not line.startswith('#'):
-        break
-      text = line[1:].strip()
-      head = re.match(r'(\w+): ', text)
-      if head and head[1] in HEADER_KEYS:
-        key, text = head[1], text[head.end() :]
-      header[key] = f'{header[key]} {text}' if key in header else text
+    return parse_header(file.read())
+
+
+def parse_header(text: str) -> dict[str, str]:
+  """Like `read_header`, from the text of the file."""
+  header, key = {}, 'Title'
+  for line in text.splitlines():
+    if not line.startswith('#'):
+      break
+    text = line[1:].strip()
+    head = re.match(r'(\w+): ', text)
+    if head and head[1] in HEADER_KEYS:
+      key, text = head[1], text[head.end() :]
+    header[key] = f'{header[key]} {text}' if key in header else text
   return header
 
 
@@ -86,7 +102,7 @@ def _fields(reader: BindingReader) -> dict[str, Any]:
     'shared_embedding': reader.get('shared_embedding', bool, 'Bitransformer', 'shared_embedding', default=True),
     'relative_attention_num_buckets': _buckets(reader),
     'dropout_rate': reader.get('dropout_rate', float, 'sublayer_dropout', 'dropout_rate', default=shape.DROPOUT_RATE),
-    'activation_dtype': reader.get('activation_dtype', str, 'get_variable_dtype', 'activation_dtype'),
+    'activation_dtype': _activation_dtype(reader),
   }
   expert_layers = set()
   for stack in ('encoder', 'decoder'):
@@ -100,6 +116,16 @@ def _fields(reader: BindingReader) -> dict[str, Any]:
   for layer in expert_layers:
     fields |= _expert_fields(reader, layer)
   return fields
+
+
+def _activation_dtype(reader: BindingReader) -> str:
+  setting = reader.get('activation_dtype', str, 'get_variable_dtype', 'activation_dtype')
+  if setting not in number_format.SETTINGS:
+    raise UserError(
+      f'{reader.places["activation_dtype"]}: activation_dtype is {setting!r}. Use one of '
+      f'{", ".join(number_format.SETTINGS)}.{did_you_mean(setting, number_format.SETTINGS)}'
+    )
+  return setting
 
 
 def _expert_fields(reader: BindingReader, layer: str) -> dict[str, Any]:

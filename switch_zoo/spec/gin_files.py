@@ -1,7 +1,8 @@
 """Reads gin files without importing what they configure: in milliseconds, and without TensorFlow.
 
-gin's own parser does the reading. What is read here is what stands in the files: bindings, macros and references as
-data. `ModelConfig`, the launcher's check before a run and the planner use it; gin itself configures the run.
+gin's own parser does the reading, and what the files contain is kept as data: bindings, macros and references. A run
+reads its files here once and hands the result on: to the launcher's checks, to `ModelConfig`, to the planner, and to
+`mesh.gin_setup`, which lets gin itself configure the run.
 """
 
 import dataclasses
@@ -38,7 +39,7 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True)
 class Binding:
-  """The last value bound to a key, and the place: 'file, line 3' or '--gin_param'."""
+  """The last value bound to a key, and the place that binds it: 'file, line 3' or '--gin_param'."""
 
   value: Any
   place: str
@@ -47,20 +48,20 @@ class Binding:
 class _AsData(config_parser.ParserDelegate):
   """Keeps references and macros as data."""
 
-  def configurable_reference(self, scoped_configurable_name, evaluate):
+  def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Reference:
     return Reference(scoped_configurable_name, evaluate)
 
-  def macro(self, macro_name):
+  def macro(self, macro_name: str) -> Macro:
     return Macro(macro_name)
 
 
 def configs_folder() -> pathlib.Path:
-  """Where our gin files are: `switch_zoo/configs`, in a checkout a link to `gin/`."""
+  """The folder of our gin files: `switch_zoo/configs`, which is a link to `gin/` in a checkout."""
   return pathlib.Path(__file__).resolve().parent.parent / 'configs'
 
 
 def search_path(prefixes: Iterable[str] = ()) -> list[str]:
-  """Folders gin files are looked for in: the user's prefixes, ours, T5's, Mesh-TensorFlow's."""
+  """Folders in which gin files are searched for: the user's prefixes, ours, T5's, Mesh-TensorFlow's."""
   folders = [*prefixes, str(configs_folder())]
   for package, parts in (('t5', ('models', 'gin')), ('mesh_tensorflow', ('transformer', 'gin'))):
     spec = importlib.util.find_spec(package)
@@ -72,37 +73,60 @@ def search_path(prefixes: Iterable[str] = ()) -> list[str]:
 class GinFiles:
   """What a list of gin files and parameters binds, later ones over earlier ones.
 
+  folders: where files are searched for
   bindings: key -> Binding, in the order of their binding; a key is a macro's name, or 'scope/configurable.parameter'
-  includes: the files read, in order
+  files: paths given to `read_file`, in order
+  parameters: texts given to `read_parameter`, in order
+  includes: paths of all files read, in order; a file that is included twice is listed twice
+  texts: path -> text of each file read; each is opened once
   imports: module -> the place that imports it
   """
 
   def __init__(self, folders: Sequence[str] | None = None):
     self.folders = search_path() if folders is None else list(folders)
     self.bindings: dict[str, Binding] = {}
+    self.files: list[str] = []
+    self.parameters: list[str] = []
     self.includes: list[str] = []
+    self.texts: dict[str, str] = {}
     self.imports: dict[str, str] = {}
     self._from_files: set[str] = set()
 
-  def read_file(self, name: str, included_from: str = '') -> None:
-    """Reads a file (a path, or a name below the search path) and what it includes."""
-    path = self._find(name, included_from)
-    self.includes.append(path)
-    with open(path, encoding='utf-8') as file:
-      self._read(file, path)
+  def read_file(self, name: str) -> None:
+    """Reads a file (a path, or a name below one of the folders) and everything it includes.
+
+    Raises:
+      UserError: a file does not exist, or a line is not gin
+    """
+    self.files.append(self._find(name))
+    self._include(self.files[-1])
+
+  def read_defaults(self) -> None:
+    """Reads Mesh-TensorFlow's defaults, on which every run builds, if that package is installed."""
+    if any(os.path.isfile(os.path.join(folder, MESH_DEFAULTS)) for folder in self.folders):
+      self._include(self._find(MESH_DEFAULTS))
 
   def read_parameter(self, text: str) -> None:
-    """Reads one binding as --gin_param has it: `name = value`."""
+    """Reads one binding as --gin_param takes it: `name = value`.
+
+    Raises:
+      UserError: the text is not gin
+    """
+    self.parameters.append(text)
     self._read(text, '')
 
   def value(self, key: str, default: Any = None) -> Any:
-    """The value of a key with macros replaced by theirs, or `default` where nothing binds it."""
+    """The value of a key with macros replaced by their values, or `default` if nothing binds the key."""
     if key not in self.bindings:
       return default
     return self._resolve(self.bindings[key].value)
 
   def check(self) -> None:
-    """Refuses macros nobody defines, macros given on the command line that nobody uses, and values still REQUIRED."""
+    """Checks that every macro is defined, that macros of the command line are used, and that no value is REQUIRED.
+
+    Raises:
+      UserError: the first mistake
+    """
     used = {macro.name for binding in self.bindings.values() for macro in _macros(binding.value)}
     for key, binding in self.bindings.items():
       if binding.place == PARAMETER and '.' not in key and key not in used | self._from_files:
@@ -117,17 +141,24 @@ class GinFiles:
             f'{did_you_mean(macro.name, known)}'
           )
 
-  def _find(self, name, included_from):
+  def _include(self, path: str) -> None:
+    self.includes.append(path)
+    if path not in self.texts:
+      with open(path, encoding='utf-8') as file:
+        self.texts[path] = file.read()
+    self._read(self.texts[path], path)
+
+  def _find(self, name: str, included_from: str = '') -> str:
     for folder in ['', *self.folders]:
       path = os.path.join(folder, name)
       if os.path.isfile(path):
         return path
     raise UserError(
-      f'There is no gin file "{name}"{included_from}. It is looked for in the current folder, and below '
+      f'There is no gin file "{name}"{included_from}. It was searched for in the current folder and below '
       f'{", ".join(self.folders)}.{did_you_mean(name, available(self.folders))}'
     )
 
-  def _read(self, text, path):
+  def _read(self, text: str, path: str) -> None:
     try:
       for statement in config_parser.ConfigParser(text, _AsData()):
         self._take(statement, path)
@@ -140,23 +171,23 @@ class GinFiles:
         'configurable.parameter = %name.'
       ) from error
 
-  def _take(self, statement, path):
+  def _take(self, statement: Any, path: str) -> None:
     place = f'{path}, line {statement.location.line_num}' if path else PARAMETER
     if isinstance(statement, config_parser.IncludeStatement):
-      self.read_file(statement.filename, f' (included from {place})')
+      self._include(self._find(statement.filename, f' (included from {place})'))
     elif isinstance(statement, config_parser.ImportStatement):
       self.imports[statement.module] = place
     elif isinstance(statement, config_parser.BindingStatement):
       key = '/'.join(filter(None, (statement.scope, statement.selector)))
       if statement.arg_name:
         key += f'.{statement.arg_name}'
-      # Bound again, a key moves to the end: of two ways to write a name ("b.C.d", "C.d") the later one counts.
+      # A key that is bound again moves to the end: if a name is written in two ways ("b.C.d", "C.d"), the later counts.
       self.bindings.pop(key, None)
       self.bindings[key] = Binding(statement.value, place)
       if path:
         self._from_files.add(key)
 
-  def _resolve(self, value, seen=()):
+  def _resolve(self, value: Any, seen: tuple[str, ...] = ()) -> Any:
     if isinstance(value, Macro):
       if value.name in seen or value.name not in self.bindings:
         return value
@@ -169,10 +200,17 @@ class GinFiles:
 
 
 def read(files: Iterable[str], parameters: Iterable[str] = (), prefixes: Iterable[str] = ()) -> GinFiles:
-  """Reads Mesh-TensorFlow's defaults, then files, then parameters, as the launcher does."""
+  """Reads Mesh-TensorFlow's defaults, then files, then parameters: all that a run is configured with.
+
+  Args:
+    files: gin files, paths or names below the search path
+    parameters: bindings in gin's syntax
+    prefixes: more folders to search
+  Raises:
+    UserError: a file does not exist, or a line is not gin
+  """
   result = GinFiles(search_path(prefixes))
-  if any(os.path.isfile(os.path.join(folder, MESH_DEFAULTS)) for folder in result.folders):
-    result.read_file(MESH_DEFAULTS)
+  result.read_defaults()
   for name in files:
     result.read_file(name)
   for text in parameters:
@@ -188,7 +226,7 @@ def available(folders: Iterable[str]) -> list[str]:
   return names
 
 
-def _macros(value) -> list[Macro]:
+def _macros(value: Any) -> list[Macro]:
   if isinstance(value, Macro):
     return [value]
   if isinstance(value, dict):
@@ -198,6 +236,6 @@ def _macros(value) -> list[Macro]:
   return []
 
 
-def _still_required(key, binding):
+def _still_required(key: str, binding: Binding) -> str:
   remedy = f'--gin_param="{key} = ..."'
   return f'{key} has no value: {binding.place} leaves it REQUIRED. Give it one with {remedy} or in a gin file.'

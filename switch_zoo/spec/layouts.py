@@ -1,22 +1,23 @@
 """Layouts: which mesh axis cuts which dimension, read from gin without TensorFlow, and checked against a model.
 
-A layout is two texts. The mesh shape gives a slice's cores axes, 'batch:16;model:2'; the rules give dimensions of the
-model to axes, 'batch:batch;d_ff:model'. A rule for an axis the mesh does not have does nothing.
+A layout is two texts. The mesh shape names the axes of the mesh of cores and their sizes, 'batch:16;model:2'; the rules
+assign dimensions of the model to axes, 'batch:batch;d_ff:model'. A rule for an axis that the mesh does not have has no
+effect.
 """
 
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.spec import gin_files
 from switch_zoo.spec.config import ModelConfig
 
-# Dimensions a rule can name in the models of this package, and what a user knows each by.
+# Dimensions of the models of this package that a rule can name -> what a user calls them.
 DIMENSIONS = {
   'outer_batch': 'replicas of the experts (outer_batch_size)',
-  'batch': 'sequences of the batch, for each replica of the experts',
+  'batch': 'batch size (sequences for each replica of the experts)',
   'length': 'tokens of a sequence',
   'd_model': 'd_model',
   'd_model_split': 'd_model',
@@ -27,6 +28,18 @@ DIMENSIONS = {
   'experts': 'num_experts',
   'expert_hidden': 'expert_d_ff',
 }
+# More dimensions of Mesh-TensorFlow's Transformer layers. Released rules name some of them, in every model:
+# "ensemble:ensemble,batch:batch,d_ff:model,heads:model,vocab:model,experts:batch".
+RELEASED_DIMENSIONS = frozenset({
+    'alpha', 'batch_unsplit', 'beam', 'buckets', 'd_k', 'd_v', 'decoder_module_inputs', 'encoder_module_outputs',
+    'ensemble', 'expanded', 'expert_capacity', 'expert_capacity_x', 'expert_capacity_y', 'expert_unsplit',
+    'expert_x', 'expert_x_unsplit', 'expert_y', 'expert_y_unsplit', 'gate_embedding', 'gates', 'group',
+    'group_size_x', 'group_size_y', 'inner_vocab', 'input_dim', 'key', 'knn', 'knn_square_dim', 'layer',
+    'max_length', 'memory_block_length', 'memory_length', 'microbatch', 'n_heads', 'n_keys', 'n_values',
+    'new_length', 'num_expert_layers', 'prefix_hidden', 'product_key', 'query_block_length', 'query_heads',
+    'repeated_kernel_dim', 'segments', 'single_bias', 'single_scale', 'softmax_components', 'stacked',
+    'tail_clusters', 'task_num', 'window',
+})  # fmt: skip
 SEQUENCES = 2048
 
 
@@ -37,7 +50,7 @@ class Layout:
   mesh: axis -> slices along it; the product is the number of slices
   rules: dimension -> axis, only those with an axis of the mesh
   outer_batch_size: replicas of the experts
-  place: where the rules stand, for messages
+  place: where the rules are written, for messages
   """
 
   mesh: Mapping[str, int]
@@ -47,11 +60,11 @@ class Layout:
 
   @property
   def num_slices(self) -> int:
-    """Slices of the mesh, as many as there are cores."""
+    """Slices of the mesh: one for each core."""
     return math.prod(self.mesh.values())
 
   def parts(self, dimension: str) -> int:
-    """Into how many parts a dimension is cut; 1 where no rule cuts it."""
+    """How many parts a dimension is cut into; 1 if no rule cuts it."""
     return self.mesh[self.rules[dimension]] if dimension in self.rules else 1
 
   def text(self) -> tuple[str, str]:
@@ -71,9 +84,9 @@ def load_layout(name: str, parameters: tuple[str, ...] = ()) -> Layout:
 
   Args:
     name: one of `list_layouts`, or the path of a gin file
-    parameters: bindings laid over the file: "mesh_shape = 'batch:8'"
+    parameters: bindings that override the file's: "mesh_shape = 'batch:8'"
   Raises:
-    UserError: an unknown name, a mesh shape that is missing, a text that cannot be read
+    UserError: an unknown name, a mesh shape that is missing, a text that cannot be parsed
   """
   path = gin_files.configs_folder() / 'layouts' / f'{name}.gin'
   bound = gin_files.GinFiles()
@@ -93,28 +106,50 @@ def load_layout(name: str, parameters: tuple[str, ...] = ()) -> Layout:
 
 
 def parse(mesh_shape: str, layout_rules: str, outer_batch_size: int = 1, place: str = '') -> Layout:
-  """Reads the two texts of a layout.
+  """Parses the two texts of a layout.
 
   >>> parse('batch:4;model:2', 'batch:batch,d_ff:model').num_slices
   8
 
+  Args:
+    mesh_shape, layout_rules: in Mesh-TensorFlow's syntax
+    outer_batch_size: replicas of the experts
+    place: where the rules are written, for messages
   Raises:
-    UserError: a text that is not NAME:NAME pairs, a dimension or axis named twice, an axis without a positive size
+    UserError: a text that is not NAME:NAME pairs, a dimension or axis named twice, an axis without a positive size, a
+      dimension that no model has
   """
+  layout = parse_any(mesh_shape, layout_rules, outer_batch_size, place)
+  check_dimensions(layout_rules)
+  return layout
+
+
+def parse_any(mesh_shape: str, layout_rules: str, outer_batch_size: int = 1, place: str = '') -> Layout:
+  """Like `parse`, whatever dimensions the rules name: a user's own layers may have more, see `check_dimensions`."""
   mesh = {}
   for axis, size in _pairs(mesh_shape, 'mesh_shape', 'batch:4;model:2'):
     if not size.isdigit() or int(size) < 1:
       raise UserError(f'mesh_shape "{mesh_shape}": axis "{axis}" has size {size}. Use a whole number above 0.')
     mesh[axis] = int(size)
-  rules = dict(_pairs(layout_rules, 'layout_rules', 'batch:batch;d_ff:model'))
-  for dimension in rules:
-    if dimension not in DIMENSIONS:
-      raise UserError(
-        f'layout rule "{dimension}:{rules[dimension]}": no model has a dimension "{dimension}", so that the rule '
-        f'would cut nothing.{did_you_mean(dimension, DIMENSIONS)} Dimensions are {", ".join(DIMENSIONS)}.'
-      )
-  present = {dimension: axis for dimension, axis in rules.items() if axis in mesh}
+  present = {dimension: axis for dimension, axis in _rules(layout_rules) if axis in mesh}
   return Layout(mesh, present, outer_batch_size, place)
+
+
+def check_dimensions(layout_rules: str, own: Collection[str] = ()) -> None:
+  """Checks that rules name dimensions that a model can have.
+
+  Args:
+    layout_rules: in Mesh-TensorFlow's syntax
+    own: dimensions of a user's own layers
+  Raises:
+    UserError: the first name that is not one, with the closest ones
+  """
+  for dimension, axis in _rules(layout_rules):
+    if dimension not in {*DIMENSIONS, *RELEASED_DIMENSIONS, *own}:
+      raise UserError(
+        f'layout rule "{dimension}:{axis}": no model has a dimension "{dimension}", so the rule would cut nothing.'
+        f'{did_you_mean(dimension, {*DIMENSIONS, *own})} Dimensions are {", ".join(DIMENSIONS)}.'
+      )
 
 
 def cores(slice_name: str) -> int:
@@ -133,7 +168,7 @@ def cores(slice_name: str) -> int:
 
 
 def check(layout: Layout, config: ModelConfig, sequences: int = SEQUENCES, slice_name: str = '') -> None:
-  """Refuses a layout that does not fit a model.
+  """Checks that a layout fits a model.
 
   Args:
     layout: of `load_layout` or `parse`
@@ -150,25 +185,52 @@ def check(layout: Layout, config: ModelConfig, sequences: int = SEQUENCES, slice
       f'The mesh {mesh} has {layout.num_slices} slices, and {slice_name} has {cores(slice_name)} cores: a core holds '
       f'one slice. Make the axes multiply to {cores(slice_name)}.'
     )
+  check_batch(layout, sequences)
+  for dimension, size in _sizes(config):
+    _check_divides(layout, dimension, size)
+  for name, shape in config.variables.items():
+    _check_axes(layout, name, shape)
+
+
+def check_batch(layout: Layout, sequences: int) -> None:
+  """Checks that a batch divides over its axes, whatever the model.
+
+  Raises:
+    UserError: it does not, or an axis cuts it twice
+  """
   if sequences % layout.outer_batch_size:
     raise UserError(
       f'{sequences} sequences do not divide over {layout.outer_batch_size} replicas of the experts '
       f'(outer_batch_size). Use a multiple of {layout.outer_batch_size}.'
     )
-  for dimension, size in _sizes(layout, config, sequences):
+  sizes = {'outer_batch': layout.outer_batch_size, 'batch': sequences // layout.outer_batch_size}
+  for dimension, size in sizes.items():
     _check_divides(layout, dimension, size)
-  for name, shape in config.variables.items():
+  _check_axes(layout, 'a batch', {**sizes, 'length': 1})
+
+
+def check_tensors(layout: Layout, tensors: Iterable[tuple[str, Mapping[str, int]]]) -> None:
+  """Checks that a layout fits the tensors of a graph, also of layers that a ModelConfig cannot describe.
+
+  Args:
+    layout: of `load_layout` or `parse`
+    tensors: name and {axis: size} of each
+  Raises:
+    UserError: a dimension that does not divide over its axis, or an axis that cuts a tensor twice
+  """
+  for name, shape in tensors:
+    for dimension, size in shape.items():
+      _check_divides(layout, dimension, size)
     _check_axes(layout, name, shape)
-  _check_axes(layout, 'a batch', {'outer_batch': 1, 'batch': 1, 'length': 1})
 
 
 def parameters_per_core(layout: Layout, config: ModelConfig) -> int:
-  """Weights one core holds: of each variable the part that the rules leave it."""
+  """Weights that one core holds: its share of each variable under the rules."""
   share = lambda shape: math.prod(size // layout.parts(dimension) for dimension, size in shape.items())
   return sum(share(shape) for shape in config.variables.values())
 
 
-def _own_file(name):
+def _own_file(name: str) -> str:
   known = list_layouts()
   if not name.endswith('.gin'):
     hint = did_you_mean(name, known) or f' Strategies are: {", ".join(k for k in known if "/" not in k)}.'
@@ -176,10 +238,10 @@ def _own_file(name):
   return name
 
 
-def _pairs(text, setting, example):
-  """('name', 'name') for each pair of a text, each first name once."""
+def _pairs(text: str, setting: str, example: str) -> list[tuple[str, str]]:
+  """('name', 'name') for each pair of a text, each first name once. Separators are Mesh-TensorFlow's."""
   pairs = []
-  for part in filter(None, re.split('[;,]', text.replace(' ', ''))):
+  for part in filter(None, re.split(r'[,.;\s]', text)):
     name, colon, value = part.partition(':')
     if not (name and colon and value):
       raise UserError(f'{setting} "{text}": "{part}" is not a pair. Write it as in "{example}".')
@@ -189,32 +251,41 @@ def _pairs(text, setting, example):
   return pairs
 
 
-def _sizes(layout, config, sequences):
-  """(dimension, size) of everything a rule can cut: of variables, and of activations where they differ."""
+def _rules(text: str) -> list[tuple[str, str]]:
+  return _pairs(text, 'layout_rules', 'batch:batch;d_ff:model')
+
+
+def _sizes(config: ModelConfig) -> list[tuple[str, int]]:
+  """(dimension, size) of all that a rule can cut: of variables, and of activations where those differ."""
   sizes = {(dimension, size) for shape in config.variables.values() for dimension, size in shape.items()}
-  sizes |= {('heads', config.num_heads), ('d_kv', config.d_kv), ('d_model_split', config.d_model)}
-  sizes |= {('outer_batch', layout.outer_batch_size), ('batch', sequences // layout.outer_batch_size)}
+  sizes |= {('heads', config.num_heads), ('d_kv', config.d_kv)}
+  if config.num_experts:
+    sizes.add(('d_model_split', config.d_model))
   return sorted(sizes)
 
 
-def _check_divides(layout, dimension, size):
+def _check_divides(layout: Layout, dimension: str, size: int) -> None:
   parts = layout.parts(dimension)
   if size % parts:
     axis = layout.rules[dimension]
     rule = f'layout rule "{dimension}:{axis}"' + (f' of {layout.place}' if layout.place else '')
+    name = DIMENSIONS.get(dimension, dimension)
     raise UserError(
-      f'{DIMENSIONS[dimension]}={size} does not divide over mesh axis "{axis}" of size {parts} ({rule}). '
+      f'{name}={size} does not divide over mesh axis "{axis}" of size {parts} ({rule}). '
       f'Use a multiple of {parts}, or a smaller axis "{axis}".'
     )
 
 
-def _check_axes(layout, name, shape):
-  """A core's part of a tensor is only defined if each axis cuts at most one of its dimensions."""
-  cut = [dimension for dimension in shape if dimension in layout.rules]
-  for dimension in cut:
-    others = [other for other in cut if other != dimension and layout.rules[other] == layout.rules[dimension]]
-    if others:
+def _check_axes(layout: Layout, name: str, shape: Mapping[str, int]) -> None:
+  """Checks that each axis cuts at most one dimension of a tensor: otherwise a core's part is not defined."""
+  dimension_of: dict[str, str] = {}
+  for dimension in shape:
+    axis = layout.rules.get(dimension)
+    if axis is None:
+      continue
+    if axis in dimension_of:
       raise UserError(
-        f'Layout rules give {dimension} and {others[0]} of {name} to the same mesh axis '
-        f'"{layout.rules[dimension]}". Give one of them another axis, or none.'
+        f'Layout rules give {dimension_of[axis]} and {dimension} of {name} to the same mesh axis "{axis}". '
+        'Give one of them another axis, or none.'
       )
+    dimension_of[axis] = dimension

@@ -38,6 +38,15 @@ def load_configs(files: Iterable[str], parameters: Iterable[str] = ()) -> ModelC
   return ModelConfig(**config_reader.read(files, parameters))
 
 
+def config_of_bound(bound: gin_files.GinFiles) -> ModelConfig:
+  """Like `load_configs`, from gin files that have been read; the first of them is the model's.
+
+  Raises:
+    UserError: they do not describe a model
+  """
+  return ModelConfig(**config_reader.read_bound(bound))
+
+
 def model_file(model: str) -> str:
   """The gin file of a model: a name of `list_models`, or a file below our gin folder. Any other path is returned as is.
 

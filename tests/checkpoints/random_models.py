@@ -1,9 +1,9 @@
-"""Checkpoints with random weights in every format that is read, written by the libraries they belong to."""
+"""Checkpoints with random weights in every format that is read, written by the libraries the formats come from."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from switch_zoo.checkpoints import names
+from switch_zoo.checkpoints import format_names
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.zoo import load_config
 
@@ -40,10 +40,10 @@ def save_mesh(folder, weights, step=0, slots=True) -> str:
 
 
 def save_t5x(folder, config, weights) -> str:
-  """As t5x lays out a checkpoint: one zarr array in chunks for each parameter, the optimizer's state beside."""
+  """As t5x lays out a checkpoint: one zarr array in chunks for each parameter, the optimizer's state next to it."""
   import tensorstore
 
-  of_t5x = names.Names(config, names.T5X)
+  of_t5x = format_names.T5XNames(config)
   for variable, value in weights.items():
     path = of_t5x.locate(variable).name.replace('/', '.')
     for prefix in ('target', 'state.param_states'):

@@ -1,4 +1,4 @@
-"""What is wrong with the input is said, and the destination stays as it was."""
+"""Every mistake in the input is explained, and the destination stays as it was."""
 
 import collections
 import errno
@@ -18,7 +18,7 @@ from switch_zoo.errors import UserError
 
 
 class Sources:
-  """Folders of good checkpoints, and the paths of one test."""
+  """Folders of good checkpoints."""
 
   def __init__(self, folder):
     self.hf = oracles.save(oracles.switch(), folder / 'hf')
@@ -38,7 +38,7 @@ def good(tmp_path_factory):
 
 
 class Case:
-  """A copy of a good checkpoint to spoil, and the request made of it."""
+  """A copy of a good checkpoint to spoil, and the request made with it."""
 
   def __init__(self, good, kind, folder):
     self.source = folder / 'source'
@@ -173,20 +173,22 @@ def chunk_lost(case):
 
 
 CASES = {
-  'a missing tensor': ROW('hf', drop(Q), f'{Q} is missing'),
-  'a missing expert': ROW('hf', drop(EXPERT), f'{EXPERT} is missing'),
+  'a missing tensor': ROW('hf', drop(Q), f'{Q} is missing from the checkpoint'),
+  'a missing expert': ROW('hf', drop(EXPERT), f'{EXPERT} is missing from the checkpoint'),
   'several missing': ROW(
-    'hf', drop(Q, EXPERT, 'encoder.final_layer_norm.weight', Q.replace('.q.', '.v.')), 'and 1 more differences'
+    'hf', drop(Q, EXPERT, 'encoder.final_layer_norm.weight', Q.replace('.q.', '.v.')), '; and 1 more. Give'
   ),
   'no embedding': ROW('hf', drop('shared.weight'), 'has no embedding'),
-  'an extra tensor': ROW('hf', add(some__bias=np.zeros(3, 'f')), 'some.bias is in the checkpoint only'),
-  'an expert too many': ROW(
+  'an extra tensor': ROW('hf', add(some__bias=np.zeros(3, 'f')), 'some.bias is only in the checkpoint'),
+  'one expert too many': ROW(
     'hf',
     add(**{EXPERT.replace('expert_2', 'expert_3').replace('.', '__'): np.zeros((16, 24), 'f')}),
-    'expert_3.wo.weight is in the checkpoint only',
+    'expert_3.wo.weight is only in the checkpoint',
   ),
-  'a wrong shape': ROW('hf', replace(EXPERT, np.zeros((24, 16), 'f')), f'{EXPERT} is [24, 16] there and [16, 24]'),
-  'a type that is no weight': ROW('hf', replace(EXPERT, np.zeros((16, 24), 'i8')), f'{EXPERT} is of type int64'),
+  'a wrong shape': ROW(
+    'hf', replace(EXPERT, np.zeros((24, 16), 'f')), f'{EXPERT} is [24, 16] in the checkpoint and [16, 24] in the model'
+  ),
+  'a type that weights do not have': ROW('hf', replace(EXPERT, np.zeros((16, 24), 'i8')), f'{EXPERT} is of type int64'),
   'copies of the embedding that differ': ROW(
     'hf',
     add(encoder__embed_tokens__weight=np.zeros((128, 16), 'f')),
@@ -195,21 +197,21 @@ CASES = {
   'heads that do not divide': ROW(
     'hf',
     lambda case: [replace(name, np.zeros((32, 5), 'f'))(case) for name in POSITIONS],
-    'which the 5 heads of its relative positions do not divide',
+    'not a multiple of the 5 heads of its relative positions',
   ),
   'no router': ROW(
     'hf',
     drop(*(f'{layer}.mlp.router.classifier.weight' for layer in SPARSE)),
-    'no router switch_zoo knows',
+    'no router that switch_zoo knows',
   ),
-  'an embedding of one axis': ROW('hf', replace('shared.weight', np.zeros(5, 'f')), 'has no embedding of two axes'),
-  'a layer far away': ROW(
+  'an embedding of one axis': ROW('hf', replace('shared.weight', np.zeros(5, 'f')), 'has no embedding with two axes'),
+  'a layer with a huge number': ROW(
     'hf',
     add(encoder__block__999999999__layer__0__SelfAttention__q__weight=np.zeros(1, 'f')),
     'no layer 2 in the encoder',
   ),
   'no relative positions': ROW('hf', drop(*POSITIONS), 'no table of relative positions'),
-  'an encoder alone': ROW(
+  'only an encoder': ROW(
     'hf',
     lambda case: case.tensors(lambda t: [t.pop(name) for name in list(t) if name.startswith('decoder')]),
     'has no decoder',
@@ -218,30 +220,28 @@ CASES = {
   'a file cut off in its header': ROW(
     'hf', lambda case: case.cut('model.safetensors', 100), 'cut off inside its header'
   ),
-  'an empty file': ROW('hf', lambda case: case.cut('model.safetensors', 0), 'is no safetensors file'),
-  'a header of a terabyte': ROW('hf', header_of_a_terabyte, 'is no safetensors file'),
-  'a header that is no JSON': ROW(
+  'an empty file': ROW('hf', lambda case: case.cut('model.safetensors', 0), 'is not a safetensors file'),
+  'a header of a terabyte': ROW('hf', header_of_a_terabyte, 'is not a safetensors file'),
+  'a header that is not JSON': ROW(
     'hf',
     lambda case: (case.source / 'model.safetensors').write_bytes(b'\x04' + bytes(7) + b'oops'),
     'its header cannot be read',
   ),
-  'a truncated shard': ROW(
-    'shards', lambda case: case.cut(first_shard(case), -40), 'is truncated: its header speaks of'
-  ),
-  'a shard that is absent': ROW(
-    'shards', lambda case: (case.source / first_shard(case)).unlink(), '1 of them are absent'
-  ),
+  'a truncated shard': ROW('shards', lambda case: case.cut(first_shard(case), -40), 'is truncated: its header lists'),
+  'a missing shard': ROW('shards', lambda case: (case.source / first_shard(case)).unlink(), '1 of them are missing'),
   'a tensor in two shards': ROW('shards', same_tensor_twice, 'which another file of the folder holds too'),
-  'an index that names an absent tensor': ROW('shards', index_names_a_tensor_that_is_not_there, 'ghost.weight is in'),
-  'an index that is no JSON': ROW('shards', lambda case: case.cut('model.safetensors.index.json', 50), 'is not JSON'),
-  'an index that leads elsewhere': ROW('shards', index_outside, 'has no weight_map from tensors to files beside it'),
+  'an index that names a missing tensor': ROW('shards', index_names_a_tensor_that_is_not_there, 'ghost.weight is in'),
+  'an index that is not JSON': ROW('shards', lambda case: case.cut('model.safetensors.index.json', 50), 'is not JSON'),
+  'an index that leads outside the folder': ROW(
+    'shards', index_outside, 'has no weight_map from tensors to files next to it'
+  ),
   'no weights': ROW(
     'hf', remove('model.safetensors'), 'has no weights: neither model.safetensors nor pytorch_model.bin'
   ),
   'no config.json': ROW('hf', remove('config.json'), 'has no config.json'),
-  'a config.json that is no JSON': ROW('hf', lambda case: case.cut('config.json', 9), 'config.json is not JSON'),
+  'a config.json that is not JSON': ROW('hf', lambda case: case.cut('config.json', 9), 'config.json is not JSON'),
   'a config.json of another family': ROW('hf', lambda case: case.config(model_type='bart'), 'is of a "bart"'),
-  'an activation that cannot be had': ROW(
+  'an activation that is not supported': ROW(
     'dense', lambda case: case.config(feed_forward_proj='gated-silu'), 'activation "gated-silu" cannot be converted'
   ),
   'a pickle with code in it': ROW('hf', with_code, 'posix.mkdir to be called'),
@@ -252,51 +252,51 @@ CASES = {
   'an unknown type': ROW('hf', asking(dtype='int8'), '--dtype=int8: weights are written as float32 or bfloat16'),
   'no such source': ROW('hf', lambda case: shutil.rmtree(case.source), 'There is no folder'),
   'a source without a checkpoint': ROW('hf', empty, 'holds no checkpoint'),
-  'an export as a source': ROW('hf', export_at('1/saved_model.pb'), 'Give the folder of the checkpoint it was made'),
+  'an export as a source': ROW(
+    'hf', export_at('1/saved_model.pb'), 'Give the folder of the checkpoint it was made from'
+  ),
   'a version of an export': ROW('hf', export_at('saved_model.pb'), 'is an export'),
-  'a folder of anything with an export inside': ROW('hf', export_at('old/saved_model.pb'), 'holds no checkpoint'),
+  'a folder with an export somewhere inside': ROW('hf', export_at('old/saved_model.pb'), 'holds no checkpoint'),
   'two checkpoints in one folder': ROW('hf', second_checkpoint, 'holds several checkpoints: Keras and Hugging Face'),
   'a destination that is not empty': ROW('hf', full_destination, 'new is not empty'),
   'a destination that is a file': ROW('hf', file_as_destination, 'new is a file'),
-  'a destination in no folder': ROW('hf', asking(destination='/nowhere/new'), 'There is no folder /nowhere'),
-  'a folder of the user in the way': ROW(
-    'hf', lambda case: (case.folder / 'new.partial').mkdir(), 'new.partial is in the way'
-  ),
+  'a destination in a missing folder': ROW('hf', asking(destination='/nowhere/new'), 'There is no folder /nowhere'),
+  'a folder in the way': ROW('hf', lambda case: (case.folder / 'new.partial').mkdir(), 'new.partial is in the way'),
   'nothing to resume': ROW('hf', asking(resume=True), 'there is no'),
   'slots of another format': ROW('hf', asking(keep_slots=True), 'this is Hugging Face to Mesh-TensorFlow'),
   'slots and surgery': ROW(
     'mesh', asking(keep_slots=True, to='mesh', surgery=Surgery(experts=(0,))), 'exclude each other'
   ),
   'two surgeries': ROW('hf', asking(surgery=Surgery(experts=(0,), dense_from='mean')), 'exclude each other'),
-  'an expert that is not there': ROW(
+  'an expert that does not exist': ROW(
     'hf', asking(surgery=Surgery(experts=(0, 3))), 'give different numbers from 0 to 2'
   ),
   'an expert twice': ROW('hf', asking(surgery=Surgery(experts=(1, 1))), 'give different numbers'),
   'experts of a dense model': ROW('dense', asking(surgery=Surgery(experts=(0,))), 'is dense'),
   'upcycling a sparse model': ROW('hf', asking(surgery=Surgery(upcycle=4)), 'has 3 already'),
-  'upcycling to nothing': ROW('dense', asking(surgery=Surgery(upcycle=0)), 'at least 1'),
+  'upcycling to nothing': ROW('dense', asking(surgery=Surgery(upcycle=0)), 'must be at least 1'),
   'a dense twin of a dense model': ROW('dense', asking(surgery=Surgery(dense_from='mean')), 'is dense already'),
-  'an unknown way to the dense twin': ROW('hf', asking(surgery=Surgery(dense_from='best')), '"fresh" or "mean"'),
+  'an unknown kind of dense twin': ROW('hf', asking(surgery=Surgery(dense_from='best')), '"fresh" or "mean"'),
   'a Mesh-TensorFlow index that is damaged': ROW('mesh', flipped_checksum, 'a checksum in it is wrong'),
   'Mesh-TensorFlow data cut off': ROW(
     'mesh', lambda case: case.cut(next(case.source.glob('*.data-*')).name, -8), 'is truncated: '
   ),
-  'Mesh-TensorFlow data absent': ROW('mesh', lambda case: next(case.source.glob('*.data-*')).unlink(), 'is missing: '),
+  'Mesh-TensorFlow data missing': ROW('mesh', lambda case: next(case.source.glob('*.data-*')).unlink(), 'is missing: '),
   'a Keras file cut off': ROW(
-    'keras', lambda case: case.cut('model.weights.h5', 3000), 'is no HDF5 file, or is truncated'
+    'keras', lambda case: case.cut('model.weights.h5', 3000), 'is not an HDF5 file, or is truncated'
   ),
-  'a gin file that is none': ROW(
+  'a file that is not gin': ROW(
     'keras', lambda case: (case.source / 'model.gin').write_text('d_model = '), 'is not gin'
   ),
-  'T5X metadata damaged': ROW(
+  'damaged T5X metadata': ROW(
     't5x', lambda case: next(case.source.glob('target.*/.zarray')).write_text('{'), 'cannot be read'
   ),
-  'a T5X array absent': ROW(
+  'a missing T5X array': ROW(
     't5x',
     lambda case: shutil.rmtree(case.source / 'target.decoder.decoder_norm.scale'),
-    'decoder/decoder_norm/scale is missing',
+    'decoder/decoder_norm/scale is missing from the checkpoint',
   ),
-  'a T5X chunk absent': ROW('t5x', chunk_lost, 'cannot be read'),
+  'a missing T5X chunk': ROW('t5x', chunk_lost, 'cannot be read'),
 }
 
 
@@ -313,7 +313,7 @@ def test_bad_input_is_explained_and_nothing_is_written(good, tmp_path, row):
 
 
 def listing(folder):
-  """Every path below a folder, and the bytes of what is in the way of a destination."""
+  """Every path in a folder, and the contents of what is at the destination."""
   paths = {str(path.relative_to(folder)) for path in folder.rglob('*')}
   new = folder / 'new'
   return paths, {path: path.read_bytes() for path in [new, *new.rglob('*')] if path.is_file()}
@@ -321,7 +321,7 @@ def listing(folder):
 
 def test_no_space_is_seen_before_anything_is_written(good, tmp_path, monkeypatch):
   monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(1, 1, 1000))
-  with pytest.raises(UserError, match=r'has 0.00 GB free, and 0.02 GB are needed. Free some space'):
+  with pytest.raises(UserError, match=r'has 0.00 GB free, but 0.02 GB are needed. Free some space'):
     conversion.convert(Request(good.hf, str(tmp_path / 'new'), 'mesh'))
   assert not list(tmp_path.iterdir())
 
@@ -346,7 +346,7 @@ def test_a_disk_that_fills_up_leaves_what_can_be_resumed(good, tmp_path, monkeyp
 
 def test_a_folder_that_cannot_be_written(good, tmp_path, monkeypatch):
   monkeypatch.setattr(os, 'access', lambda path, mode: False)
-  with pytest.raises(UserError, match='does not allow to make new in it'):
+  with pytest.raises(UserError, match='You may not write to .*, where new is to be made'):
     conversion.convert(Request(good.hf, str(tmp_path / 'new'), 'mesh'))
 
 
@@ -359,6 +359,6 @@ def test_a_source_that_shrinks_while_it_is_read(good, tmp_path, monkeypatch):
     return read(region)
 
   monkeypatch.setattr('switch_zoo.checkpoints.huggingface.read_region', shrinks)
-  with pytest.raises(UserError, match='inside a tensor. The file changed while it was read'):
+  with pytest.raises(UserError, match='before the end of a tensor. The file changed while it was read'):
     conversion.convert(Request(str(case.source), str(tmp_path / 'new'), 'mesh'))
   assert [path.name for path in tmp_path.iterdir()] == ['source']

@@ -1,4 +1,4 @@
-"""Conversions from end to end: round trips to the bit, types, shards, slots, interruption."""
+"""Conversions from end to end: bit-exact round trips, types, shards, slots, interruption."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import safetensors.numpy
 import tensorflow.compat.v1 as tf
 
 from switch_zoo import load_config
-from switch_zoo.checkpoints import conversion, journal, model_gin, sources
+from switch_zoo.checkpoints import conversion, journal, model_gin, source, sources
 from switch_zoo.checkpoints.arrays import BFLOAT16
 from switch_zoo.checkpoints.request_checks import Request, Surgery
 from switch_zoo.errors import UserError
@@ -52,7 +52,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize('dtype', [np.float32, BFLOAT16], ids=['float32', 'bfloat16'])
 @pytest.mark.parametrize('model', MODELS)
-def test_around_all_formats_and_back_to_the_bit(trained, tmp_path, model, dtype):
+def test_a_round_trip_through_all_formats_is_bit_exact(trained, tmp_path, model, dtype):
   _, values, folder = trained(model, dtype)
   hugging_face = convert(folder, tmp_path / 'hf', 'hf', max_shard_bytes=3000)
   keras = convert(hugging_face, tmp_path / 'keras', 'keras')
@@ -69,7 +69,7 @@ def test_around_all_formats_and_back_to_the_bit(trained, tmp_path, model, dtype)
 
 
 @pytest.mark.parametrize('model', ['moe_base_128', 'gshard_12b5'])
-def test_models_hugging_face_does_not_know_go_to_keras_and_back(trained, tmp_path, model):
+def test_models_that_hugging_face_does_not_have_go_to_keras_and_back(trained, tmp_path, model):
   config, values, folder = trained(model)
   gin = write_model_gin(tmp_path / 'tiny.gin', config)
   keras = convert(folder, tmp_path / 'keras', 'keras', model=gin)
@@ -102,7 +102,7 @@ def test_the_saver_restores_it_whole(trained, tmp_path):
   ids=['untied switch', 'switch', 't5'],
 )
 def test_transformers_loads_what_we_write(model, tmp_path):
-  """Every weight, none left over, each to the bit."""
+  """Every weight, none left over, each bit-exact."""
   torch = pytest.importorskip('torch')
   model = model()
   mesh = convert(oracles.save(model, tmp_path / 'hf'), tmp_path / 'mesh', 'mesh')
@@ -166,7 +166,7 @@ def test_experts_of_two_types_become_one_of_the_wider(tmp_path):
   np.testing.assert_array_equal(found[1], expected.T)
 
 
-def test_slots_are_left_or_kept(trained, tmp_path):
+def test_slots_are_dropped_or_kept(trained, tmp_path):
   _, values, folder = trained('switch_base_8')
   plain = random_models.restored(convert(folder, tmp_path / 'plain', 'mesh'))
   assert plain.pop('global_step') == 0
@@ -220,7 +220,7 @@ def test_a_t5_1_1_of_transformers_5_without_a_head_keeps_its_logits(tmp_path):
 
 
 def test_an_old_t5_with_all_its_copies(tmp_path):
-  """The hub's T5 1.0: the embedding four times over, and a table that no layer uses."""
+  """The hub's T5 1.0: the embedding four times, and a table that no layer uses."""
   folder = oracles.save(oracles.t5('1.0'), tmp_path / 'hf')
   path = tmp_path / 'hf' / 'model.safetensors'
   tensors = safetensors.numpy.load_file(path)
@@ -268,7 +268,7 @@ class Stop(conversion.Progress):
 
 
 class Count(conversion.Progress):
-  """Counts parts, and bytes to write and those already there."""
+  """Counts parts, bytes to write, and bytes already written."""
 
   def __init__(self):
     self.parts = 0
@@ -282,7 +282,7 @@ class Count(conversion.Progress):
 
 
 @pytest.mark.parametrize('to', ['mesh', 'keras', 'hf'])
-def test_an_interrupted_conversion_looks_like_none_and_goes_on(trained, tmp_path, to):
+def test_an_interrupted_conversion_is_not_a_checkpoint_and_can_be_resumed(trained, tmp_path, to):
   _, values, folder = trained('switch_base_8')
   destination = tmp_path / 'new'
   with pytest.raises(KeyboardInterrupt):
@@ -292,9 +292,9 @@ def test_an_interrupted_conversion_looks_like_none_and_goes_on(trained, tmp_path
   assert {'config.json', 'model.gin', 'checkpoint'}.isdisjoint(os.listdir(partial))
   with pytest.raises(UserError, match='is a conversion that was interrupted'):
     sources.open_source(str(partial))
-  with pytest.raises(UserError, match='was interrupted. --resume goes on with it'):
+  with pytest.raises(UserError, match='was interrupted. Add --resume to continue it'):
     convert(folder, destination, to, max_shard_bytes=3000)
-  # The last line of the record may be half written.
+  # The last line of the record may be cut off.
   with open(partial / journal.FILE, 'a') as file:
     file.write('["encoder/')
   count = Count()
@@ -308,7 +308,7 @@ def test_an_interrupted_conversion_looks_like_none_and_goes_on(trained, tmp_path
 
 
 @pytest.mark.parametrize('change', ['dtype', 'surgery', 'source'])
-def test_another_request_does_not_go_on_with_it(trained, tmp_path, change):
+def test_another_request_does_not_resume_it(trained, tmp_path, change):
   _, values, _ = trained('switch_base_8')
   folder = random_models.save_mesh(tmp_path / 'source', values, slots=False)
   request = Request(folder, str(tmp_path / 'new'), 'hf')
@@ -325,14 +325,14 @@ def test_nothing_larger_than_a_part_is_read(monkeypatch, trained, tmp_path):
   """Nothing larger than an expert, or the table of a vocabulary, is read at once."""
   _, _, folder = trained('switch_base_8')
   largest = []
-  read = sources.Source.read
+  read = source.Source.read
 
   def noted(self, variable, expert=None):
     array = read(self, variable, expert)
     largest.append(array.nbytes)
     return array
 
-  monkeypatch.setattr(sources.Source, 'read', noted)
+  monkeypatch.setattr(source.Source, 'read', noted)
   convert(folder, tmp_path / 'hf', 'hf')
   config = load_config(f'{tmp_path}/hf/model.gin')
   assert max(largest) == 4 * config.vocab_size * config.d_model

@@ -30,31 +30,31 @@ def loop(data):
   ids=['nothing', 'digits', 'zeros', 'ones', 'rising', 'falling'],
 )
 def test_examples(data, expected):
-  assert crc32c.of(data) == expected
+  assert crc32c.checksum(data) == expected
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=70))
 def test_is_the_loop_over_bits(data):
-  assert crc32c.of(data) == loop(data)
+  assert crc32c.checksum(data) == loop(data)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_combine(first, second):
-  assert crc32c.combine(crc32c.of(first), crc32c.of(second), len(second)) == crc32c.of(first + second)
+  assert crc32c.combine(crc32c.checksum(first), crc32c.checksum(second), len(second)) == crc32c.checksum(first + second)
 
 
 @pytest.mark.parametrize('size', [4 * crc32c.LANES, 4 * crc32c.LANES + 3, 8 * crc32c.LANES - 1, 300_001])
 def test_long_messages_are_those_of_their_halves(size):
   data = np.random.default_rng(size).bytes(size)
   half = size // 3
-  short = [crc32c.of(data[start : start + 1000]) for start in range(0, half, 1000)]
-  whole = crc32c.of(data[:0])
+  short = [crc32c.checksum(data[start : start + 1000]) for start in range(0, half, 1000)]
+  whole = crc32c.checksum(data[:0])
   for start, crc in zip(range(0, half, 1000), short, strict=True):
     whole = crc32c.combine(whole, crc, len(data[start : start + 1000]))
   first = len(range(0, half, 1000)) * 1000
-  assert crc32c.combine(whole, crc32c.of(data[first:]), size - first) == crc32c.of(data)
+  assert crc32c.combine(whole, crc32c.checksum(data[first:]), size - first) == crc32c.checksum(data)
 
 
 @settings(deadline=None)
@@ -65,4 +65,4 @@ def test_unmasked_is_the_inverse(crc):
 
 def test_arrays_are_their_bytes():
   array = np.arange(12, dtype=np.float32).reshape(3, 4)
-  assert crc32c.of(array) == loop(array.tobytes())
+  assert crc32c.checksum(array) == loop(array.tobytes())

@@ -1,4 +1,4 @@
-"""Files of safetensors and PyTorch, against the libraries they belong to."""
+"""Safetensors and PyTorch files, against the libraries they come from."""
 
 import collections
 import os
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from switch_zoo.checkpoints import arrays, safetensors_files, torch_files
-from switch_zoo.checkpoints.arrays import BFLOAT16, Info
+from switch_zoo.checkpoints.arrays import BFLOAT16, TensorInfo
 from switch_zoo.errors import UserError
 
 torch = pytest.importorskip('torch')
@@ -39,7 +39,7 @@ def test_reads_safetensors(tmp_path):
 
 def test_writes_safetensors(tmp_path):
   values = {name: as_numpy(tensor) for name, tensor in STATE.items()}
-  header, offsets = safetensors_files.header({name: Info(v.shape, v.dtype) for name, v in values.items()})
+  header, offsets = safetensors_files.header({name: TensorInfo(v.shape, v.dtype) for name, v in values.items()})
   path = tmp_path / 'b.safetensors'
   path.write_bytes(header + b''.join(value.tobytes() for value in values.values()))
   assert offsets['matrix'] == len(header) and len(header) % 8 == 0
@@ -49,7 +49,9 @@ def test_writes_safetensors(tmp_path):
 
 
 def test_shards_hold_at_most_their_size():
-  infos = {name: Info((size,), np.dtype(np.float32)) for name, size in {'a': 1, 'b': 2, 'c': 9, 'd': 1, 'e': 1}.items()}
+  infos = {
+    name: TensorInfo((size,), np.dtype(np.float32)) for name, size in {'a': 1, 'b': 2, 'c': 9, 'd': 1, 'e': 1}.items()
+  }
   assert [list(shard) for shard in safetensors_files.shards(infos, 12)] == [['a', 'b'], ['c'], ['d', 'e']]
 
 
@@ -91,9 +93,9 @@ class Malice:
     return os.mkdir, (self.path,)
 
 
-def test_a_pickle_with_code_is_refused_by_name_and_not_run(tmp_path):
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
   torch.save({'a': torch.zeros(1), 'b': Malice(str(tmp_path / 'made'))}, tmp_path / 'a.bin')
-  with pytest.raises(UserError, match=r'wants posix.mkdir to be called .* nothing of the file was run'):
+  with pytest.raises(UserError, match=r'asks for posix.mkdir to be called .* nothing in the file was run'):
     torch_files.TorchFile(str(tmp_path / 'a.bin'))
   assert not (tmp_path / 'made').exists()
 
@@ -102,7 +104,7 @@ def test_a_pickle_with_code_is_refused_by_name_and_not_run(tmp_path):
 def test_builtins_are_refused(tmp_path, name):
   with zipfile.ZipFile(tmp_path / 'a.bin', 'w') as archive:
     archive.writestr('archive/data.pkl', f'cbuiltins\n{name}\n.')
-  with pytest.raises(UserError, match=f'wants builtins.{name} to be called'):
+  with pytest.raises(UserError, match=f'asks for builtins.{name} to be called'):
     torch_files.TorchFile(str(tmp_path / 'a.bin'))
 
 
@@ -122,8 +124,8 @@ def rewritten(source, target, **changes):
     ({'data_pkl': b'\x80'}, 'its list of tensors is damaged'),
     ({'data_pkl': pickle.dumps([1, 2], 2)}, 'holds no tensors by name'),
     ({'byteorder': b'big'}, 'big-endian'),
-    ({'0': b'abc'}, 'lacks the bytes of a tensor'),
-    ({'0': None}, 'lacks the bytes of a tensor'),
+    ({'0': b'abc'}, 'does not have all bytes of a tensor'),
+    ({'0': None}, 'does not have all bytes of a tensor'),
   ],
   ids=['no pickle', 'damaged', 'a list', 'big-endian', 'short storage', 'no storage'],
 )
@@ -134,14 +136,14 @@ def test_a_damaged_archive_is_refused(tmp_path, changes, words):
     torch_files.TorchFile(str(tmp_path / 'a.bin'))
 
 
-def test_a_view_outside_of_its_storage_is_refused(tmp_path):
+def test_a_view_outside_its_storage_is_refused(tmp_path):
   torch.save({'a': torch.zeros(3)}, tmp_path / 'good.bin')
   with zipfile.ZipFile(tmp_path / 'good.bin') as archive:
     content = archive.read('good/data.pkl')
   # K\x03\x85: the shape (3,); four entries of a storage of three.
   assert content.count(b'K\x03\x85') == 1
   rewritten(tmp_path / 'good.bin', tmp_path / 'a.bin', data_pkl=content.replace(b'K\x03\x85', b'K\x04\x85'))
-  with pytest.raises(UserError, match='a lies outside of its storage'):
+  with pytest.raises(UserError, match='a reaches outside its storage'):
     torch_files.TorchFile(str(tmp_path / 'a.bin'))
 
 

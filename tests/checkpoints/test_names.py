@@ -6,8 +6,10 @@ import pytest
 import random_models
 
 from switch_zoo import list_models, load_config
-from switch_zoo.checkpoints import anatomy, huggingface_config, model_gin, names
-from switch_zoo.checkpoints.arrays import Info
+from switch_zoo.checkpoints import huggingface_config_writer, model_gin, names
+from switch_zoo.checkpoints.anatomy import read_anatomy
+from switch_zoo.checkpoints.arrays import BFLOAT16, TensorInfo
+from switch_zoo.checkpoints.format_names import FORMAT_NAMES, HuggingFaceNames
 from switch_zoo.errors import UserError
 
 HUGGING_FACE = ['switch_base_8', 'switch_c_2048', 'switch_large_128', 't5_base', 't5_small', 'mt5_base']
@@ -17,7 +19,7 @@ COPIES = {'encoder.embed_tokens.weight', 'decoder.embed_tokens.weight', 'lm_head
 def of_transformers(model):
   """Name -> shape of what transformers builds from the config.json we write; no memory is used for it."""
   config = load_config(model, ['num_experts = 8'] if load_config(model).num_experts else [])
-  said = huggingface_config.config_of(config, 'float32')
+  said = huggingface_config_writer.make_config(config, 'float32')
   torch, transformers = pytest.importorskip('torch'), pytest.importorskip('transformers')
   kind = getattr(transformers, said['architectures'][0])
   with torch.device('meta'):
@@ -28,7 +30,7 @@ def of_transformers(model):
 @pytest.mark.parametrize('model', HUGGING_FACE)
 def test_names_and_shapes_are_those_of_transformers(model):
   config, expected = of_transformers(model)
-  ours = names.Names(config, names.HUGGING_FACE).tensors()
+  ours = HuggingFaceNames(config).shapes()
   ours_alone = COPIES if config.tied_embeddings else COPIES - {'lm_head.weight'}
   assert ours == {name: shape for name, shape in expected.items() if name not in ours_alone}
 
@@ -37,7 +39,7 @@ def test_some_names_in_full():
   """One of each row, as Mesh-TensorFlow, Hugging Face, T5X and Keras write them."""
   config = load_config('switch_base_8')
   kinds = (names.HUGGING_FACE, names.T5X, names.KERAS)
-  of = {kind: names.Names(config, kind) for kind in kinds}
+  format_names = {kind: FORMAT_NAMES[kind](config) for kind in kinds}
   expected = {
       ('shared/embedding', None): ('shared.weight', 'token_embedder/embedding', 'shared/vars/embedding'),
       ('encoder/block_000/layer_002/SelfAttention/q', None): (
@@ -73,7 +75,7 @@ def test_some_names_in_full():
       ),
   }  # fmt: skip
   for (variable, expert), row in expected.items():
-    assert tuple(of[kind].locate(variable, expert).name for kind in kinds) == row
+    assert tuple(format_names[kind].locate(variable, expert).name for kind in kinds) == row
     assert names.mesh_name(row[2]) == variable
 
 
@@ -82,44 +84,45 @@ def test_every_name_leads_back_to_its_variable(model):
   config = random_models.tiny(model)
   for kind in _kinds(config):
     try:
-      of_kind = names.Names(config, kind)
+      format_names = FORMAT_NAMES[kind](config)
     except UserError:
-      continue  # refused by name below
-    places = dict(names.places(config))
+      continue  # refused in a test below
+    places = dict(names.model_places(config))
     for variable in config.variables:
-      found, wanted = names.parse(kind, of_kind.locate(variable, 1).name), places[variable]
+      found, wanted = format_names.parse(format_names.locate(variable, 1).name), places[variable]
       # The norm before a feed-forward layer has the same name whichever of the two follows.
       if not variable.endswith('rms_norm/scale'):
         assert found.row.mesh == wanted.row.mesh, variable
       assert found.stack == wanted.stack
-  assert names.parse(names.HUGGING_FACE, 'encoder.block.1.layer.1.mlp.gate.weight') is None
+  assert HuggingFaceNames.parse('encoder.block.1.layer.1.mlp.gate.weight') is None
 
 
 @pytest.mark.parametrize(
   ('model', 'kind', 'words'),
   [
-    ('moe_base_128', names.HUGGING_FACE, 'it routes by top-1 only'),
+    ('moe_base_128', names.HUGGING_FACE, 'the format routes by top-1 only'),
     ('gshard_12b5', names.HUGGING_FACE, 'an embedding each'),
     ('gshard_12b5', names.T5X, 'an embedding each'),
   ],
 )
-def test_a_model_a_format_has_no_place_for_is_refused(model, kind, words):
+def test_a_model_that_a_format_has_no_place_for_is_refused(model, kind, words):
   with pytest.raises(UserError, match=words):
-    names.Names(load_config(model), kind)
+    FORMAT_NAMES[kind](load_config(model))
 
 
 @pytest.mark.parametrize('model', list_models())
 def test_a_model_read_from_its_tensors_is_the_model(model):
-  """Names and shapes tell every size; the rest are settings no weight depends on."""
+  """Names and shapes determine every size; the rest are settings that no weight depends on."""
   config = random_models.tiny(model)
   for kind in _kinds(config):
     try:
-      tensors = names.Names(config, kind).tensors()
+      shapes = FORMAT_NAMES[kind](config).shapes()
     except UserError:
       continue
-    found = anatomy.of(kind, {name: Info(shape, None) for name, shape in tensors.items()})
-    activation = {'ff_activation': ('gelu', 'linear') if found.gated else 'relu'}
-    text = model_gin.text('', '', model_gin.Description(found.blocks, found.settings | activation, found.router))
+    infos = {name: TensorInfo(shape, BFLOAT16) for name, shape in shapes.items()}
+    anatomy = read_anatomy(FORMAT_NAMES[kind].place_tensors(infos))
+    settings = anatomy.settings | {'ff_activation': anatomy.usual_activation}
+    text = model_gin.text('', '', model_gin.ModelDescription(anatomy.blocks, settings, anatomy.router))
     again = model_gin.load(text)
     assert again.variables == config.variables and again.tied_embeddings == config.tied_embeddings, kind
 
@@ -149,7 +152,7 @@ def test_model_gin_says_what_no_model_of_the_zoo_has(parameters):
 
 
 def _kinds(config):
-  """T5X calls the router of every kind the same."""
+  """T5X has one name for all routers."""
   return [kind for kind in names.TITLES if kind != names.T5X or config.router in ('', 'top1')]
 
 

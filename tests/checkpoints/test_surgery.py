@@ -1,13 +1,17 @@
-"""Some of the experts, experts out of dense layers, and a dense twin out of experts."""
+"""Some of the experts, experts from dense layers, and a dense twin from experts."""
 
+import mesh_tensorflow as mtf
 import numpy as np
 import oracles
 import pytest
 import random_models
+import tensorflow.compat.v1 as tf
 
 from switch_zoo import load_config
 from switch_zoo.checkpoints import conversion
 from switch_zoo.checkpoints.request_checks import Request, Surgery
+from switch_zoo.keras.experts import expert_stddev
+from switch_zoo.mesh import exchange
 
 ROUTER, WI, WO = (f'encoder/block_000/layer_003/MoE1D/{name}/kernel' for name in ('switch_gating', 'wi', 'wo'))
 # The same layer in a dense model, whose blocks hold one.
@@ -26,7 +30,7 @@ def checkpoints(tmp_path_factory):
 
 
 def operate(source, destination, to='mesh', **surgery):
-  """What a conversion with surgery gives: variables by name, and its model."""
+  """The result of a conversion with surgery: variables by name, and the model."""
   conversion.convert(Request(source, str(destination), to, surgery=Surgery(**surgery)))
   config = load_config(f'{destination}/model.gin')
   found = random_models.restored(str(destination))
@@ -49,7 +53,7 @@ def test_some_experts(checkpoints, tmp_path):
 
 
 def test_with_one_expert_left_the_layer_is_that_expert(tmp_path):
-  """The gate of an only expert is 1: the logits are those of a dense layer."""
+  """The gate of a single expert is 1: the logits are those of a dense layer."""
   model = oracles.t5('1.1')
   source = oracles.save(model, tmp_path / 'hf')
   conversion.convert(Request(source, str(tmp_path / 'four'), 'keras', surgery=Surgery(upcycle=4)))
@@ -79,7 +83,7 @@ def test_upcycling_copies_the_dense_layers(checkpoints, tmp_path, model):
   )
 
 
-def test_new_routers_are_small_seeded_and_different(checkpoints, tmp_path):
+def test_new_routers_are_seeded_and_different(checkpoints, tmp_path):
   _, folder = checkpoints['t5_base']
   first, _ = operate(folder, tmp_path / 'a', upcycle=64)
   again, _ = operate(folder, tmp_path / 'b', upcycle=64)
@@ -89,12 +93,34 @@ def test_new_routers_are_small_seeded_and_different(checkpoints, tmp_path):
   decoder = 'decoder/block_000/layer_005/MoE1D/switch_gating/kernel'
   np.testing.assert_array_equal(first[ROUTER], again[ROUTER])
   assert not np.array_equal(first[ROUTER], other[ROUTER]) and not np.array_equal(first[ROUTER], first[decoder])
-  # 512 draws: the mean within 4 and the deviation within 5 standard errors.
-  assert abs(first[ROUTER].mean()) < 4 * 0.02 / 512**0.5 and abs(first[ROUTER].std() / 0.02 - 1) < 5 / 1024**0.5
+
+
+def test_new_routers_start_as_those_of_our_layers(checkpoints, tmp_path):
+  """Against draws of the initializer that Mesh-TensorFlow's layer uses; Keras' layer has the same deviation."""
+  _, folder = checkpoints['t5_base']
+  request = Request(folder, str(tmp_path / 'new'), 'mesh', surgery=Surgery(upcycle=64))
+  notes = conversion.convert(request).notes
+  assert any('truncated normal, variance 0.1 / d_model before the cut, seed 0' in note for note in notes)
+  router = random_models.restored(str(tmp_path / 'new'))[ROUTER]
+  d_model, experts = mtf.Dimension('d_model', 8), mtf.Dimension('expert_unsplit', 64)
+  assert router.shape == (d_model.size, experts.size)
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.set_random_seed(0)
+    initializer = exchange.Exchange(num_experts=64).initializer([d_model], [experts])
+    draws = session.run(initializer([1000, 64]))
+  stddev = expert_stddev(d_model.size)
+  np.testing.assert_allclose(initializer.stddev, stddev)
+  # Both are cut at two deviations, and both reach almost so far.
+  assert 1.9 < np.abs(router).max() / stddev < 2 + 1e-6 and 1.9 < np.abs(draws).max() / stddev < 2 + 1e-6
+  # 512 draws against 64,000: the mean within 4 and the deviation within 5 standard errors.
+  assert abs(router.mean()) < 4 * draws.std() / 512**0.5
+  assert abs(router.std() / draws.std() - 1) < 5 / 1024**0.5
+  for quantile in (0.1, 0.25, 0.75, 0.9):
+    assert abs((router < np.quantile(draws, quantile)).mean() - quantile) < 4 * (quantile * (1 - quantile) / 512) ** 0.5
 
 
 @pytest.mark.parametrize('model', ['switch_base_8', 'switch_c_2048'])
-def test_the_dense_twin_has_all_weights_outside_of_experts(checkpoints, tmp_path, model):
+def test_the_dense_twin_has_all_weights_outside_experts(checkpoints, tmp_path, model):
   values, folder = checkpoints[model]
   found, config = operate(folder, tmp_path / 'mean', dense_from='mean')
   twin = random_models.tiny('t5_base')
@@ -122,7 +148,7 @@ def test_the_dense_twin_s_fresh_layers_are_as_t5_starts_them(checkpoints, tmp_pa
   assert not any(np.array_equal(found[DENSE_WI], expert) for expert in values[WI])
 
 
-def test_upcycled_and_back_is_the_dense_model(checkpoints, tmp_path):
+def test_upcycling_and_the_mean_of_experts_give_the_dense_model_back(checkpoints, tmp_path):
   values, folder = checkpoints['t5_base']
   conversion.convert(Request(folder, str(tmp_path / 'sparse'), 'hf', surgery=Surgery(upcycle=4)))
   found, _ = operate(str(tmp_path / 'sparse'), tmp_path / 'dense', dense_from='mean')

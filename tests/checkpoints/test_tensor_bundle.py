@@ -5,7 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.checkpoints import arrays, crc32c, sstable, tensor_bundle
-from switch_zoo.checkpoints.arrays import BFLOAT16, Info
+from switch_zoo.checkpoints.arrays import BFLOAT16, TensorInfo
 from switch_zoo.errors import UserError
 
 VALUES = {
@@ -19,7 +19,7 @@ VALUES = {
 
 
 def saved(folder, values):
-  """A checkpoint by `tf.train.Saver`."""
+  """A checkpoint written by `tf.train.Saver`."""
   with tf.Graph().as_default(), tf.Session() as session:
     saver = tf.train.Saver([tf.Variable(value, name=name) for name, value in values.items()])
     session.run(tf.global_variables_initializer())
@@ -27,20 +27,22 @@ def saved(folder, values):
 
 
 def written(prefix, values, shards=1):
-  """A checkpoint by us, every tensor in the next of the data files."""
+  """A checkpoint written by us, with the tensors in the data files by turns."""
   entries, offsets = {}, [0] * shards
   for number, (name, value) in enumerate(values.items()):
     shard = number % shards
     with open(tensor_bundle.data_file(prefix, shard, shards), 'ab') as file:
       file.write(value.tobytes())
-    entries[name] = tensor_bundle.Entry(Info(value.shape, value.dtype), shard, offsets[shard], crc32c.of(value))
+    entries[name] = tensor_bundle.BundleEntry(
+      TensorInfo(value.shape, value.dtype), shard, offsets[shard], crc32c.checksum(value)
+    )
     offsets[shard] += value.nbytes
   tensor_bundle.write_index(prefix, entries, shards)
 
 
 def test_reads_what_tensorflow_writes(tmp_path):
   bundle = tensor_bundle.TensorBundle(saved(tmp_path, VALUES))
-  assert bundle.infos == {name: Info(value.shape, value.dtype) for name, value in VALUES.items()}
+  assert bundle.infos == {name: TensorInfo(value.shape, value.dtype) for name, value in VALUES.items()}
   for name, value in VALUES.items():
     np.testing.assert_array_equal(bundle.read(name), value)
   np.testing.assert_array_equal(bundle.read('a/kernel', 1), VALUES['a/kernel'][1])
@@ -78,7 +80,7 @@ def test_a_bit_that_changed_is_noticed(tmp_path, index):
   bundle = tensor_bundle.TensorBundle(prefix)
   bundle.read('b/scale')
   if index:
-    bundle.read('a/kernel', 0)  # sound, and not yet known to be part of a damaged one
+    bundle.read('a/kernel', 0)  # not damaged itself, and the rest is not yet read
   with pytest.raises(UserError, match='is damaged: a/kernel has the checksum'):
     bundle.read('a/kernel', index)
 

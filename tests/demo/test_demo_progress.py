@@ -8,14 +8,14 @@ import numpy as np
 from rich.console import Console
 
 from switch_zoo.demo import progress
-from switch_zoo.launcher.progress import Record
+from switch_zoo.launcher.progress import StepReport
 
 LAYER = 'encoder/block_000/layer_003/MoE1D'
 
 
 def record(step, last_step=4, seconds_left=65.0):
   exported = {f'{LAYER}/load': np.array([0.25, 0.75]), f'{LAYER}/dropped': np.float32(0), 'tokens': np.float32(100)}
-  return Record(
+  return StepReport(
     step=step,
     last_step=last_step,
     loss=2.5,

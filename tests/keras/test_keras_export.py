@@ -1,6 +1,7 @@
 """An export answers in a process without our packages; `generate` and `score` say the same."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,9 +11,10 @@ import seqio
 import tensorflow as tf
 
 import switch_zoo
-from switch_zoo import cli
+from switch_zoo import cli, machine, number_format
+from switch_zoo.checkpoints import conversion
 from switch_zoo.errors import UserError
-from switch_zoo.keras import SwitchTransformer, export, generation, text
+from switch_zoo.keras import SwitchTransformer, export, export_readme, generation, text
 from switch_zoo.tasks import pydoc_topics, vocabularies
 
 SMALL = ['d_model = 16', 'd_ff = 32', 'd_kv = 4', 'num_heads = 3', 'num_encoder_layers = 2', 'num_decoder_layers = 2']
@@ -61,7 +63,7 @@ def source(vocabulary, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def opened(source):
-  return export.open_model(source, None, None, export.Settings(max_new_tokens=5))
+  return export.open_model(source, None, None, export.ExportSettings('float32', max_new_tokens=5))
 
 
 @pytest.fixture(scope='module')
@@ -110,20 +112,110 @@ def test_the_readme_beside_it(exported):
     assert what in readme
 
 
+def test_signatures(exported):
+  """What clients rely on: names, dtypes and shapes."""
+  signatures = tf.saved_model.load(str(exported / '1')).signatures
+  describe = lambda specs: {name: (spec.dtype, spec.shape.as_list()) for name, spec in specs.items()}
+  strings, floats = (tf.string, [None]), (tf.float32, [None])
+  assert set(signatures) == {'serving_default', 'score'}
+  answer, score = signatures['serving_default'], signatures['score']
+  assert describe(answer.structured_input_signature[1]) == {'inputs': strings}
+  assert describe(answer.structured_outputs) == {'outputs': strings, 'scores': floats}
+  assert describe(score.structured_input_signature[1]) == {'inputs': strings, 'targets': strings}
+  assert describe(score.structured_outputs) == {'scores': floats}
+
+
+@pytest.mark.parametrize(
+  ('settings', 'method'),
+  [
+    ({}, 'taking the most likely token each time'),
+    ({'beam': generation.Beam(3, 0.8)}, 'beam search with 3 beams and length penalty 0.8'),
+    ({'sampling': generation.Sampling(0.7, 0, 0.9)}, 'sampling at temperature 0.7, top-k off, top-p 0.9'),
+    ({'sampling': generation.Sampling(0.7, 40)}, 'sampling at temperature 0.7, top-k 40, top-p 1.0'),
+    ({'sampling': generation.Sampling(top_k=40)}, 'taking the most likely token each time'),
+  ],
+)
+def test_the_readme_says_how_the_export_answers(settings, method):
+  config = switch_zoo.load_config('tiny_dense')
+  settings = export.ExportSettings(max_new_tokens=7, max_input_tokens=9, **settings)
+  readme = export_readme.text('mine', config, settings, 'bfloat16')
+  assert (
+    f'`tiny_dense`, 230,400 parameters, bfloat16, exported by `switch_zoo export`. It answers by {method};' in readme
+  )
+  assert 'at most 7 tokens' in readme and 'more than 9 is truncated' in readme
+  assert '{' not in readme.replace('{"instances": ["a question"]}', ''), 'a field that was not filled in'
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    ({'dtype': 'float16'}, '--dtype=float16: a model is exported in float32 or bfloat16'),
+    ({'max_new_tokens': 0}, '--max-new-tokens=0 must be at least 1'),
+    ({'max_input_tokens': -1}, '--max-input-tokens=-1 must be at least 1'),
+    ({'beam': generation.Beam(), 'sampling': generation.Sampling(1.0)}, 'does not draw tokens'),
+    ({'beam': generation.Beam(-1)}, 'beam size -1'),
+    ({'sampling': generation.Sampling(1.0, top_p=1.5)}, 'top_p=1.5'),
+  ],
+)
+def test_settings_that_make_no_sense(settings, message):
+  with pytest.raises(UserError, match=message):
+    export.open_model('/no/such', None, None, export.ExportSettings(**settings))
+
+
+def test_weights_are_kept_in_the_dtype_in_which_they_are_stored(source, tmp_path):
+  half = tmp_path / 'half'
+  conversion.convert(conversion.Request(source, str(half), 'keras', dtype='bfloat16'))
+  settings = export.ExportSettings(max_new_tokens=1)
+  assert export.open_model(str(half), None, 'bytes', settings).model.dtype == tf.bfloat16
+  assert export.open_model(source, None, 'bytes', settings).model.dtype == tf.float32
+  wide = export.open_model(str(half), None, 'bytes', settings._replace(dtype='float32'))
+  assert wide.model.dtype == tf.float32
+
+
+def test_a_seed_gives_the_same_answers_every_time(source):
+  settings = export.ExportSettings(max_new_tokens=8, sampling=generation.Sampling(1.0), seed=3)
+  texts = tf.constant(['a'] * 8)
+  answers = []
+  for seed in (3, 3, 4):
+    model = export.open_model(source, None, None, settings._replace(seed=seed))
+    answers.append(tuple(tf.function(model.answer)(texts)['scores'].numpy()))
+  assert answers[0] == answers[1] != answers[2]
+  assert len(set(answers[0])) > 1, 'each text of a batch has its own draw'
+
+
+def test_an_export_may_go_to_an_empty_folder_or_to_one_below_new_ones(opened, tmp_path, monkeypatch):
+  (tmp_path / 'empty').mkdir()
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(tf.saved_model, 'save', lambda model, path, signatures: os.makedirs(path))
+  for folder in ('empty', 'new/below/it', f'{tmp_path}/slash/'):
+    export.export(opened, folder)
+    name = os.path.basename(folder.rstrip('/'))
+    assert (tmp_path / folder / 'README.md').read_text().startswith(f'# {name}\n')
+    assert sorted(os.listdir(tmp_path / folder)) == ['1', 'README.md']
+  assert sorted(os.listdir(tmp_path)) == ['empty', 'new', 'slash']
+
+
+def test_a_file_is_not_overwritten(opened, tmp_path):
+  (tmp_path / 'file').write_text('mine')
+  with pytest.raises(UserError, match='file already exists'):
+    export.export(opened, str(tmp_path / 'file'))
+  assert (tmp_path / 'file').read_text() == 'mine'
+
+
 def test_weights_are_stored_once(exported, opened):
   size = sum(file.stat().st_size for file in (exported / '1' / 'variables').iterdir())
   assert size < 1.2 * 4 * opened.model.config.num_parameters
 
 
 def test_bfloat16_is_half_as_large(source, exported, tmp_path):
-  half = export.open_model(source, None, None, export.Settings('bfloat16', max_new_tokens=2))
+  half = export.open_model(source, None, None, export.ExportSettings('bfloat16', max_new_tokens=2))
   assert {v.dtype for v in half.model.variables} == {tf.bfloat16, tf.float32}  # routers stay in float32
   assert half.answer(tf.constant(['a']))['outputs'].shape == [1]
 
 
 def test_nothing_is_overwritten(opened, exported):
   before = sorted(exported.rglob('*'))
-  with pytest.raises(UserError, match='is there already. Give a folder that is new or empty'):
+  with pytest.raises(UserError, match='already exists. Give a folder that is new or empty'):
     export.export(opened, str(exported))
   assert sorted(exported.rglob('*')) == before
 
@@ -169,7 +261,7 @@ def test_bytes_have_the_ids_of_seqio(line):
 
 
 def test_a_long_input_is_cut_before_its_end(source):
-  short = export.open_model(source, None, None, export.Settings(max_input_tokens=4))
+  short = export.open_model(source, None, None, export.ExportSettings('float32', max_input_tokens=4))
   ids = short._ids(tf.constant(['a b c d e f g', 'a'])).numpy()
   assert ids.shape == (2, 4)
   assert ids[0, 3] == 1
@@ -186,7 +278,18 @@ def run(capsys, monkeypatch, *arguments):
 def test_generate_reads_a_file_and_answers_line_by_line(source, tmp_path, capsys, monkeypatch, opened):
   (tmp_path / 'in.txt').write_text('one\n\nthree\r\n', encoding='utf-8')
   code, out, _ = run(
-    capsys, monkeypatch, 'generate', source, '--file', tmp_path / 'in.txt', '--max-new-tokens', 5, '--batch-size', 2
+    capsys,
+    monkeypatch,
+    'generate',
+    source,
+    '--file',
+    tmp_path / 'in.txt',
+    '--max-new-tokens',
+    5,
+    '--batch-size',
+    2,
+    '--dtype',
+    'float32',
   )
   expected = [o.decode() for o in opened.answer(tf.constant(['one', '', 'three']))['outputs'].numpy()]
   assert (code, out.split('\n')) == (0, [*expected, ''])
@@ -194,12 +297,33 @@ def test_generate_reads_a_file_and_answers_line_by_line(source, tmp_path, capsys
 
 def test_score_gives_a_line_for_each_pair(source, tmp_path, capsys, monkeypatch, opened):
   (tmp_path / 'pairs.tsv').write_text('one\tdebugger\ntwo\tstrings\n')
-  code, out, _ = run(capsys, monkeypatch, 'score', source, '--file', tmp_path / 'pairs.tsv', '--json')
+  code, out, _ = run(
+    capsys, monkeypatch, 'score', source, '--file', tmp_path / 'pairs.tsv', '--json', '--dtype', 'float32'
+  )
   rows = json.loads(out)
   expected = opened.score(tf.constant(['one', 'two']), tf.constant(['debugger', 'strings']))['scores']
   assert code == 0
   np.testing.assert_allclose([row['score'] for row in rows], expected, rtol=1e-4)
   assert rows[0]['input'] == 'one' and rows[1]['target'] == 'strings'
+
+
+@pytest.mark.parametrize(
+  ('fast', 'dtype'), [(['avx512_bf16'], 'bfloat16'), (['avx512f'], 'float32')], ids=['with_instructions', 'without']
+)
+def test_by_default_it_computes_in_what_the_machine_is_fast_in_and_says_so(fast, dtype, source, capsys, monkeypatch):
+  monkeypatch.setattr(machine, 'fast_format', lambda: number_format.of_processor(fast))
+  opened = export.open_model(source, None, None, export.ExportSettings(max_new_tokens=2))
+  assert opened.model.dtype.name == dtype
+  code, out, err = run(capsys, monkeypatch, 'score', source, '--text', 'a', '--target', 'b', '--json')
+  assert code == 0 and len(json.loads(out)) == 1
+  assert err.startswith(f'Computing in {dtype}: this processor has ') and err.count('\n') == 1
+
+
+def test_a_format_that_is_slow_here_is_used_all_the_same_and_said(source, capsys, monkeypatch):
+  monkeypatch.setattr(machine, 'fast_format', lambda: number_format.of_processor([]))
+  words = ['score', source, '--text', 'a', '--target', 'b', '--dtype']
+  assert 'float32 would be about twice as fast here' in run(capsys, monkeypatch, *words, 'bfloat16')[2]
+  assert run(capsys, monkeypatch, *words, 'float32')[2] == ''
 
 
 @pytest.mark.parametrize(
@@ -212,8 +336,8 @@ def test_score_gives_a_line_for_each_pair(source, tmp_path, capsys, monkeypatch,
     (['generate', 'SRC', '--text', 'a', '--max-new-tokens', '0'], '--max-new-tokens=0'),
     (['generate', '/no/such', '--text', 'a'], 'no folder "/no/such"'),
     (['score', 'SRC', '--text', 'a'], '1 --text and 0 --target'),
-    (['export', 'SRC', 'NEW', '--dtype', 'float16'], 'float32 or bfloat16'),
-    (['export', 'SRC', 'NEW', '--beam-size', '2', '--temperature', '1'], 'draws nothing'),
+    (['export', 'SRC', 'NEW', '--dtype', 'float16'], 'use one of auto, float32, bfloat16'),
+    (['export', 'SRC', 'NEW', '--beam-size', '2', '--temperature', '1'], 'does not draw tokens'),
     (['export', 'SRC', 'NEW', '--beam-size', '0'], 'beam size 0'),
   ],
 )
@@ -234,6 +358,6 @@ def test_a_vocabulary_larger_than_the_model():
 
 def test_sampling_of_an_export_without_a_seed_differs(source):
   sampling = generation.Sampling(1.0)
-  free = export.open_model(source, None, None, export.Settings(max_new_tokens=8, sampling=sampling))
+  free = export.open_model(source, None, None, export.ExportSettings('float32', max_new_tokens=8, sampling=sampling))
   ask = tf.function(free.answer, input_signature=[tf.TensorSpec([None], tf.string)])
   assert len({tuple(ask(tf.constant(['a'] * 8))['scores'].numpy()) for _ in range(3)}) == 3

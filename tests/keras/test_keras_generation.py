@@ -9,9 +9,9 @@ import tensorflow as tf
 
 import switch_zoo
 from switch_zoo.errors import UserError
-from switch_zoo.keras import SwitchTransformer, generation, inference
+from switch_zoo.keras import SwitchTransformer, generation, inference, scoring
 from switch_zoo.keras.generation import Beam, Sampling
-from switch_zoo.keras.inference import more_room
+from switch_zoo.keras.inference import grown
 
 INPUTS = np.array([[5, 9, 7, 100, 33, 1], [20, 3, 1, 0, 0, 0], [90, 91, 92, 93, 1, 0]], np.int32)
 LENGTH = 6
@@ -40,7 +40,7 @@ def made(name):
 
 
 def logits_without_cache(model, inputs, targets):
-  """Logits of the token after `targets`, by reading everything anew. -> <float32>[B, V]"""
+  """Logits of the token after `targets`, by reading everything again. -> <float32>[B, V]"""
   read = np.pad(targets, [(0, 0), (1, 0)])
   return model({'encoder_input_tokens': inputs, 'decoder_input_tokens': read})[:, -1].numpy()
 
@@ -57,7 +57,7 @@ def greedy_without_cache(model, inputs):
 
 @pytest.mark.parametrize('room', [1, 4, 32])
 def test_greedy_with_the_cache_is_greedy_without(model, room, monkeypatch):
-  monkeypatch.setattr(inference, 'ROOM', room)
+  monkeypatch.setattr(inference, 'CACHE_GROWTH', room)
   np.testing.assert_array_equal(model.generate(INPUTS, LENGTH).ids, greedy_without_cache(model, INPUTS))
 
 
@@ -105,7 +105,7 @@ def plain_beam_search(model, inputs, size, alpha):
 
 
 def test_beam_search_is_the_plain_one(model, monkeypatch):
-  monkeypatch.setattr(inference, 'ROOM', 4)
+  monkeypatch.setattr(inference, 'CACHE_GROWTH', 4)
   size, alpha = 3, 0.6
   answers = model.generate(INPUTS, LENGTH, beam=Beam(size, alpha))
   for row, ids, score in zip(INPUTS, answers.ids.numpy(), answers.scores.numpy(), strict=True):
@@ -138,7 +138,7 @@ def test_padding_inside_a_target_is_read_and_not_scored():
 def test_a_score_does_not_depend_on_how_many_tokens_have_logits_at_a_time(model, together, monkeypatch):
   targets = np.array([[8, 9, 1, 0], [0, 0, 0, 0], [7, 7, 7, 1]], np.int32)
   expected = model.score(INPUTS, targets)
-  monkeypatch.setattr(generation, '_SCORED_TOGETHER', together)
+  monkeypatch.setattr(scoring, 'TOKENS_AT_ONCE', together)
   np.testing.assert_allclose(model.score(INPUTS, targets), expected, rtol=1e-5)
   assert expected[1] == 0
 
@@ -158,7 +158,7 @@ def test_bfloat16_gives_nearly_the_same_logits(model):
   found = []
   for m in (model.for_inference(dtype) for dtype in ('bfloat16', 'float32')):
     with m.using(m.read()):
-      found.append(m.step(ids, tf.constant(0), m.encode(INPUTS).for_steps(), more_room(m.caches(3)))[0])
+      found.append(m.step(ids, tf.constant(0), m.encode(INPUTS).for_steps(), grown(m.caches(3)))[0])
   # 8 bits of mantissa through four sublayers of weights scaled by 4.
   np.testing.assert_allclose(*found, atol=0.05 * np.abs(found[1]).max())
 
@@ -214,7 +214,7 @@ def test_temperature_sharpens():
     ({'sampling': Sampling(top_k=-2)}, 'top_k=-2'),
     ({'sampling': Sampling(top_p=0.0)}, 'top_p=0.0'),
     ({'beam': Beam(0)}, 'beam size 0'),
-    ({'beam': Beam(), 'sampling': Sampling()}, 'Give a beam or a sampling'),
+    ({'beam': Beam(), 'sampling': Sampling()}, 'Give either a Beam or a Sampling'),
     ({'max_new_tokens': 0}, 'max_new_tokens=0'),
   ],
 )

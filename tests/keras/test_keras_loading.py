@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import switch_zoo
+from switch_zoo import machine, number_format
 from switch_zoo.checkpoints import conversion
 from switch_zoo.errors import UserError
 from switch_zoo.keras import SwitchTransformer
@@ -60,7 +61,7 @@ def test_bfloat16_is_kept_in_the_file(model, tmp_path):
 def test_weights_of_another_model_change_nothing(folder, model):
   other = SwitchTransformer(switch_zoo.load_config('tiny_switch_8', [*SMALL, 'd_ff = 48']))
   before = other(IDS).numpy()
-  with pytest.raises(UserError, match=r'wi/vars/kernel is \[16, 32\] there and \[16, 48\] in the model'):
+  with pytest.raises(UserError, match=r'wi/vars/kernel is \[16, 32\] in the file and \[16, 48\] in the model'):
     other.load_weights(folder / 'model.weights.h5')
   np.testing.assert_array_equal(other(IDS), before)
 
@@ -72,3 +73,14 @@ def test_a_model_of_the_zoo_with_random_weights():
 def test_an_unknown_model_is_answered_with_the_closest():
   with pytest.raises(UserError, match='Did you mean tiny_switch_8'):
     switch_zoo.load('tiny_swich_8')
+
+
+@pytest.mark.parametrize(
+  ('flags', 'compute'), [(['avx512_bf16'], 'bfloat16'), ([], 'float32')], ids=['with_instructions', 'without']
+)
+def test_auto_computes_in_what_the_machine_is_fast_in_with_weights_in_float32(flags, compute, monkeypatch):
+  monkeypatch.setattr(machine, 'fast_format', lambda: number_format.of_processor(flags))
+  loaded = switch_zoo.load('tiny_dense', dtype='auto')
+  assert loaded.compute_dtype == compute
+  assert loaded.decoder.block_000.layer_000.compute_dtype == compute
+  assert {tf.as_dtype(weight.dtype) for weight in loaded.weights} == {tf.float32}

@@ -1,5 +1,7 @@
 """The Keras model against Mesh-TensorFlow on the same weights, and as users of Keras expect it to behave."""
 
+import json
+
 import keras_harness
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import zoo_harness
 from switch_zoo import list_models, load_config
 from switch_zoo.errors import UserError
 from switch_zoo.keras import SwitchTransformer
+from switch_zoo.keras.model import _real_targets
 
 SMALL = ['d_model = 16', 'd_ff = 32', 'd_kv = 4', 'num_heads = 3', 'vocab_size = 128']
 
@@ -102,11 +105,51 @@ def test_saved_whole_and_loaded(tmp_path):
   np.testing.assert_array_equal(loaded(ids), expected)
 
 
+def test_made_again_from_a_config_that_was_json():
+  """As `model.keras` stores it: tuples come back as lists."""
+  model = SwitchTransformer(load_config('tiny_switch_8', SMALL), capacity_factor=0.75, name='mine')
+  config = json.loads(json.dumps(model.get_config()))
+  again = SwitchTransformer.from_config(config)
+  assert (again.config, again.capacity_factor, again.name) == (model.config, 0.75, 'mine')
+  assert again.config.places == model.config.places
+  assert again.get_config() == model.get_config()
+
+
+def test_stored_under_its_name():
+  assert tf.keras.saving.get_registered_name(SwitchTransformer) == 'switch_zoo>SwitchTransformer'
+
+
+def test_a_model_that_cannot_be_made_leaves_the_global_dtype_alone():
+  with pytest.raises(UserError):
+    small_model(parameters=['router = @routing.ExpertChoice()'], dtype='bfloat16')
+  assert tf.keras.mixed_precision.global_policy().name == 'float32'
+  assert small_model(dtype='bfloat16').shared.embedding.dtype == tf.bfloat16
+  assert tf.keras.mixed_precision.global_policy().name == 'float32'
+
+
+@pytest.mark.parametrize(
+  ('ids', 'training', 'real'),
+  [
+    ([0, 8, 9, 1], False, [1, 1, 1, 1]),
+    ([0, 8, 9, 1], True, [1, 1, 1, 0]),  # the end has no target
+    ([0, 8, 1, 0], False, [1, 1, 1, 0]),
+    ([0, 8, 1, 0], True, [1, 1, 0, 0]),
+    ([0, 8, 1, 9], True, [1, 1, 1, 1]),  # an end inside, as between packed examples, has one
+    ([0, 8, 9, 7], True, [1, 1, 1, 1]),  # cut before its end
+    ([0, 0, 0, 0], True, [1, 0, 0, 0]),
+    ([0], True, [1]),
+  ],
+)
+def test_targets_that_count(ids, training, real):
+  np.testing.assert_array_equal(_real_targets(tf.constant([ids]), training), np.array([real], bool))
+
+
 def test_summary_counts_the_weights(capsys):
   model = small_model()
   model(inputs())
   model.summary()
-  assert f'{model.config.num_parameters}' in capsys.readouterr().out
+  # Keras 3 writes 25,728, Keras 2 25728.
+  assert f'Total params: {model.config.num_parameters} ' in capsys.readouterr().out.replace(',', '')
 
 
 def test_a_router_that_only_mesh_tensorflow_has():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from switch_zoo.keras import products
 from switch_zoo.keras.products import Matrix
-from switch_zoo.keras.sparse import NOBODY, by_expert, by_expert_few
+from switch_zoo.keras.sparse import NO_EXPERT, by_expert, by_expert_few
 
 
 def normal(*shape):
@@ -49,7 +49,7 @@ def test_a_large_matrix_is_cut(monkeypatch):
   ],
 )
 def test_pieces_of_a_matrix(rows, columns, pieces):
-  assert products.pieces_of(tf.zeros([rows, columns], tf.bfloat16)) == pieces
+  assert products.num_pieces(tf.zeros([rows, columns], tf.bfloat16)) == pieces
 
 
 @pytest.mark.parametrize('transpose_b', [False, True])
@@ -81,5 +81,5 @@ def test_rows_go_through_the_network_of_their_expert(experts):
 
 
 def test_a_row_of_nobody_comes_back_as_zeros():
-  found = by_expert(tf.ones([3, 2]), tf.constant([NOBODY, 1, NOBODY]), lambda x, expert: x + 4.0)
+  found = by_expert(tf.ones([3, 2]), tf.constant([NO_EXPERT, 1, NO_EXPERT]), lambda x, expert: x + 4.0)
   np.testing.assert_array_equal(found, [[0, 0], [5, 5], [0, 0]])

@@ -7,7 +7,7 @@ import tensorflow as tf
 import switch_zoo
 from switch_zoo.keras import SwitchTransformer, generation, stacked_variables
 from switch_zoo.keras.repeated import Repeated
-from switch_zoo.keras.stacked_variables import Rows
+from switch_zoo.keras.stacked_variables import StackedVariables
 
 IDS = tf.constant([[5, 9, 7, 1]])
 
@@ -36,14 +36,14 @@ class Layers(tf.Module):
 
 def test_variables_of_one_shape_are_rows_of_one():
   layers = Layers()
-  weights = Rows(layers)
+  weights = StackedVariables(layers)
   assert sorted(stack.numpy().ravel().tolist() for stack in weights.stacks) == [[0.0, 1.0], [2.0, 3.0]]
   assert not layers.variables, 'the layers still hold what lies in the stacks'
 
 
 def test_inside_using_the_layers_have_their_weights_and_outside_none():
   layers = Layers()
-  weights = Rows(layers)
+  weights = StackedVariables(layers)
   with weights.using(weights.read()):
     assert layers(tf.constant([5.0])).numpy() == [31.0]
   assert layers.first.weight is None
@@ -54,7 +54,7 @@ def test_inside_using_the_layers_have_their_weights_and_outside_none():
 
 def test_using_may_be_nested():
   layers = Layers()
-  weights = Rows(layers)
+  weights = StackedVariables(layers)
   outer, inner = weights.read(), [tf.zeros_like(value) for value in weights.read()]
   with weights.using(outer):
     with weights.using(inner):
@@ -65,7 +65,7 @@ def test_using_may_be_nested():
 def test_a_variable_with_two_names_is_stored_once():
   layers = Layers()
   layers.second.weight = layers.first.weight
-  weights = Rows(layers)
+  weights = StackedVariables(layers)
   assert sorted(stack.shape.as_list() for stack in weights.stacks) == [[1], [2]]
   with weights.using(weights.read()):
     assert layers(tf.constant([5.0])).numpy() == [21.0]
@@ -75,7 +75,42 @@ def test_what_is_large_stands_alone(monkeypatch):
   monkeypatch.setattr(stacked_variables, 'SMALL_BYTES', 3)
   layers = Layers()
   variable = layers.first.weight
-  assert any(stack is variable for stack in Rows(layers).stacks)
+  assert any(stack is variable for stack in StackedVariables(layers).stacks)
+
+
+def test_only_what_has_one_shape_and_dtype_is_stacked():
+  layers = Layers()
+  layers.first.weight = tf.Variable([2.0], dtype=tf.float64)
+  layers.second.bias = tf.Variable([1.0])
+  weights = StackedVariables(layers)
+  shapes = sorted((stack.dtype.name, stack.shape.as_list()) for stack in weights.stacks)
+  # The weight and the bias of the second layer have become alike.
+  assert shapes == [('float32', []), ('float32', [2, 1]), ('float64', [1])]
+
+
+def test_a_module_without_variables():
+  weights = StackedVariables(tf.Module())
+  assert (weights.stacks, weights.read()) == ([], ())
+  with weights.using(()):
+    pass
+
+
+def test_read_gives_the_values_of_now():
+  layers = Layers()
+  weights = StackedVariables(layers)
+  before = weights.read()
+  for stack in weights.stacks:
+    stack.assign(tf.zeros_like(stack))
+  with weights.using(before):
+    assert layers(tf.constant([5.0])).numpy() == [31.0]
+  with weights.using(weights.read()):
+    assert layers(tf.constant([5.0])).numpy() == [0.0]
+
+
+def test_values_of_another_model_are_refused():
+  weights = StackedVariables(Layers())
+  with pytest.raises(ValueError, match='zip'):
+    weights.using(weights.read()[:1])
 
 
 @pytest.mark.parametrize('name', ['tiny_switch_8', 'tiny_dense', 'moe_base_128', 'mt5_base'])
@@ -88,7 +123,7 @@ def test_a_model_holds_each_weight_once(name):
 
 def test_layers_that_are_alike_share_a_function():
   layers = Layers()
-  weights, calls = Rows(layers), Repeated()
+  weights, calls = StackedVariables(layers), Repeated()
 
   @tf.function
   def both(x, read):
@@ -99,6 +134,50 @@ def test_layers_that_are_alike_share_a_function():
   assert both(tf.constant([5.0]), weights.read()).numpy() == [31.0]
   called = [op.get_attr('f').name for op in graph.get_operations() if op.type == 'PartitionedCall']
   assert len(called) == 2 and len(set(called)) == 1
+
+
+class Plain(tf.Module):
+  """x * weight, with a weight that is a tensor; counts how often TensorFlow traces it."""
+
+  traces = 0
+
+  def __init__(self, weight):
+    super().__init__()
+    self.weight = tf.constant(weight)
+
+  def __call__(self, x):
+    Plain.traces += 1
+    return x * self.weight
+
+  def both(self, pair):
+    return {'first': pair[0] * self.weight, 'second': pair[1]}
+
+
+def test_layers_that_are_alike_are_traced_once_and_others_by_themselves(monkeypatch):
+  monkeypatch.setattr(Plain, 'traces', 0)
+  calls, x = Repeated(), tf.constant([5.0])
+  alike = [Plain([2.0]), Plain([3.0]), Plain([2.0])]
+  assert [calls(Plain.__call__, layer, x).numpy().tolist() for layer in alike] == [[10.0], [15.0], [10.0]]
+  assert Plain.traces == 1
+  np.testing.assert_array_equal(calls(Plain.__call__, Plain([2.0, 4.0]), x), [10.0, 20.0])
+  np.testing.assert_array_equal(calls(Plain.__call__, Plain(np.array([2.0])), tf.constant([5.0], tf.float64)), [10.0])
+  assert Plain.traces == 3
+
+
+def test_methods_take_and_give_structures():
+  calls = Repeated()
+  found = calls(Plain.both, Plain([2.0]), (tf.constant([5.0]), tf.constant([7.0])))
+  assert {name: value.numpy().tolist() for name, value in found.items()} == {'first': [10.0], 'second': [7.0]}
+  product = calls(Plain.__call__, Plain([2.0]), tf.constant([5.0]))
+  assert product.numpy() == [10.0], 'another method of the same layer'
+
+
+def test_a_call_leaves_the_layers_weights_as_they_were():
+  calls, layer, other = Repeated(), Plain([2.0]), Plain([3.0])
+  weights = layer.weight, other.weight
+  calls(Plain.__call__, layer, tf.constant([1.0]))
+  calls(Plain.__call__, other, tf.constant([1.0]))
+  assert layer.weight is weights[0] and other.weight is weights[1]
 
 
 def size(blocks):

@@ -53,7 +53,7 @@ def test_parsing_twice_keeps_nothing():
     ('--modeldir=x', 'no flag --modeldir. Did you mean model_dir'),
     ('--batch_size=many', 'batch_size'),
     ('--mode=trian', 'train'),
-    ('model_dir=x', '"model_dir=x" is no flag'),
+    ('model_dir=x', '"model_dir=x" is not a flag'),
   ],
   ids=['unknown', 'not a number', 'not one of the choices', 'not a flag'],
 )

@@ -75,15 +75,15 @@ def test_a_bucket_is_left_to_tensorflow():
 
 
 def test_a_folder_without_checkpoint(tmp_path):
-  with pytest.raises(UserError, match='holds no checkpoint'):
+  with pytest.raises(UserError, match='contains no checkpoint'):
     preflight.checkpoint_present(str(tmp_path))
-  with pytest.raises(UserError, match='holds no checkpoint'):
+  with pytest.raises(UserError, match='contains no checkpoint'):
     preflight.checkpoint_present(str(tmp_path / 'nope'))
 
 
 def test_init_checkpoint(tmp_path):
   preflight.init_checkpoint_present(None)
-  with pytest.raises(UserError, match='is no checkpoint.*Use None'):
+  with pytest.raises(UserError, match='is not a checkpoint.*Use None'):
     preflight.init_checkpoint_present(str(tmp_path))
 
 
@@ -101,9 +101,9 @@ def test_files_to_read_and_write(tmp_path):
   [
     ({'a': [2, 3], 'b': [4]}, None),
     ({'a': [2, 3], 'b': [4], 'a_slot_vr': [2], 'global_step': []}, None),
-    ({'a': [2, 5], 'b': [4]}, 'a is [2, 5] there and [2, 3] in this model'),
-    ({'a': [2, 3]}, 'b is not there'),
-    ({}, 'a is not there; b is not there'),
+    ({'a': [2, 5], 'b': [4]}, 'a is [2, 5] in the checkpoint and [2, 3] in the model'),
+    ({'a': [2, 3]}, 'b is missing from the checkpoint'),
+    ({}, 'a is missing from the checkpoint; b is missing from the checkpoint'),
   ],
   ids=['same', 'slots besides', 'another shape', 'missing', 'empty'],
 )
@@ -112,4 +112,5 @@ def test_difference(stored, expected):
 
 
 def test_difference_tells_two_and_counts_the_rest():
-  assert checkpoint_check.difference(dict.fromkeys('abcd', [1]), {}) == 'a is not there; b is not there, and 2 more'
+  expected = 'a is missing from the checkpoint; b is missing from the checkpoint; and 2 more'
+  assert checkpoint_check.difference(dict.fromkeys('abcd', [1]), {}) == expected

@@ -3,8 +3,13 @@ import io
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+import zoo_harness
 
 from switch_zoo.launcher import progress
+from switch_zoo.mesh import graph as mesh_graph
+from switch_zoo.mesh import observe
+
+LAYER = 'encoder/block_000/layer_003/MoE1D'
 
 
 def record(**changes):
@@ -18,7 +23,7 @@ def record(**changes):
     'seconds_left': 65.0,
     'exported': {},
   }
-  return progress.Record(**{**values, **changes})
+  return progress.StepReport(**{**values, **changes})
 
 
 def test_a_line():
@@ -43,7 +48,7 @@ def test_duration(seconds, text):
 def test_lines_say_where_a_resumed_run_begins():
   out = io.StringIO()
   progress.Lines(out).start(30, 60)
-  assert out.getvalue() == 'Going on after step 30 of 60.\n'
+  assert out.getvalue() == 'Resuming after step 30 of 60.\n'
 
 
 class Collected:
@@ -65,12 +70,18 @@ class Collected:
 def train(steps, exported=True, every=10):
   """Runs a graph whose loss is the step's number with the hook; returns what was reported."""
   reporter = Collected()
-  progress.watch(reporter, steps)
   step = tf.train.get_or_create_global_step()
   train_op = tf.assign_add(step, 1)
   loss = tf.cast(train_op, tf.float32)
-  values = {'loss/cross_entropy': loss - 0.5, 'loss/logits_z': tf.constant(0.1), 'tokens': tf.constant(64.0)}
-  hook = progress.Hook(loss, values if exported else {})
+  values = {
+    'loss/cross_entropy': loss - 0.5,
+    'loss/logits_z': tf.constant(0.1),
+    'tokens': tf.constant(64.0),
+    f'{LAYER}/loss/balance': tf.constant(0.25),
+    f'{LAYER}/loss/router_z': tf.constant(0.0625),
+    f'{LAYER}/dropped': tf.constant(0.5),
+  }
+  hook = progress.Hook(loss, values if exported else {}, reporter, steps)
   hook._settings.every = every
   with tf.train.MonitoredSession(hooks=[hook]) as session:
     for _ in range(steps):
@@ -84,15 +95,45 @@ def test_the_first_every_tenth_and_the_last_step_are_reported():
   assert reporter.calls == [('start', 0, 23), ('finish',)]
 
 
-def test_the_balance_loss_is_what_is_left_of_the_loss():
+def test_the_balance_loss_is_the_sum_of_what_layers_export():
   last = train(10).records[-1]
-  # The loss is 10; cross-entropy 9.5; z-loss of the logits 0.1.
-  np.testing.assert_allclose([last.loss, last.cross_entropy, last.balance_loss], [10.0, 9.5, 0.4], rtol=1e-5)
+  # The loss is 10; of what is not cross-entropy, 0.25 + 0.0625 are of experts.
+  np.testing.assert_allclose([last.loss, last.cross_entropy, last.balance_loss], [10.0, 9.5, 0.3125], rtol=1e-6)
+
+
+def step_of_a_model(smoothing, weights=None):
+  """(loss, exported values, weights) of a training step of tiny_switch_8, from given weights or its own first ones."""
+  quiet = ["routing.Top1.policy = 'argmax'", 'router_z_loss_coef = 0.001']
+  config = zoo_harness.configure('tiny_switch_8', [*quiet, f'decoder/Unitransformer.label_smoothing = {smoothing}'])
+  with tf.Graph().as_default():
+    values = {name: tf.constant(value) for name, value in zoo_harness.example(config).items()}
+    model = mesh_graph.build_model(config)
+    training = mesh_graph.build_training(model, zoo_harness.BATCH, values, learning_rate=None)
+    with zoo_harness.lowered(training.graph, training.mesh, zoo_harness.ONE_SLICE) as (lowering, session):
+      fetched = lowering.export_to_tf_tensor(training.loss), observe.exported()
+      session.run(tf.global_variables_initializer())
+      for variable, value in zip(tf.global_variables(), weights or (), strict=bool(weights)):
+        variable.load(value, session)
+      session.run(lowering.copy_masters_to_slices())
+      return (*session.run(fetched), session.run(tf.global_variables()))
+
+
+def test_label_smoothing_is_not_shown_as_the_experts_loss():
+  loss, exported, weights = step_of_a_model(smoothing=0.0)
+  smooth_loss, smooth_exported, _ = step_of_a_model(smoothing=0.2, weights=weights)
+  balance = progress.experts_loss(exported)
+  # Without smoothing the experts' losses are what is left of the loss; smoothing changes the loss and not them.
+  assert balance == pytest.approx(loss - exported['loss/cross_entropy'] - exported['loss/logits_z'], rel=1e-3)
+  assert abs(smooth_loss - loss) > balance / 10
+  assert progress.experts_loss(smooth_exported) == pytest.approx(balance, rel=1e-6)
+  layers = {name for name in exported if '/loss/' in name}
+  assert {name.rpartition('/')[2] for name in layers} == {'balance', 'router_z'} and len(layers) == 4
 
 
 def test_a_model_that_exports_nothing_has_a_loss_only():
   last = train(10, exported=False).records[-1]
-  assert last.loss == 10.0 and last.cross_entropy is None and last.tokens_per_second is None
+  assert last.loss == 10.0
+  assert last.cross_entropy is last.balance_loss is last.tokens_per_second is None
 
 
 def test_speed_is_not_told_from_the_first_step():

@@ -1,5 +1,7 @@
 """Switch attention: queries from one set of experts, shared keys and values from another."""
 
+from typing import Any
+
 import mesh_harness
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from switch_zoo.mesh.routing import routers
 X = np.random.default_rng(0).standard_normal((2, 5, 6)).astype('float32')
 
 
-def layer(**options):
+def layer(**options: Any) -> attention.SwitchSelfAttention:
   sparse = exchange.Exchange(num_experts=3, router=routers.Top1('argmax'), group_size=10, capacity_factor_eval=3.0)
   return attention.SwitchSelfAttention(sparse, **{'num_heads': 2, 'key_value_size': 4, **options})
 
@@ -38,7 +40,7 @@ def test_equals_attention_by_hand():
   np.testing.assert_allclose(mesh_harness.run(sparse, case._replace(weights=weights)).output, expected, atol=1e-5)
 
 
-def test_a_hidden_layer_is_shared_by_queries_and_keys_like_in_the_released_layer():
+def test_a_hidden_layer_is_shared_by_queries_and_keys_as_in_the_released_layer():
   weights = mesh_harness.random_weights(layer(hidden_size=12), Case(X))
   assert weights['wi/kernel'].shape == (3, 6, 12)
   assert weights['q_wo/kernel'].shape == weights['k_wo/kernel'].shape == (3, 12, 8)
@@ -62,8 +64,8 @@ def test_has_the_variables_of_the_released_experts_attention_which_attends_to_no
   theirs = mesh_harness.run(stock, case, 'ExpertsSelfAttention')
   ours = mesh_harness.run(layer(hidden_size=12), case)
   assert {n: g.shape for n, g in ours.gradients.items()} == {n: g.shape for n, g in theirs.gradients.items()}
-  # The released keys keep the name of the queries' axis, so a token meets its own key only: what the last token says
-  # never reaches the first one. In ours it does.
+  # The released keys keep the name of the queries' axis, so each token attends to its own key only: a change of the
+  # last token never reaches the first one. In our layer it does.
   other = X.copy()
   other[:, -1] += 1
   case = case._replace(x=other)
@@ -73,7 +75,7 @@ def test_has_the_variables_of_the_released_experts_attention_which_attends_to_no
   assert np.abs(mesh_harness.run(layer(hidden_size=12), case).output[:, 0] - ours.output[:, 0]).max() > 1e-3
 
 
-def test_router_is_asked_once_and_its_loss_counted_once():
+def test_tokens_are_routed_once_and_the_loss_is_counted_once():
   result = mesh_harness.run(layer(), Case(X))
   scope = 'encoder/layer/ExpertsSelfAttention'
   assert result.loss == pytest.approx(result.exported[f'{scope}/loss/balance'])

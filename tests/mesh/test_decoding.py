@@ -1,4 +1,6 @@
-"""Whole models with experts decode what teacher forcing predicts, greedily and by beam search."""
+"""Whole models with experts decode what teacher forcing predicts, greedily and with beam search."""
+
+from collections.abc import Callable
 
 import mesh_harness
 import mesh_tensorflow as mtf
@@ -9,11 +11,12 @@ from mesh_tensorflow.transformer import transformer, transformer_layers
 
 from switch_zoo.mesh import attention, exchange, experts, loss, stacks
 from switch_zoo.mesh.routing import routers
+from switch_zoo.mesh.routing.router_base import Router
 
 VOCAB, LENGTH, BATCH = 128, 6, 3
 
 
-def stack(decoder, router):
+def stack(decoder: bool, router: Router) -> transformer.Unitransformer:
   sizes = {'num_heads': 2, 'key_value_size': 8, 'relative_attention_type': 'bias_shared'}
   routed = exchange.Exchange(num_experts=4, router=routers.Top1(), group_size=64, capacity_factor_eval=4.0)
   layers = [
@@ -42,12 +45,12 @@ def stack(decoder, router):
   )
 
 
-def model(router):
+def model(router: Router) -> transformer.Bitransformer:
   return transformer.Bitransformer(stack(False, router), stack(True, router), shared_embedding=True)
 
 
-def run(build, path, save=False):
-  """Evaluates build(mesh) in a graph of its own; the weights are saved to, or restored from, `path`."""
+def run(build: Callable[[mtf.Mesh], mtf.Tensor], path: str, save: bool = False) -> np.ndarray:
+  """Evaluates build(mesh) in its own graph; the weights are saved to `path`, or restored from there."""
   with tf.Graph().as_default():
     tf.set_random_seed(0)
     graph = mtf.Graph()
@@ -69,7 +72,7 @@ def run(build, path, save=False):
 INPUTS = np.random.default_rng(0).integers(2, VOCAB, (BATCH, LENGTH))
 
 
-def imported(mesh, ids):
+def imported(mesh: mtf.Mesh, ids: np.ndarray) -> mtf.Tensor:
   shape = mtf.Shape([mtf.Dimension('batch', BATCH), mtf.Dimension('length', ids.shape[1])])
   return mtf.import_tf_tensor(mesh, tf.constant(ids, tf.int32), shape)
 
@@ -100,7 +103,7 @@ def test_greedy_decoding_is_the_argmax_of_teacher_forcing(router, tmp_path):
 
   predicted = run(teacher_forced, path).argmax(-1)
   for predicted_row, row in zip(predicted, decoded, strict=True):
-    written = list(row).index(1) + 1 if 1 in row else LENGTH
-    np.testing.assert_array_equal(predicted_row[:written], row[:written])
+    length = list(row).index(1) + 1 if 1 in row else LENGTH
+    np.testing.assert_array_equal(predicted_row[:length], row[:length])
   beams = run(lambda mesh: decode(mesh, beam_size=3), path)
   assert beams.shape == (BATCH, LENGTH)

@@ -1,4 +1,6 @@
-"""The defects found in the released layer, by the number they have in docs/routing.md, and ours beside them."""
+"""Our layer does not have the defects of the released one, which are tested by their number in docs/routing.md."""
+
+from typing import Any
 
 import mesh_harness
 import mesh_tensorflow as mtf
@@ -6,11 +8,12 @@ import numpy as np
 import pytest
 import reference
 import tensorflow.compat.v1 as tf
-from mesh_harness import EVAL, TRAIN, Case
+from mesh_harness import EVAL, TRAIN, Case, Result
 
 from switch_zoo.errors import UserError
 from switch_zoo.mesh import experts
 from switch_zoo.mesh.routing import expert_choice, routers
+from switch_zoo.mesh.routing.router_base import Router
 from switch_zoo.spec import capacity
 
 X = np.random.default_rng(0).standard_normal((4, 8, 6)).astype('float32')
@@ -23,13 +26,13 @@ ALL_ROUTERS = {
 }
 
 
-def layer(router, **options):
+def layer(router: Router, **options: Any) -> experts.SwitchFeedForward:
   return experts.SwitchFeedForward(
     **{'num_experts': 4, 'hidden_size': 8, 'router': router, 'group_size': 16, 'min_expert_capacity': 1, **options}
   )
 
 
-def run(sparse, case):
+def run(sparse: experts.SwitchFeedForward, case: Case) -> Result:
   return mesh_harness.run(sparse, case._replace(weights=mesh_harness.random_weights(sparse, case)))
 
 
@@ -39,7 +42,7 @@ def test_1_mesh_tensorflow_can_be_imported():
 
 @pytest.mark.parametrize('mode', [TRAIN, EVAL])
 @pytest.mark.parametrize('name', ALL_ROUTERS)
-def test_3_no_padding_mask_is_as_good_as_a_full_one(name, mode):
+def test_3_no_padding_mask_means_no_padding(name, mode):
   results = [run(layer(ALL_ROUTERS[name]()), Case(X, real, mode=mode)) for real in (None, np.ones((4, 8)))]
   np.testing.assert_array_equal(results[0].output, results[1].output)
 
@@ -66,7 +69,7 @@ def test_8_balance_is_over_real_tokens_only(prioritized):
   router = routers.Top1('argmax', batch_prioritized=prioritized)
   real = np.tile([1, 1, 1, 1, 1, 0, 0, 0], (4, 1))
   padded = run(layer(router), Case(X, real))
-  # The same tokens without the padding, in groups of the same real tokens: the loss must not notice.
+  # The same tokens without the padding, in groups of the same real tokens: the loss must be the same.
   shorter = run(layer(router, group_size=10), Case(X[:, :5]))
   assert padded.loss == pytest.approx(shorter.loss, rel=1e-5)
 
@@ -88,7 +91,7 @@ def test_11_unknown_policies_are_refused():
     routers.Top2('sometimes')
 
 
-def test_12_second_balance_works_for_two_experts_and_is_about_the_second():
+def test_12_second_balance_works_for_two_experts_per_token():
   result = run(layer(routers.TopN(2, 'all', second_balance_loss_coef=0.1)), Case(X))
   assert result.exported['encoder/layer/MoE1D/loss/second_balance'] > 0
 
@@ -109,14 +112,14 @@ def test_14_expert_choice_in_a_decoder_is_refused():
 
 @pytest.mark.parametrize('name', ALL_ROUTERS)
 def test_15_metrics_have_the_layers_name_and_no_operation_per_expert(name):
-  def built(num_experts):
+  def num_operations(num_experts):
     graph = mtf.Graph()
     with tf.Graph().as_default():
       x, context = mesh_harness._inputs(mtf.Mesh(graph, 'mesh'), Case(X))
       layer(ALL_ROUTERS[name](), num_experts=num_experts).call(context, x)
     return len(graph.operations)
 
-  assert built(64) == built(8)
+  assert num_operations(64) == num_operations(8)
   assert all(n.startswith('encoder/layer/MoE1D/') for n in run(layer(ALL_ROUTERS[name]()), Case(X)).exported)
 
 

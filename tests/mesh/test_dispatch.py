@@ -1,14 +1,17 @@
-"""Gather and einsum carry the same tokens and the same gradients."""
+"""Gather and einsum give the same outputs and the same gradients."""
+
+from typing import Any
 
 import mesh_harness
 import mesh_tensorflow as mtf
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from mesh_harness import Case
+from mesh_harness import Case, Result
 
 from switch_zoo.mesh import dispatch, experts
 from switch_zoo.mesh.routing import expert_choice, noisy_top_k, routers, rows
+from switch_zoo.mesh.routing.router_base import Router
 
 X = np.random.default_rng(0).standard_normal((4, 12, 6)).astype('float32')
 REAL = (np.random.default_rng(1).random((4, 12)) > 0.2).astype(int)
@@ -23,11 +26,11 @@ ROUTERS = {
 }
 
 
-def result(way, router, **case):
+def result(method: dispatch.Dispatch, router: Router, **options: Any) -> Result:
   layer = experts.SwitchFeedForward(
-    num_experts=5, hidden_size=8, router=router, dispatch=way, group_size=24, min_expert_capacity=1
+    num_experts=5, hidden_size=8, router=router, dispatch=method, group_size=24, min_expert_capacity=1
   )
-  case = Case(X, **{'real': REAL, **case})
+  case = Case(X, **{'real': REAL, **options})
   return mesh_harness.run(layer, case._replace(weights=mesh_harness.random_weights(layer, case)))
 
 
@@ -38,7 +41,7 @@ def result(way, router, **case):
 def test_gather_equals_einsum(name, mesh):
   if name == 'noisy' and mesh.shape:
     pytest.skip('slices draw their own noise')
-  gather, einsum = (result(way, ROUTERS[name], mesh=mesh) for way in (dispatch.Gather(), dispatch.Einsum()))
+  gather, einsum = (result(method, ROUTERS[name], mesh=mesh) for method in (dispatch.Gather(), dispatch.Einsum()))
   np.testing.assert_allclose(gather.output, einsum.output, atol=1e-6)
   assert gather.loss == pytest.approx(einsum.loss, abs=1e-6)
   for variable, gradient in gather.gradients.items():
@@ -62,27 +65,26 @@ def test_gather_makes_no_tensor_of_tokens_times_experts_times_capacity():
 def test_the_default_is_gather_except_under_xla():
   assert isinstance(dispatch.default(), dispatch.Gather)
   with tf.Graph().as_default():
-    context = tf.xla.experimental.compile
-    seen = []
-    context(lambda x: seen.append(dispatch.default()) or x, [tf.constant(1.0)])
-  assert isinstance(seen[0], dispatch.Einsum)
+    defaults = []
+    tf.xla.experimental.compile(lambda x: defaults.append(dispatch.default()) or x, [tf.constant(1.0)])
+  assert isinstance(defaults[0], dispatch.Einsum)
 
 
 class TestRows:
   """A table of two groups with three rows each: take, place, and each as the other's gradient."""
 
   TABLE = np.arange(12, dtype='float32').reshape(1, 2, 3, 2)
-  INDEX = np.array([[[2, -1], [0, 0]]])  # two rows asked of each group
+  INDEX = np.array([[[2, -1], [0, 0]]])  # two entries for each group
 
-  def tensors(self, order):
+  def tensors(self, order: list[str]) -> tuple[mtf.Tensor, mtf.Tensor, dict[str, mtf.Dimension]]:
     dims = {
-      n: mtf.Dimension(n, s) for n, s in {'outer_batch': 1, 'batch': 2, 'group': 3, 'asked': 2, 'd_model': 2}.items()
+      n: mtf.Dimension(n, s) for n, s in {'outer_batch': 1, 'batch': 2, 'group': 3, 'entry': 2, 'd_model': 2}.items()
     }
     mesh = mtf.Mesh(mtf.Graph(), 'mesh')
     table_dims = [dims[n] for n in order]
     axes = [['outer_batch', 'batch', 'group', 'd_model'].index(n) for n in order]
     table = mtf.import_tf_tensor(mesh, tf.constant(self.TABLE.transpose(axes)), mtf.Shape(table_dims))
-    index_dims = [dims['outer_batch'], dims['batch'], dims['asked']]
+    index_dims = [dims['outer_batch'], dims['batch'], dims['entry']]
     index = mtf.import_tf_tensor(mesh, tf.constant(self.INDEX, tf.int32), mtf.Shape(index_dims))
     return table, index, dims
 
@@ -93,7 +95,7 @@ class TestRows:
   )
   def test_take_and_its_gradient(self, order):
     table, index, dims = self.tensors(order)
-    taken = rows.take(table, index, [dims['asked'], dims['outer_batch'], dims['batch'], dims['d_model']])
+    taken = rows.take(table, index, [dims['entry'], dims['outer_batch'], dims['batch'], dims['d_model']])
     (gradient,) = mtf.gradients([taken], [table])
     taken, gradient = evaluate(taken), evaluate(gradient)
     # Group 0: row 2 is (4, 5), then nothing. Group 1: row 0 is (6, 7), twice.
@@ -110,7 +112,7 @@ class TestRows:
     np.testing.assert_array_equal(evaluate(gradient)[0, :, :, 0], [[1, 0], [1, 1]])
 
 
-def evaluate(x):
+def evaluate(x: mtf.Tensor) -> np.ndarray:
   lowering = mtf.Lowering(x.graph, {x.mesh: mesh_harness.Mesh().implementation()}, autostack=False)
   with mesh_harness.session() as running:
     return running.run(lowering.export_to_tf_tensor(x))

@@ -1,6 +1,7 @@
 """The cross-entropy against NumPy."""
 
 import types
+from typing import Any
 
 import mesh_tensorflow as mtf
 import numpy as np
@@ -13,15 +14,23 @@ LOGITS = np.array([[[2.0, 0.0, -1.0, 0.5], [0.0, 1.0, 0.0, 3.0], [1.0, 1.0, 1.0,
 TARGETS = np.array([[2, 3, 0]], np.int32)  # the third position is padding
 
 
-def run(logits=LOGITS, targets=TARGETS, dtype=tf.float32, train=True, microbatches=1, **model):
+def run(
+  logits: np.ndarray = LOGITS,
+  targets: np.ndarray = TARGETS,
+  dtype: tf.DType = tf.float32,
+  train: bool = True,
+  microbatches: int = 1,
+  **options: Any,
+) -> tuple[np.floating, dict[str, np.ndarray]]:
   """The loss and what it exports: (value, {name: value})."""
-  settings = {'label_smoothing': 0.0, 'z_loss': 0.0, '_loss_denominator': None, **model}
+  # The loss reads nothing else of a Unitransformer and of its Context.
+  model: Any = types.SimpleNamespace(**{'label_smoothing': 0.0, 'z_loss': 0.0, '_loss_denominator': None, **options})
+  context: Any = types.SimpleNamespace(train=train, num_microbatches=microbatches, encoder_sequence_id=None)
   graph = mtf.Graph()
   mesh = mtf.Mesh(graph, 'mesh')
   batch, length, vocab = (mtf.Dimension(n, s) for n, s in zip(('batch', 'length', 'vocab'), logits.shape, strict=True))
-  context = types.SimpleNamespace(train=train, num_microbatches=microbatches, encoder_sequence_id=None)
   value = loss.cross_entropy(
-    types.SimpleNamespace(**settings),
+    model,
     context,
     mtf.import_tf_tensor(mesh, tf.cast(logits, dtype), mtf.Shape([batch, length, vocab])),
     mtf.import_tf_tensor(mesh, targets, mtf.Shape([batch, length])),
@@ -33,11 +42,11 @@ def run(logits=LOGITS, targets=TARGETS, dtype=tf.float32, train=True, microbatch
     return session.run((lowering.export_to_tf_tensor(value), observe.exported()))
 
 
-def log_softmax(x):
+def log_softmax(x: np.ndarray) -> np.ndarray:
   return x - np.log(np.exp(x).sum(-1, keepdims=True))
 
 
-def by_hand():
+def by_hand() -> np.floating:
   """Mean over the two real tokens."""
   p = log_softmax(LOGITS)[0]
   return -(p[0, 2] + p[1, 3]) / 2
@@ -50,7 +59,7 @@ def test_mean_over_the_real_tokens():
   assert exported['tokens'] == 4  # two targets; without an encoder they are the inputs as well
 
 
-def test_z_loss_is_added_and_told_apart():
+def test_z_loss_is_added_and_exported_separately():
   value, exported = run(z_loss=0.01)
   log_z = np.log(np.exp(LOGITS[0, :2]).sum(-1))
   z_loss = 0.01 * (log_z**2).mean()

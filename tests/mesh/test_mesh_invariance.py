@@ -1,14 +1,15 @@
-"""The same weights and batch give the same loss and gradients however the mesh cuts them."""
+"""The same weights and batch give the same loss and gradients, however the mesh cuts them."""
 
 import functools
 
 import mesh_harness
 import numpy as np
 import pytest
-from mesh_harness import Case, Mesh
+from mesh_harness import Case, Mesh, Result
 
 from switch_zoo.mesh import attention, dispatch, exchange, experts
 from switch_zoo.mesh.routing import routers
+from switch_zoo.mesh.routing.router_base import Router
 
 LAYOUTS = {
   'data': [Mesh(f'data:{n}', 'batch:data') for n in (2, 4, 8)],
@@ -23,31 +24,31 @@ ROWS = [pytest.param(m, id=f'{name}-{m.implementation().size}') for name, meshes
 # Eight groups of eight tokens on every mesh: groups never cross slices, so the drops are the same too.
 X = np.random.default_rng(0).standard_normal((2, 8, 4, 16)).astype('float32')
 REAL = (np.random.default_rng(1).random((2, 8, 4)) > 0.2).astype(int)
-WAYS = {'gather': dispatch.Gather(), 'einsum': dispatch.Einsum()}
+METHODS = {'gather': dispatch.Gather(), 'einsum': dispatch.Einsum()}
 
 
-def layer(way, router=None):
+def layer(method: str, router: Router | None = None) -> experts.SwitchFeedForward:
   return experts.SwitchFeedForward(
     num_experts=8,
     hidden_size=16,
     router=router or routers.Top1('argmax', z_loss_coef=1e-3),
-    dispatch=WAYS[way],
+    dispatch=METHODS[method],
     group_size=4,
     min_expert_capacity=1,
   )
 
 
 @functools.cache
-def weights():
+def weights() -> dict[str, np.ndarray]:
   return mesh_harness.random_weights(layer('einsum'), Case(X, REAL))
 
 
 @functools.cache
-def on_one_slice(way):
-  return mesh_harness.run(layer(way), Case(X, REAL, weights=weights()))
+def on_one_slice(method: str) -> Result:
+  return mesh_harness.run(layer(method), Case(X, REAL, weights=weights()))
 
 
-def assert_same(result, expected):
+def assert_same(result: Result, expected: Result) -> None:
   np.testing.assert_allclose(result.output, expected.output, atol=1e-5)
   assert result.loss == pytest.approx(expected.loss, rel=1e-5)
   for variable, gradient in expected.gradients.items():
@@ -56,10 +57,10 @@ def assert_same(result, expected):
     np.testing.assert_allclose(result.exported[name], value, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize('way', WAYS)
+@pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('mesh', ROWS)
-def test_loss_gradients_and_metrics_do_not_depend_on_the_mesh(mesh, way):
-  assert_same(mesh_harness.run(layer(way), Case(X, REAL, weights=weights(), mesh=mesh)), on_one_slice(way))
+def test_loss_gradients_and_metrics_do_not_depend_on_the_mesh(mesh, method):
+  assert_same(mesh_harness.run(layer(method), Case(X, REAL, weights=weights(), mesh=mesh)), on_one_slice(method))
 
 
 @pytest.mark.parametrize('mesh', [LAYOUTS['expert'][1], LAYOUTS['expert_model'][1]], ids=['expert', 'expert_model'])

@@ -10,14 +10,14 @@ from switch_zoo.mesh import observe
 X = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]], np.float32)
 
 
-def step(microbatches):
-  """One step of 'loss = sum of x w': exports the mean and the sum of x; returns (exported, gradient of w)."""
+def step(microbatches: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+  """One step of 'loss = sum of x w': exports means and sums of x; returns the exports and the gradient of w."""
   graph = mtf.Graph()
   mesh = mtf.Mesh(graph, 'mesh')
   batch, width = mtf.Dimension('batch', 4), mtf.Dimension('width', 2)
   x = mtf.import_tf_tensor(mesh, X, mtf.Shape([batch, width]))
 
-  def model_fn(features):
+  def model_fn(features: dict[str, mtf.Tensor]) -> dict[str, mtf.Tensor]:
     w = mtf.get_variable(mesh, 'w', mtf.Shape([width]), initializer=tf.ones_initializer())
     observe.export('mean', mtf.reduce_mean(features['x']))
     observe.export('sum', mtf.reduce_sum(features['x']), summed=True)
@@ -40,7 +40,7 @@ def step(microbatches):
 
 
 @pytest.mark.parametrize('microbatches', [1, 2, 4])
-def test_a_step_exports_the_same_however_it_is_cut(microbatches):
+def test_a_step_exports_the_same_with_any_number_of_microbatches(microbatches):
   exported, gradient = step(microbatches)
   np.testing.assert_allclose(exported['mean'], 4.5)
   np.testing.assert_allclose(exported['sum'], 36.0)
@@ -53,6 +53,6 @@ def test_nothing_is_exported_by_a_graph_without_layers():
 
 
 def test_an_export_passes_no_gradient():
-  """The gradient of w is that of the loss alone: exports are read, not trained."""
+  """The gradient of w is that of the loss alone."""
   _, alone = step(1)
   np.testing.assert_allclose(alone, X.sum(0))

@@ -1,5 +1,6 @@
-"""bfloat16 training with the router in float32 goes the way of float32 training: arXiv:2101.03961, Table 2."""
+"""bfloat16 training with the router in float32 tracks float32 training: arXiv:2101.03961, Table 2."""
 
+from collections.abc import Iterator
 from pydoc_data import topics
 
 import mesh_harness
@@ -14,8 +15,8 @@ from switch_zoo.mesh import observe
 VOCAB, LENGTH, BATCH, STEPS = 128, 32, 32, 300
 
 
-def batches():
-  """Real text, CPython's own documentation, as characters: from 32 of them the next 32. 0 is padding."""
+def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Real text, CPython's own documentation, as characters: 32 as inputs, the next 32 as targets. 0 is padding."""
   text = ' '.join(topics.topics[name] for name in sorted(topics.topics)).encode('ascii', 'replace')
   ids = np.frombuffer(text, np.uint8).astype(np.int32)
   generator = np.random.default_rng(0)
@@ -25,10 +26,13 @@ def batches():
     yield window[:, :LENGTH], window[:, LENGTH:]
 
 
-def losses_of_training(activation_dtype):
-  """Trains tiny_switch_8 from the same weights on the same batches; every step's cross-entropy, and the losses' dtypes.
+def losses_of_training(activation_dtype: str) -> tuple[np.ndarray, set[tf.DType]]:
+  """Trains tiny_switch_8, always from the same weights on the same batches.
 
-  Without jitter: its noise would not be the same numbers in the two dtypes.
+  Without jitter, whose noise would differ between the two dtypes.
+
+  Returns:
+    the cross-entropy of each step, and the dtypes of the losses
   """
   parameters = [f'vocab_size = {VOCAB}', f'activation_dtype = {activation_dtype!r}', "routing.Top1.policy = 'argmax'"]
   with tf.Graph().as_default(), tf.Session() as session:
@@ -53,6 +57,6 @@ def test_selective_precision_tracks_float32_for_300_steps():
   (full, _), (selective, dtypes) = (losses_of_training(d) for d in ('float32', 'bfloat16'))
   assert dtypes == {tf.float32}
   assert full[-20:].mean() < 0.8 * full[:20].mean()  # it learns
-  # A sixth of the run at a time: shorter means differ by the luck of single batches.
+  # A sixth of the run at a time: means over fewer steps depend too much on single batches.
   windows = [slice(i, i + 50) for i in range(0, STEPS, 50)]
   np.testing.assert_allclose([selective[w].mean() for w in windows], [full[w].mean() for w in windows], rtol=0.02)

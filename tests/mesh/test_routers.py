@@ -1,40 +1,47 @@
-"""Every router against the loops of tests/reference.py: by hand on tiny cases, then on random ones."""
+"""Every router by hand on tiny cases, then against the loops of tests/reference.py on random ones."""
+
+from collections.abc import Callable
+from typing import Any
 
 import mesh_harness
+import mesh_tensorflow as mtf
 import numpy as np
 import pytest
 import reference
+import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mesh_harness import Routed
 
 from switch_zoo.mesh.routing import expert_choice, gates, losses, noisy_top_k, routers
+from switch_zoo.mesh.routing.router_base import Router
 
 
-def routed(router, logits, capacity, **kwargs):
+def routed(router: Router, logits: np.ndarray, capacity: int, **kwargs: Any) -> Routed:
   """Routes tokens with the given logits [G, S, E]: one-hot tokens, and a kernel that holds the logits."""
   groups, tokens, experts = logits.shape
   x = np.eye(groups * tokens).reshape(groups, tokens, -1)
   kernels = {router.kernel_name: logits.reshape(-1, experts)}
-  if hasattr(router, 'noise_kernel_name'):
+  if router.noise_kernel_name:
     kernels[router.noise_kernel_name] = np.zeros((groups * tokens, experts))
   return mesh_harness.route(router, x, kernels, capacity, **kwargs)
 
 
-def log(*rows):
+def log(*rows: tuple[float, ...]) -> np.ndarray:
   """Logits of one group whose softmax is `rows` (each sums to one)."""
   return np.log(np.array([rows]))
 
 
-def where(combine):
+def where(combine: np.ndarray) -> list[tuple[int, int, int, float]]:
   """(token, expert, slot, gate) of a group's nonzero entries."""
   return [(s, e, c, round(float(combine[0, s, e, c]), 4)) for s, e, c in zip(*np.nonzero(combine[0]), strict=True)]
 
 
 class TestByHand:
-  """Three tokens, two or three experts, capacity one: the arithmetic is in the comments."""
+  """Two or three tokens, two or three experts, one or two slots: the arithmetic is in the comments."""
 
   def test_top1_drops_the_second_token_of_a_full_expert(self):
-    # Tokens 0 and 1 want expert 0, which has one slot; token 2 wants expert 1.
+    # Tokens 0 and 1 choose expert 0, which has one slot; token 2 chooses expert 1.
     result = routed(routers.Top1('argmax'), log((0.7, 0.3), (0.9, 0.1), (0.2, 0.8)), capacity=1)
     assert where(result.combine) == [(0, 0, 0, 0.7), (2, 1, 0, 0.8)]
     # f = (2/3, 1/3), P = (1.8/3, 1.2/3): 2 * (2/3 * 0.6 + 1/3 * 0.4) = 1.0667
@@ -43,7 +50,7 @@ class TestByHand:
     assert result.metrics['load'] == pytest.approx([2 / 3, 1 / 3])
     assert result.metrics['mean_gate'] == pytest.approx((0.7 + 0.9 + 0.8) / 3)
 
-  def test_batch_priority_keeps_the_surer_token(self):
+  def test_batch_priority_keeps_the_token_with_the_higher_gate(self):
     result = routed(routers.Top1('argmax', batch_prioritized=True), log((0.7, 0.3), (0.9, 0.1), (0.2, 0.8)), capacity=1)
     assert where(result.combine) == [(1, 0, 0, 0.9), (2, 1, 0, 0.8)]
 
@@ -61,13 +68,13 @@ class TestByHand:
 
   def test_top2_places_first_choices_before_second_ones(self):
     # Normalized pairs: token 0 (2/3, 1/3) on experts 0, 1; token 1 (0.75, 0.25) on experts 1, 0. One slot each:
-    # the first choices take both, and both second choices find their expert full.
+    # the first choices take both, and for both second choices the expert is full.
     result = routed(routers.Top2('all'), log((0.6, 0.3, 0.1), (0.2, 0.6, 0.2)), capacity=1)
     assert where(result.combine) == [(0, 0, 0, round(2 / 3, 4)), (1, 1, 0, 0.75)]
 
-  def test_top2_threshold_skips_a_weak_second_expert_but_its_place_is_held(self):
+  def test_top2_threshold_skips_a_weak_second_expert_but_its_place_is_kept(self):
     # Second gates: token 0 has 0.2 / 0.9 = 0.22 on expert 1, token 1 has 0.4 / 0.9 = 0.44 on expert 1.
-    # Threshold 0.3 skips token 0, whose place 0 stays empty: token 1 stands at place 1.
+    # Threshold 0.3 skips token 0, whose place 0 stays empty: token 1 has place 1.
     result = routed(routers.Top2('threshold', second_threshold=0.3), log((0.7, 0.2, 0.1), (0.5, 0.4, 0.1)), capacity=2)
     assert where(result.combine) == [
       (0, 0, 0, round(0.7 / 0.9, 4)),
@@ -75,8 +82,8 @@ class TestByHand:
       (1, 1, 1, round(0.4 / 0.9, 4)),
     ]
 
-  def test_no_token_left_behind_sends_the_overflow_on(self):
-    # All three want expert 0 (one slot): token 1 moves on to its second best, expert 1; token 2 to expert 2.
+  def test_no_token_left_behind_sends_the_overflow_to_other_experts(self):
+    # All three choose expert 0 (one slot): token 1 moves on to its second best, expert 1; token 2 to expert 2.
     logits = log((0.8, 0.1, 0.1), (0.6, 0.3, 0.1), (0.6, 0.1, 0.3))
     result = routed(routers.NoTokenLeftBehind(jitter=0.0), logits, capacity=1)
     assert where(result.combine) == [(0, 0, 0, 0.8), (1, 1, 0, 0.3), (2, 2, 0, 0.3)]
@@ -97,7 +104,7 @@ class TestByHand:
     assert result.losses['importance'] == pytest.approx(0.59375, rel=1e-5)
 
 
-ROUTERS = {
+ROUTERS: dict[str, tuple[Router, Callable[..., np.ndarray]]] = {
   'top1': (routers.Top1('argmax', z_loss_coef=1.0), lambda p, logits, r, c: reference.top1(p, r, c)),
   'prioritized': (
     routers.Top1('argmax', batch_prioritized=True, z_loss_coef=1.0),
@@ -125,7 +132,7 @@ ROUTERS = {
 }
 
 
-def check_against_loops(name, logits, real, capacity):
+def check_against_loops(name: str, logits: np.ndarray, real: np.ndarray, capacity: int) -> None:
   router, loop = ROUTERS[name]
   probabilities = reference.softmax(logits.astype(np.float64))
   expected = loop(probabilities, logits, real, capacity)
@@ -170,12 +177,14 @@ def test_one_expert(name):
 def test_equals_the_loops_on_anything(name, data):
   groups, tokens = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 8))
   experts = data.draw(st.integers(3, 6))
-  # Few different logits, so that there are ties; steps of 0.5, so that equal ones are equal in both precisions.
+  # Only a few different logits, so that there are ties; steps of 0.5, so that ties are exact in both precisions.
   size = groups * tokens * experts
   values = data.draw(st.lists(st.integers(-4, 4), min_size=size, max_size=size))
   real = data.draw(st.lists(st.booleans(), min_size=groups * tokens, max_size=groups * tokens))
   logits = np.array(values, np.float64).reshape(groups, tokens, experts) / 2
-  if name == 'prioritized':  # equal gates of different experts differ in the last digit: make each token's unique
+  if (
+    name == 'prioritized'
+  ):  # equal gates of different experts differ in the last digit: make the gates of tokens unique
     logits += np.arange(groups * tokens).reshape(groups, tokens, 1) * np.linspace(0.01, 0.02, experts)
   if name == 'expert_choice':
     logits += np.random.default_rng(0).standard_normal(logits.shape) * 0.01
@@ -187,7 +196,7 @@ def test_load_loss_with_noise_equals_the_loop():
   clean, noisy_logits = generator.standard_normal((2, 2, 6, 5))
   deviation = np.exp(generator.standard_normal((2, 6, 5)))
   real = np.array([[1, 1, 0, 1, 1, 1], [1, 0, 1, 1, 1, 1]])
-  computed = with_tensors(lambda *t: losses.load(*t[:3], 2, t[3]), clean, noisy_logits, deviation, real)
+  computed = with_tensors(lambda c, n, d, r: losses.load(c, n, d, 2, r), clean, noisy_logits, deviation, real)
   assert computed == pytest.approx(reference.smooth_load(clean, noisy_logits, deviation, 2, real), rel=1e-4)
 
 
@@ -209,11 +218,8 @@ def test_second_balance_is_over_the_probabilities_without_the_first_choice():
   assert result.losses['second_balance'] == pytest.approx(1.5, rel=1e-5)
 
 
-def with_tensors(function, *arrays):
-  """A scalar function of mtf.Tensors, evaluated. arrays: [G, S] or [G, S, E]"""
-  import mesh_tensorflow as mtf
-  import tensorflow.compat.v1 as tf
-
+def with_tensors(function: Callable[..., mtf.Tensor], *arrays: np.ndarray) -> np.ndarray:
+  """A scalar function of mtf.Tensors, evaluated on `arrays`, each [G, S] or [G, S, E]."""
   graph = mtf.Graph()
   mesh = mtf.Mesh(graph, 'mesh')
   names = ['batch', 'group', 'expert_unsplit']
@@ -230,7 +236,7 @@ def with_tensors(function, *arrays):
 
 
 class TestNoise:
-  """Randomness both ways: off in evaluation, on in training."""
+  """Routers are deterministic in evaluation, and random in training where they should be."""
 
   LOGITS = np.random.default_rng(3).standard_normal((1, 40, 4)) * 0.1
 
@@ -266,5 +272,5 @@ class TestNoise:
     np.testing.assert_array_equal(first.combine, second.combine)
 
 
-def test_every_policy_is_known_by_its_name():
+def test_policies_are_those_of_the_paper():
   assert set(gates.POLICIES) == {'argmax', 'sample', 'input_dropout', 'input_jitter'}

@@ -1,18 +1,20 @@
-"""Ours beside the released MoE1D, with the same weights, where the released layer is right: no padding."""
+"""Our layer equals the released MoE1D with the same weights, where the released layer is right: without padding."""
+
+from typing import Any
 
 import mesh_harness
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from mesh_harness import EVAL, TRAIN, Case
+from mesh_harness import EVAL, TRAIN, Case, Result
 from mesh_tensorflow.transformer import moe
 
 from switch_zoo.mesh import dispatch, experts
 from switch_zoo.mesh.routing import routers
 
 X = np.random.default_rng(0).standard_normal((4, 16, 6)).astype('float32')
-SHARED = {'num_experts': 5, 'hidden_size': 12, 'group_size': 32, 'min_expert_capacity': 2}
-STOCK = {
+SHARED: dict[str, Any] = {'num_experts': 5, 'hidden_size': 12, 'group_size': 32, 'min_expert_capacity': 2}
+STOCK: dict[str, dict[str, Any]] = {
   'switch': {'moe_gating': 'switch', 'switch_policy_train': 'argmax'},
   'switch_max': {'moe_gating': 'switch_max', 'switch_policy_train': 'argmax'},
   'top_2': {'moe_gating': 'top_2', 'second_policy_train': 'all', 'second_policy_eval': 'all'},
@@ -28,33 +30,34 @@ OURS = {
   'top_n': lambda: routers.TopN(3, 'all'),
   'ntlb': lambda: routers.NoTokenLeftBehind(3, jitter=0.0),
 }
-# The released switch_max has a kernel name of its own; ours is one option of one router.
+# The released switch_max has its own kernel name; ours is an option of Top1.
 RENAMED = {'switch_max': {'switch_gating/kernel': 'switch_max_gating/kernel'}}
 # Its balance loss averages over all k choices (a defect, see test_defects), so losses and gradients differ.
 OUTPUT_ONLY = ('ntlb',)
 ONES = np.ones(X.shape[:2], int)
 
 
-def both(name, mode, way, **options):
+def both(name: str, mode: str, method: dispatch.Dispatch | None, **options: Any) -> tuple[Result, Result]:
+  """What our layer and the released one give, with the same weights."""
   settings = {**SHARED, **options}
-  ours = experts.SwitchFeedForward(router=OURS[name](), dispatch=way, **settings)
+  ours = experts.SwitchFeedForward(router=OURS[name](), dispatch=method, **settings)
   case = Case(X, ONES, mode=mode)
-  case = case._replace(weights=mesh_harness.random_weights(ours, case))
+  weights = mesh_harness.random_weights(ours, case)
   renamed = RENAMED.get(name, {})
-  stock_case = case._replace(weights={renamed.get(n, n): w for n, w in case.weights.items()})
+  stock_case = case._replace(weights={renamed.get(n, n): w for n, w in weights.items()})
   stock = mesh_harness.run(moe.MoE1D(**STOCK[name], **settings), stock_case, 'MoE1D')
-  back = {theirs: own for own, theirs in renamed.items()}
-  stock = stock._replace(gradients={back.get(n, n): g for n, g in stock.gradients.items()})
-  return mesh_harness.run(ours, case), stock
+  own_names = {theirs: own for own, theirs in renamed.items()}
+  stock = stock._replace(gradients={own_names.get(n, n): g for n, g in stock.gradients.items()})
+  return mesh_harness.run(ours, case._replace(weights=weights)), stock
 
 
-@pytest.mark.parametrize('way', [dispatch.Gather(), dispatch.Einsum()], ids=['gather', 'einsum'])
+@pytest.mark.parametrize('method', [dispatch.Gather(), dispatch.Einsum()], ids=['gather', 'einsum'])
 @pytest.mark.parametrize('mode', [TRAIN, EVAL])
 @pytest.mark.parametrize('name', STOCK)
-def test_outputs_losses_and_gradients_are_those_of_the_released_layer(name, mode, way):
+def test_outputs_losses_and_gradients_are_those_of_the_released_layer(name, mode, method):
   if name == 'top_2_second_loss' and mode == EVAL:
     pytest.skip('the released second policy is random in evaluation (defect 13)')
-  ours, stock = both(name, mode, way)
+  ours, stock = both(name, mode, method)
   np.testing.assert_allclose(ours.output, stock.output, atol=1e-5)
   if name in OUTPUT_ONLY:
     return

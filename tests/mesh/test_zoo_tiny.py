@@ -1,7 +1,7 @@
-"""Under the tiny overlay every model trains, saves, restores and answers, and keeps the names of its variables.
+"""With the tiny overlay every model trains, saves, restores and answers, and keeps the names of its variables.
 
-Models whose gin configuration is the same under the overlay (switch_base_8 and switch_base_256 differ only in a number
-the overlay sets) are one model there: each configuration runs once, and every model is checked against its own.
+Models may have the same gin configuration with the overlay: switch_base_8 and switch_base_256 differ only in a number
+that the overlay sets. Each configuration runs once, and every model is checked against its own.
 """
 
 import functools
@@ -31,13 +31,13 @@ def trained(tmp_path_factory):
     checkpoint = str(folder / model / 'model.ckpt')
     return config, checkpoint, zoo_harness.train(config, STEPS, checkpoint)
 
-  first = {}
+  first_model = {}
 
-  def of(model):
+  def train(model):
     text = zoo_harness.configuration(model)
-    return by_text(text, first.setdefault(text, model))
+    return by_text(text, first_model.setdefault(text, model))
 
-  return of
+  return train
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_checkpoint_holds_the_variables_of_the_golden_file(trained, model):
   golden = json.loads((GOLDEN / f'{model}.json').read_text())
   saved = {name: shape for name, shape in tf.train.list_variables(checkpoint) if '_slot_' not in name}
   del saved['global_step']
-  # Checkpoints and the list say the same, axis by axis and in the same order.
+  # The checkpoint and the list agree axis by axis, in the same order.
   assert saved == {name: list(shape.values()) for name, shape in golden.items()}
   assert {name: dict(shape) for name, shape in config.variables.items()} == golden
 
@@ -74,13 +74,13 @@ def test_there_is_a_golden_file_for_each_model_and_no_other():
 
 @pytest.fixture(scope='module')
 def answers(trained):
-  """model -> greedy answers from its checkpoint, in a graph and a session of their own."""
+  """model -> greedy answers from its checkpoint, each in its own graph and session."""
 
   @functools.cache
-  def of(checkpoint, model):
+  def decode(checkpoint, model):
     return zoo_harness.decode(zoo_harness.configure(model), checkpoint)
 
-  return lambda model: of(trained(model)[1], trained(model)[0].name)
+  return lambda model: decode(trained(model)[1], trained(model)[0].name)
 
 
 @pytest.mark.slow
@@ -96,9 +96,9 @@ def test_restored_model_answers(answers, model):
 @pytest.mark.slow
 def test_saved_and_restored_weights_are_the_same(trained):
   """A step from the restored weights is a step from the saved ones: same loss, same gradients."""
-  quiet = ["routing.Top1.policy = 'argmax'"]
+  deterministic = ["routing.Top1.policy = 'argmax'"]
   _, checkpoint, _ = trained('switch_base_8')
-  config = zoo_harness.configure('switch_base_8', quiet)
+  config = zoo_harness.configure('switch_base_8', deterministic)
   saved = {name: tf.train.load_variable(checkpoint, name) for name in config.variables}
   first = zoo_harness.step(config, zoo_harness.ONE_SLICE, weights=saved)
   again = zoo_harness.step(config, zoo_harness.ONE_SLICE, weights=first.weights)
@@ -108,8 +108,8 @@ def test_saved_and_restored_weights_are_the_same(trained):
     np.testing.assert_array_equal(first.gradients[name], again.gradients[name])
 
 
-def test_overlay_leaves_room_for_more():
-  """Parameters given after the overlay win, and a model under it is a few thousand weights."""
+def test_overlay_can_be_overridden():
+  """Parameters override the overlay, and a model with the overlay is small."""
   assert zoo_harness.configure('switch_c_2048', ['num_experts = 8']).num_experts == 8
   assert zoo_harness.configure('switch_c_2048').num_parameters < 200_000
   assert mesh_graph.configure(['models/switch_c_2048.gin', zoo_harness.OVERLAY]).vocab_size == 32128

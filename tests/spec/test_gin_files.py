@@ -123,7 +123,7 @@ def test_no_init_file_hides_the_gin_library():
 
 
 def test_reading_needs_no_tensorflow():
-  code = 'import sys; from switch_zoo import gin_files; gin_files.read(["models/tiny_switch_8.gin"]); '
+  code = 'import sys; from switch_zoo.spec import gin_files; gin_files.read(["models/tiny_switch_8.gin"]); '
   code += 'print([m for m in ("tensorflow", "t5", "mesh_tensorflow") if m in sys.modules])'
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
   assert done.stdout == '[]\n'

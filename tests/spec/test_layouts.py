@@ -1,6 +1,8 @@
 """Every layout file fits its models, is accepted by Mesh-TensorFlow's TPU implementation, and changes no result."""
 
 import functools
+import inspect
+import pathlib
 import re
 
 import gin
@@ -8,11 +10,13 @@ import numpy as np
 import pytest
 import tpu_harness
 import zoo_harness
+from mesh_tensorflow.transformer import transformer
+from t5.models import mtf_model
 
 from switch_zoo import list_models, load_config
 from switch_zoo.errors import UserError
 from switch_zoo.mesh import graph as mesh_graph
-from switch_zoo.spec import layouts
+from switch_zoo.spec import gin_files, layouts
 from switch_zoo.spec.zoo import model_file
 
 READY = [name for name in layouts.list_layouts() if '/' in name]
@@ -97,7 +101,9 @@ REFUSED = {
         'batch:16', 'experts:batch', r'num_experts=8 does not divide over mesh axis "batch" of size 16 '
         r'\(layout rule "experts:batch"\). Use a multiple of 16, or a smaller axis'),
     'heads': ('model:8', 'heads:model', 'num_heads=12 does not divide over mesh axis "model" of size 8'),
-    'batch': ('batch:4096', 'batch:batch', 'for each replica of the experts=2048 does not divide'),
+    'expert_hidden': (
+        'model:5', 'expert_hidden:model', 'expert_d_ff=3072 does not divide over mesh axis "model" of size 5'),
+    'batch': ('batch:4096', 'batch:batch', r'for each replica of the experts\)=2048 does not divide'),
     'one axis twice': ('model:4', 'd_model:model;d_ff:model', 'd_model and d_ff of encoder/.* to the same mesh axis'),
     'batch twice': ('all:4', 'batch:all;length:all', 'batch and length of a batch to the same mesh axis "all"'),
 }  # fmt: skip
@@ -136,6 +142,43 @@ def test_malformed_text_is_refused(case):
     layouts.parse(mesh, rules)
 
 
+def test_separators_are_mesh_tensorflows():
+  assert layouts.parse('batch:4, model:2', 'batch:batch d_ff:model').text() == (
+    'batch:4;model:2',
+    'batch:batch;d_ff:model',
+  )
+
+
+def released_rules():
+  """The layout rules in the gin files of Mesh-TensorFlow and T5, and the default of T5's model API."""
+  for folder in gin_files.search_path()[1:]:
+    for name in gin_files.available([folder]):
+      bound = gin_files.read([name])
+      yield from {value for key in bound.bindings if key.endswith('run.layout_rules') and (value := bound.value(key))}
+  yield inspect.signature(mtf_model.MtfModel).parameters['layout_rules'].default
+
+
+def test_released_rules_are_accepted():
+  rules = set(released_rules())
+  assert 'outer_batch:outer,batch:inner,experts:inner' in rules and len(rules) > 1
+  for text in rules:
+    layouts.parse('batch:2;model:2;outer:2;inner:2;ensemble:2', text)
+
+
+def test_dimensions_of_released_layers_are_accepted():
+  folder = pathlib.Path(transformer.__file__).parent
+  text = '\n'.join(path.read_text() for path in folder.glob('*.py') if not path.name.endswith('_test.py'))
+  names = set(re.findall(r"""Dimension\(\s*['"](\w+)['"]""", text))
+  # Axes of meshes, and names of a moment.
+  assert names - {'model', '_', 'k', 'tmp'} <= {*layouts.DIMENSIONS, *layouts.RELEASED_DIMENSIONS}
+  assert not layouts.RELEASED_DIMENSIONS & set(layouts.DIMENSIONS)
+
+
+def test_only_dimensions_of_our_models_are_suggested():
+  with pytest.raises(UserError, match=r'Did you mean experts\? Dimensions are outer_batch, .*expert_hidden\.$'):
+    layouts.parse('batch:2', 'expert:batch')
+
+
 def test_rule_for_an_axis_the_mesh_lacks_does_nothing():
   layout = layouts.parse('batch:4', 'batch:batch,d_ff:model')
   assert (layout.parts('d_ff'), layout.parts('batch'), layout.rules) == (1, 4, {'batch': 'batch'})
@@ -159,14 +202,14 @@ def lowered_small():
   """(model, layout) -> a model under the overlay lowered for TPU, optimizer included; what is equal there only once."""
   done = {}
 
-  def of(model, layout):
+  def lower(model, layout):
     config = zoo_harness.configure(model, CUT_TO_SIZE)
     key = (gin.config_str(), layout.text(), layout.outer_batch_size)
     if key not in done:
       done[key] = tpu_harness.lower(mesh_graph.build_model(config, *layout.text()), layout, SMALL_BATCH)
     return done[key], config
 
-  return of
+  return lower
 
 
 @pytest.mark.slow

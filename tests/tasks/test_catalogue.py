@@ -1,4 +1,4 @@
-"""`switch_zoo tasks`: states, the table, examples, and what is said of a name that does not exist."""
+"""`switch_zoo tasks`: states, the table, examples, and the message about a name that does not exist."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from switch_zoo import cli
 from switch_zoo.commands import tasks
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import catalogue, data_folder, vocabularies
-from switch_zoo.tasks.catalogue import Entry
+from switch_zoo.tasks.catalogue import CatalogueEntry
 
 CB = {'premise': 'It rains.', 'hypothesis': 'It is dry.', 'label': 'contradiction', 'idx': 7}
 
@@ -54,7 +54,7 @@ def test_the_state_of_a_task(folder, splits, state, missing):
     assert re.search(r'CB/\w+.jsonl \(or .gz\) in .*no such file', reason)
 
 
-def test_without_a_data_folder_files_are_named_all_the_same(monkeypatch):
+def test_files_are_named_even_without_a_data_folder(monkeypatch):
   monkeypatch.delenv(data_folder.VARIABLE)
   reason = catalogue.entry('zoo_superglue_cb').missing['train']
   assert reason == 'superglue/CB/train.jsonl or CB/train.jsonl (or .gz) in the data folder'
@@ -67,7 +67,7 @@ def test_a_vocabulary_that_is_missing(folder, monkeypatch):
   assert entry.state == 'vocabulary missing' and 'Set SWITCH_ZOO_VOCAB=FILE' in entry.missing['vocabulary']
 
 
-def test_a_mixture_tells_which_tasks_are_not_ready(folder):
+def test_a_mixture_lists_the_tasks_that_are_not_ready(folder):
   write_cb(folder, 'train', 'val')
   entry = catalogue.entry('zoo_superglue')
   assert (entry.kind, entry.state) == ('mixture', 'partly ready')
@@ -141,7 +141,7 @@ def test_mistakes(arguments, message):
     run(*arguments)
 
 
-def test_a_malformed_row_is_told_as_one(folder):
+def test_a_malformed_row_is_reported_as_one(folder):
   write_cb(folder)
   (folder / 'CB/train.jsonl').write_text(json.dumps({**CB, 'label': 'perhaps'}))
   with pytest.raises(UserError, match='train.jsonl, line 1: field "label" is \'perhaps\'; it must be one of'):
@@ -149,5 +149,5 @@ def test_a_malformed_row_is_told_as_one(folder):
 
 
 def test_folding_keeps_other_tasks():
-  task = Entry('zoo_x', 'task', 'ready', ('train',), {}, '')
+  task = CatalogueEntry('zoo_x', 'task', 'ready', ('train',), {}, '')
   assert tasks.folded([task]) == [('zoo_x', 'ready', '', '')]

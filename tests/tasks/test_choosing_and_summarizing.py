@@ -7,7 +7,7 @@ import pytest
 import seqio
 
 from switch_zoo.tasks import anli, data_folder, multiple_choice, summarization
-from switch_zoo.tasks.readers import BadField
+from switch_zoo.tasks.raw_files import BadField
 
 ANLI = {'uid': 'x', 'context': 'It rained.', 'hypothesis': 'It was dry.', 'label': 'c', 'reason': 'r', 'tag': 'r3_dev'}
 WINOGRANDE = {
@@ -58,9 +58,7 @@ def files(tmp_path, monkeypatch):
 
 def read(task, split='validation'):
   source = seqio.TaskRegistry.get(task).source
-  found = source.found(split)
-  examples = (one for path in found.paths for one in source.examples(path, found.files, skip=False))
-  return [(one['inputs'], one['targets']) for one in examples]
+  return [(example['inputs'], example['targets']) for example in source.examples(split)]
 
 
 @pytest.mark.parametrize('task', ROWS)
@@ -121,6 +119,6 @@ def test_a_choice_is_numbered(said, number):
 
 @pytest.mark.parametrize('task', ROWS)
 def test_every_task_is_in_tensorflow_datasets_too(task):
-  """Its splits there are named for every split here."""
+  """Every split here has a split there."""
   source = seqio.TaskRegistry.get(task).source
   assert set(source.tfds.splits) == set(source.splits)

@@ -21,12 +21,12 @@ def vocabulary_file(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def vocabulary(vocabulary_file, monkeypatch):
   monkeypatch.setenv(vocabularies.DEMO_VARIABLE, vocabulary_file)
-  return demo._FEATURES['inputs'].vocabulary
+  return demo._VOCABULARY
 
 
 @pytest.fixture(autouse=True)
 def few_documents(monkeypatch):
-  """A tenth of the text: what is tested is what becomes of it."""
+  """A tenth of the text is enough to test what is made of it."""
   texts = tuple(row.text for row in pydoc_topics.rows('train'))
   monkeypatch.setattr(pydoc_topics, 'documents', lambda: texts)
 

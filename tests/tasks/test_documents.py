@@ -9,8 +9,8 @@ import seqio
 import tensorflow_datasets as tfds
 
 from switch_zoo.errors import UserError
-from switch_zoo.tasks import data_folder, documents, pretraining, vocabularies
-from switch_zoo.tasks.raw_files import Malformed
+from switch_zoo.tasks import data_folder, documents, plain_text, pretraining, vocabularies
+from switch_zoo.tasks.raw_files import MalformedRow
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_c4_is_found_as_it_is_downloaded(folder, place):
   write(folder / place / 'c4-validation.00000-of-00008.json.gz', 'd')
   source = seqio.get_mixture_or_task('zoo_c4_span').source
   assert texts(source, 'validation') == ['d']
-  assert texts(source) == ['a', 'b', 'c']  # what is there plain and packed is read once
+  assert texts(source) == ['a', 'b', 'c']  # a file that is there plain and compressed is read once
   assert source.num_input_examples('train') is None
 
 
@@ -84,17 +84,17 @@ def test_repeated_lines_go_if_gin_says_so(folder):
 
 
 def test_a_text_is_cut_into_documents_of_whole_lines(tmp_path, monkeypatch):
-  monkeypatch.setattr(documents, '_PIECE', 10)
+  monkeypatch.setattr(plain_text, '_PIECE', 10)
   path = tmp_path / 'a.txt'
   path.write_bytes(b'one two\r\n\r\nthree\nfour\n\xff\nfive\n')
-  first, bad, last = documents.TextPieces().records(str(path))
+  first, bad, last = plain_text.TextPieces().rows(str(path))
   assert (first.line, first.value) == (1, {'text': 'one two\nthree'})
-  assert isinstance(bad, Malformed) and bad.line == 5
+  assert isinstance(bad, MalformedRow) and bad.line == 5
   assert (last.line, last.value) == (4, {'text': 'four\nfive'})
 
 
 def test_plain_text_is_split_by_what_it_says(folder, monkeypatch):
-  monkeypatch.setattr(documents, '_PIECE', 3)
+  monkeypatch.setattr(plain_text, '_PIECE', 3)
   (folder / 'books').mkdir()
   (folder / 'books/a.txt').write_text('\n'.join(f'line {number}' for number in range(500)))
   (folder / 'books/b.txt').write_text('the end')
@@ -109,19 +109,19 @@ def test_plain_text_is_split_by_what_it_says(folder, monkeypatch):
 
 
 def test_no_plain_text_is_named(folder):
-  source = documents.TextSource()
+  source = plain_text.TextSource()
   with pytest.raises(UserError, match='No plain text is named. Name .txt or .txt.gz files with --gin_param="text_co'):
     source.check('train')
   gin.parse_config("text_corpus.files = 'books/*.txt'")
   assert source.state().missing == ('text_corpus: there is no file "books/*.txt".',)
   gin.parse_config('text_corpus.held_out = 1')
-  with pytest.raises(UserError, match='held_out = 1: one document in at least 2'):
+  with pytest.raises(UserError, match='held_out = 1: it must be at least 2; one document in that many is kept'):
     source.check('train')
 
 
 @pytest.mark.parametrize('objective', ['prefix_lm', 'iid'])
 def test_other_objectives_are_t5s(folder, objective):
-  """Prefix language modelling shows the beginning and asks for the end; nothing is lost with either."""
+  """Prefix language modelling shows the beginning and asks for the end; no objective loses text."""
   text = 'abcdefghij' * 3
   write(folder / 'c4-train.0.json', text)
   lengths = {'inputs': 64, 'targets': 64}

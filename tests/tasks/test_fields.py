@@ -1,9 +1,9 @@
-"""Fields of a row, and what is said of bad ones."""
+"""Fields of a row, and the messages about bad ones."""
 
 import pytest
 
 from switch_zoo.tasks import fields
-from switch_zoo.tasks.readers import BadField
+from switch_zoo.tasks.raw_files import BadField
 
 ROW = {'text': 'a', 'label': 1, 'truth': True, 'items': [{'a': 1}], 'names': ['x', 'y'], 'none': None}
 
@@ -26,8 +26,8 @@ def test_good_fields():
     (lambda: fields.text(ROW, 'label'), 'field "label" is 1, not text'),
     (lambda: fields.text(ROW, 'none'), 'field "none" is None, not text'),
     (lambda: fields.integer(ROW, 'truth'), 'field "truth" is True, not a whole number'),
-    (lambda: fields.objects(ROW, 'names'), 'field "names" holds \'x\', which is no JSON object'),
-    (lambda: fields.texts(ROW, 'items'), 'field "items" holds .*, which is no text'),
+    (lambda: fields.objects(ROW, 'names'), 'field "names" contains \'x\', which is not a JSON object'),
+    (lambda: fields.texts(ROW, 'items'), 'field "items" contains .*, which is not text'),
     (lambda: fields.one_of(ROW, 'text', ('yes', 'no')), 'field "text" is \'a\'; it must be one of: yes, no'),
     (lambda: fields.one_of(ROW, 'truth', (0, 1)), 'field "truth" is True; it must be one of: 0, 1'),
   ],

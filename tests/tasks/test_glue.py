@@ -1,4 +1,4 @@
-"""GLUE's rows by value, in every layout its files are had in."""
+"""GLUE's rows by value, in every layout in which people have its files."""
 
 import benchmark_files
 import numpy as np
@@ -8,7 +8,7 @@ from t5.data import glue_utils
 
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import data_folder, glue, similarity
-from switch_zoo.tasks.readers import BadField
+from switch_zoo.tasks.raw_files import BadField
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +19,7 @@ def files(tmp_path, monkeypatch):
 
 def read(task, split):
   source = seqio.TaskRegistry.get(task).source
-  found = source.found(split)
-  examples = (one for path in found.paths for one in source.examples(path, found.files, skip=False))
-  return [(one['inputs'], one['targets']) for one in examples]
+  return [(example['inputs'], example['targets']) for example in source.examples(split)]
 
 
 @pytest.mark.parametrize(
@@ -81,10 +79,10 @@ def test_other_layouts(files, layout):
   assert read(f'zoo_glue_{task}', split) == [tuple(row)]
 
 
-# Of each: file, its text, task, what is said.
+# Of each: file, its text, task, message.
 WRONG = {
   'label': ('SST-2/dev.tsv', 'sentence\tlabel\nx\t2\n', 'sst2', 'line 2: field "label" is \'2\'; it must be one of'),
-  'columns': ('CoLA/dev.tsv', 'gj04\t1\tWords.\n', 'cola', 'line 1: 3 columns, not the 4 of source, label, '),
+  'columns': ('CoLA/dev.tsv', 'gj04\t1\tWords.\n', 'cola', 'line 1: 3 columns instead of 4 (source, label, '),
   'header': ('RTE/dev.tsv', 'index\tsentence1\tlabel\n0\ta\tx\n', 'rte', 'line 2: field "label" is \'x\''),
   'text': ('RTE/dev.tsv', 'sentence1\tlabel\na\tentailment\n', 'rte', 'line 2: field "sentence2" is missing'),
   'no number': ('STS-B/sts-dev.csv', 'c\tv\t12\t01\tfive\ta\tb\n', 'stsb', 'line 1: field "score" is "five"; it'),
@@ -94,7 +92,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize('wrong', WRONG)
-def test_what_is_wrong_is_told(files, wrong):
+def test_what_is_wrong_is_reported(files, wrong):
   name, text, task, said = WRONG[wrong]
   benchmark_files.write(files / 'glue' / name, text)
   with pytest.raises(UserError) as error:

@@ -14,7 +14,7 @@ from t5.evaluation import metrics as t5_metrics
 
 from switch_zoo.tasks import metrics, multirc, record_cloze, similarity
 
-CLASSES = st.sampled_from([-1, 0, 1])  # -1: the prediction is no class
+CLASSES = st.sampled_from([-1, 0, 1])  # -1: the prediction is not a class
 LABELS = st.sampled_from([0, 1])
 
 
@@ -30,7 +30,7 @@ def question_answers(question, label):
 @given(lists_of(st.integers(0, 5), LABELS, CLASSES))
 @settings(max_examples=60, deadline=None)
 def test_multirc_is_t5s(rows):
-  """Answers of one question stand anywhere; T5's postprocessor and metrics on the same texts."""
+  """Answers to one question are in any order; T5's postprocessor and metrics on the same texts."""
   examples = [question_answers(question, label) for question, label in zip(*rows[:2], strict=True)]
   said = [('False', 'True', 'maybe')[prediction] for prediction in rows[2]]
 
@@ -111,7 +111,7 @@ def test_matthews_by_hand():
 
 
 SCORES = [5.0, 2.5, 2.5, 0.0, 3.75]
-SAID = [4.8, 2.6, 1.0, 1.0, -1.0]  # a tie on either side, and one that was no number
+SAID = [4.8, 2.6, 1.0, 1.0, -1.0]  # a tie on either side, and one that was not a number
 
 
 @pytest.mark.parametrize(
@@ -132,13 +132,13 @@ def test_spearman_by_hand():
 
 @pytest.mark.parametrize('metric', [metrics.pearson, metrics.spearman])
 def test_a_constant_is_correlated_with_nothing(metric):
-  """T5's is not a number: one such task would make the benchmark's mean none."""
+  """T5's is NaN: one such task would make the benchmark's mean NaN."""
   assert list(metric(SCORES, [-1.0] * 5).values()) == [0.0]
   assert list(metric([2.0, 2.0], [1.0, 2.0]).values()) == [0.0]
 
 
 def test_the_scores_of_stsb_are_those_given():
-  """T5 measures against 3.8, which it has written for 3.75."""
+  """T5 measures against 3.8, which it writes for 3.75."""
   assert similarity.postprocess('3.8', {'score': np.float32(3.75)}, is_target=True) == 3.75
   assert [similarity.postprocess(text) for text in ('3.8', 'five', '', 'nan', 'inf')] == [3.8, -1, -1, -1, -1]
 
@@ -148,7 +148,7 @@ SUMMARIES = ['a cat sat on a mat . it slept .', '', 'words alike: none']
 
 
 def test_rouge_is_t5s_where_chance_has_no_part():
-  """T5 draws its mean from examples at random: of equal ones it can only be one thing."""
+  """T5 draws examples at random for its mean: if all are equal there is only one possible value."""
   for article, summary in zip(ARTICLES, SUMMARIES, strict=True):
     assert metrics.rouge([article] * 3, [summary] * 3) == pytest.approx(t5_metrics.rouge([article] * 3, [summary] * 3))
 

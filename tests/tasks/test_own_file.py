@@ -6,8 +6,8 @@ import seqio
 import tensorflow_datasets as tfds
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import evaluation, preflight
-from switch_zoo.tasks import own_file, vocabularies
+from switch_zoo.launcher import evaluation, preflight, run_state
+from switch_zoo.tasks import own_file, own_file_metrics, vocabularies
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def byte_vocabulary(monkeypatch):
 
 @pytest.fixture
 def name(tmp_path):
-  """Writes a file and tells gin of it."""
+  """Writes a file and names it with gin."""
 
   def name(content, file='a.jsonl', split='train', **settings):
     (tmp_path / file).write_text(content)
@@ -97,21 +97,21 @@ SAID = ['cat', 'the dog', 'cat', 'cow']
   ],
 )
 def test_metrics(metric, answers, said, expected):
-  found = own_file.METRICS[metric](answers, said)
+  found = own_file_metrics.METRICS[metric](answers, said)
   assert found == pytest.approx(expected)
 
 
-def test_every_metric_takes_nothing_to_compare_that_is_right():
-  for name, metric in own_file.METRICS.items():
+def test_every_metric_takes_empty_predictions():
+  for name, metric in own_file_metrics.METRICS.items():
     assert all(value >= 0 for value in metric([['1'], ['2']], ['', '']).values()), name
 
 
 def test_metrics_go_through_the_recording_of_an_evaluation(name):
   task = name('{"inputs": "x", "targets": "y"}', metrics=['accuracy'])
   (metric,) = task.metric_fns
-  evaluation.take_results()
-  evaluation._measure('zoo_file', metric, [['a'], ['b']], ['a', 'a'])
-  assert [(result.metric, result.value) for result in evaluation.take_results()] == [('accuracy', 50.0)]
+  run = run_state.Run()
+  evaluation.measure(run, 'zoo_file', metric, [['a'], ['b']], ['a', 'a'])
+  assert [(result.metric, result.value) for result in run.results] == [('accuracy', 50.0)]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_metrics_go_through_the_recording_of_an_evaluation(name):
     ('{"inputs": {"a": 1}, "targets": "x"}', {}, 'field "inputs" is {"a": 1}, neither text nor a number.'),
     ('{"inputs": "a", "targets": []}', {}, 'field "targets" is an empty list; at least one answer'),
     ('{"inputs": "a", "targets": [null]}', {}, 'field "targets" is null, neither text nor a number'),
-    ('{"inputs": "a"', {}, 'line 1: no JSON'),
+    ('{"inputs": "a"', {}, 'line 1: not JSON'),
     (JSONL, {'metrics': ['acuracy']}, 'no metric "acuracy". Did you mean accuracy[?] There are: accuracy, bleu'),
     (JSONL, {'metrics': 'sqad'}, 'no metric "sqad". Did you mean squad[?]'),
   ],
@@ -150,5 +150,5 @@ def test_a_file_that_is_not_there():
 
 def test_a_name_without_format(name):
   name(JSONL, 'a.txt')
-  with pytest.raises(UserError, match='a.txt" tells no format. It must end in .jsonl, .json, .tsv, .csv'):
+  with pytest.raises(UserError, match='a.txt" does not tell the format. It must end in .jsonl, .json, .tsv, .csv'):
     preflight.data_can_be_read('zoo_file', 'train')

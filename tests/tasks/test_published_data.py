@@ -1,4 +1,4 @@
-"""Every published file that a checkout has beside it is read from end to end, and its rows are counted.
+"""Every published file that lies next to a checkout is read from end to end, and its rows are counted.
 
 They are not part of the repository; SWITCH_ZOO_SHARED names the folder that holds `data`.
 """
@@ -25,7 +25,7 @@ from switch_zoo.tasks import (
   vocabularies,
   winograd,
 )
-from switch_zoo.tasks.readers import Json, JsonLines
+from switch_zoo.tasks.readers import JsonLines, JsonList
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
 DATA = pathlib.Path(os.environ.get('SWITCH_ZOO_SHARED', CHECKOUT.parent / 'shared')) / 'data'
@@ -53,9 +53,9 @@ OTHERS = [
     ('superglue/ReCoRD/train32.jsonl', JsonLines(), record_cloze.rows, 32),
     ('superglue/ReCoRD/dev32.jsonl', JsonLines(), record_cloze.rows, 32),
     ('qa/nq_open/NQ-open.efficientqa.dev.1.1.jsonl', JsonLines(), question_answering.natural_questions_rows, 1800),
-    ('qa/webquestions/devtest.json', Json(), question_answering.web_questions_rows, 189),
-    ('qa/triviaqa/triviaqa_sample.json', Json(at=('Data',)), question_answering.trivia_qa_rows, 1),
-    *((f'qa/xquad/xquad.{language}.json.gz', Json(at=('data',)), question_answering.squad_rows, 1190)
+    ('qa/webquestions/devtest.json', JsonList(), question_answering.web_questions_rows, 189),
+    ('qa/triviaqa/triviaqa_sample.json', JsonList(at=('Data',)), question_answering.trivia_qa_rows, 1),
+    *((f'qa/xquad/xquad.{language}.json.gz', JsonList(at=('data',)), question_answering.squad_rows, 1190)
       for language in ('en', 'de', 'es', 'ro')),
 ]  # fmt: skip
 
@@ -72,9 +72,7 @@ IDS = {
 
 
 def examples_of(task, split):
-  source = seqio.TaskRegistry.get(task).source
-  found = source.found(split)
-  return [one for path in found.paths for one in source.examples(path, found.files, skip=False)]
+  return list(seqio.TaskRegistry.get(task).source.examples(split))
 
 
 @pytest.mark.parametrize(('task', 'split', 'count'), COUNTS, ids=[f'{task}-{split}' for task, split, _ in COUNTS])
@@ -86,12 +84,12 @@ def test_every_row_is_read(monkeypatch, task, split, count):
 
 @pytest.mark.parametrize(('name', 'reader', 'rows', 'count'), OTHERS, ids=[name for name, *_ in OTHERS])
 def test_every_row_of_other_files_is_read(name, reader, rows, count):
-  examples = [example for found in reader.records(str(DATA / name)) for example in rows(found.value)]
+  examples = [example for found in reader.rows(str(DATA / name)) for example in rows(found.value)]
   assert len(examples) == count
 
 
-def test_winogrande_put_as_instructions():
-  """The sentence and the options are taken out of the instruction again: the records of the published dev set."""
+def test_winogrande_as_instructions():
+  """The sentence and the options are extracted from the instruction: the records of the published dev set."""
   pattern = re.compile(r'.*given sentence: (.*)\n\nOption1: (.*) Option2: (.*) Answer format: .*', re.DOTALL)
   rows = json.loads((DATA / 'qa/winogrande/test.json').read_text())
   for row in rows:
@@ -103,9 +101,9 @@ def test_winogrande_put_as_instructions():
 
 
 @pytest.mark.parametrize(('split', 'count'), [('train', 554), ('val', 104)])
-def test_every_schema_is_put_as_t5_does(split, count):
-  """Through TensorFlow Datasets' repairs and T5's preprocessor, but for a blank at the end, which is no token."""
-  records = [found.value for found in JsonLines().records(str(DATA / f'superglue/WSC/{split}.jsonl'))]
+def test_every_schema_is_written_as_in_t5(split, count):
+  """Through TensorFlow Datasets' repairs and T5's preprocessor, except for a blank at the end, which is not a token."""
+  records = [found.value for found in JsonLines().rows(str(DATA / f'superglue/WSC/{split}.jsonl'))]
   fixed = [super_glue._fix_wst({'text': one['text'], **one['target']}) for one in records]
   rows = [{**row, 'label': 1, 'idx': 0} for row in fixed]
   kind = lambda value: tf.string if isinstance(value, str) else tf.int32

@@ -1,4 +1,4 @@
-"""The text that every CPython carries."""
+"""The text that comes with every CPython."""
 
 import sys
 

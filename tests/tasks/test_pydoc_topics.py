@@ -3,7 +3,7 @@
 import collections
 
 from switch_zoo.tasks import pydoc_source, pydoc_topics
-from switch_zoo.tasks.pydoc_topics import Row
+from switch_zoo.tasks.pydoc_topics import TopicRow
 
 
 def test_every_topic_is_in_one_section():
@@ -13,7 +13,7 @@ def test_every_topic_is_in_one_section():
 
 
 def test_a_paragraph_belongs_to_the_shortest_topic_that_has_it():
-  # "for" is one of the "blocks", and its text is part of "compound"; the text of "assert" is found nowhere else.
+  # "for" is one of the "blocks", and its text is part of "compound"; the text of "assert" is nowhere else.
   sections = {row.text: row.section for split in ('train', 'validation') for row in pydoc_topics.rows(split)}
   text = 'The "for" statement is used to iterate over the elements of a sequence (such as a string, tuple or list) or '
   assert [s for t, s in sections.items() if t.startswith(text)] == ['blocks']
@@ -27,7 +27,7 @@ def test_split_is_of_the_promised_size_and_has_every_section():
   for rows in (train, validation):
     count = collections.Counter(row.section for row in rows)
     assert set(count) == set(pydoc_topics.SECTIONS)
-    assert max(count.values()) / len(rows) < 0.2  # naming one section always is a poor answer
+    assert max(count.values()) / len(rows) < 0.2  # always naming the same section is a poor answer
     assert min(len(row.text) for row in rows) >= pydoc_topics.SHORTEST
 
 
@@ -41,8 +41,12 @@ def test_nothing_leaks():
 
 
 def test_a_passage_that_two_paragraphs_share_takes_one_out_of_training(monkeypatch):
-  shared = 'New in version 99: this passage stands in two topics.'
-  rows = (Row(f'One. {shared}', 'names'), Row(f'Two. {shared}', 'types'), Row('A paragraph of its own.', 'types'))
+  shared = 'New in version 99: this passage is in two topics.'
+  rows = (
+    TopicRow(f'One. {shared}', 'names'),
+    TopicRow(f'Two. {shared}', 'types'),
+    TopicRow('A paragraph of its own.', 'types'),
+  )
   monkeypatch.setattr(pydoc_topics, '_all_rows', lambda: rows)
   monkeypatch.setattr(pydoc_topics, '_is_held_out', lambda text: text.startswith('One.'))
   assert pydoc_topics.rows('validation') == [rows[0]]

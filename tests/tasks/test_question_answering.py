@@ -13,7 +13,7 @@ from tensorflow_datasets.question_answering import web_questions
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import data_folder
 from switch_zoo.tasks import question_answering as qa
-from switch_zoo.tasks.readers import BadField
+from switch_zoo.tasks.raw_files import BadField
 
 SQUAD = {
   'version': '1.1',
@@ -52,9 +52,7 @@ def files(tmp_path, monkeypatch):
 
 def read(task, split):
   source = seqio.TaskRegistry.get(task).source
-  found = source.found(split)
-  examples = (one for path in found.paths for one in source.examples(path, found.files, skip=False))
-  return [(one['inputs'], one['targets'], one['answers']) for one in examples]
+  return [(example['inputs'], example['targets'], example['answers']) for example in source.examples(split)]
 
 
 def test_squad(files):
@@ -116,14 +114,14 @@ def test_closed_book(files, name, text, task, split, row):
   assert read(task, split) == [row]
 
 
-def test_the_published_test_questions_validate_where_nothing_else_does(files):
+def test_the_published_test_questions_are_used_for_validation_if_there_are_no_others(files):
   rows = json.dumps([{'url': 'u', 'utterance': 'who?', 'targetValue': '(list (description He))'}])
   benchmark_files.write(files / 'webquestions' / 'webquestions.examples.test.json', rows)
   expected = [('wq question: who?', 'He', ['He'])]
   assert read('zoo_web_questions', 'validation') == read('zoo_web_questions', 'test') == expected
 
 
-def test_what_is_wrong_is_told_with_its_article(files):
+def test_what_is_wrong_is_reported_with_its_article(files):
   wrong = {'data': [*SQUAD['data'], {'title': 'T', 'paragraphs': [{'context': 'c', 'qas': [{'question': 'q'}]}]}]}
   path = files / 'squad' / 'train-v1.1.json'
   benchmark_files.write(path, json.dumps(wrong, indent=1))

@@ -1,4 +1,4 @@
-"""Readers: what a good file becomes, and where every kind of bad one is bad."""
+"""Readers: what a good file becomes, and where a bad one of each kind is reported to be bad."""
 
 import gzip
 import json
@@ -8,26 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switch_zoo.tasks import json_document
-from switch_zoo.tasks.readers import AlignedText, Delimited, Json, JsonLines, Malformed, Record, Text
+from switch_zoo.tasks.raw_files import MalformedRow, RawRow
+from switch_zoo.tasks.readers import AlignedText, Delimited, JsonLines, JsonList, TextLines
 
 CSV = Delimited(delimiter=',', quoted=True)
 
 
 @pytest.fixture
 def read(tmp_path):
-  """Writes bytes to a file and reads it: records as (line, value), malformed rows as 'line N: what'."""
+  """Writes bytes to a file and reads it: rows as (line, value), malformed ones as 'line N: what'."""
 
   def read(reader, content, name='file'):
     path = tmp_path / name
     path.write_bytes(content)
-    return [said(found, path) for found in reader.records(str(path))]
+    return [said(found, path) for found in reader.rows(str(path))]
 
   return read
 
 
 def said(found, path):
   assert found.path == str(path)
-  return str(found).replace(f'{path}, ', '') if isinstance(found, Malformed) else (found.line, found.value)
+  return str(found).replace(f'{path}, ', '') if isinstance(found, MalformedRow) else (found.line, found.value)
 
 
 GOOD = {
@@ -38,15 +39,15 @@ GOOD = {
   'further columns': (Delimited(('a',), more=True), b'1\t2\t3\n', [(1, {'a': '1'})]),
   'an empty cell': (Delimited(('a', 'b')), b'\t2\n', [(1, {'a': '', 'b': '2'})]),
   'CSV': (CSV, b'a,b\n"1, ""x""\ny",2\n3,4\n', [(2, {'a': '1, "x"\ny', 'b': '2'}), (4, {'a': '3', 'b': '4'})]),
-  'text': (Text(), 'α\n\nβ'.encode(), [(1, {'text': 'α'}), (2, {'text': ''}), (3, {'text': 'β'})]),
-  'a line separator of Unicode is no line end': (Text(), 'a\u2028b\n'.encode(), [(1, {'text': 'a\u2028b'})]),
-  'JSON list': (Json(), b'[{"a": 1},\n {"a": "]"}]', [(1, {'a': 1}), (2, {'a': ']'})]),
+  'text': (TextLines(), 'α\n\nβ'.encode(), [(1, {'text': 'α'}), (2, {'text': ''}), (3, {'text': 'β'})]),
+  'a line separator of Unicode is no line end': (TextLines(), 'a\u2028b\n'.encode(), [(1, {'text': 'a\u2028b'})]),
+  'JSON list': (JsonList(), b'[{"a": 1},\n {"a": "]"}]', [(1, {'a': 1}), (2, {'a': ']'})]),
   'JSON below a key': (
-    Json(('x', 'data')),
+    JsonList(('x', 'data')),
     b'{"v": {"data": [0]}, "x": {"n": -1.5,\n"data": [\n{"a": 1}\n]}}',
     [(3, {'a': 1})],
   ),
-  'an empty JSON list': (Json(), b' [ ] ', []),
+  'an empty JSON list': (JsonList(), b' [ ] ', []),
 }
 
 
@@ -58,58 +59,58 @@ def test_good_files(read, reader, content, expected, packed):
 
 BAD = {
     'bad JSON': (JsonLines(), b'{"a": 1}\n{"a": }\n{"a": 2}\n', [
-        (1, {'a': 1}), 'line 2: no JSON: Expecting value at column 7.', (3, {'a': 2})]),
+        (1, {'a': 1}), 'line 2: not JSON: Expecting value at column 7.', (3, {'a': 2})]),
     'JSON that is no object': (JsonLines(), b'[1]\n', ['line 1: a JSON list, not an object ({"field": value, ...}).']),
     'UTF-8 in JSON': (JsonLines(), b'{"a": "\xff"}\n{"a": 1}\n', [
-        'line 1: no UTF-8: byte 0xff at byte 8 (invalid start byte).', (2, {'a': 1})]),
-    'UTF-8 in text': (Text(), b'a\n\xc3\nb\n', [
-        (1, {'text': 'a'}), 'line 2: no UTF-8: byte 0xc3 at byte 1 (unexpected end of data).', (3, {'text': 'b'})]),
-    'UTF-8 in CSV': (CSV, b'a\n\xff\n1\n', ['line 2: the row holds bytes that are not UTF-8.', (3, {'a': '1'})]),
+        'line 1: not UTF-8: byte 0xff at byte 8 (invalid start byte).', (2, {'a': 1})]),
+    'UTF-8 in text': (TextLines(), b'a\n\xc3\nb\n', [
+        (1, {'text': 'a'}), 'line 2: not UTF-8: byte 0xc3 at byte 1 (unexpected end of data).', (3, {'text': 'b'})]),
+    'UTF-8 in CSV': (CSV, b'a\n\xff\n1\n', ['line 2: the row contains bytes that are not UTF-8.', (3, {'a': '1'})]),
     'too few columns': (Delimited(), b'a\tb\n1\n2\t3\n', [
-        'line 2: 1 columns, not the 2 of a, b; field "b" is missing.', (3, {'a': '2', 'b': '3'})]),
-    'too many columns': (Delimited(), b'a\tb\n1\t2\t3\n', ['line 2: 3 columns, not the 2 of a, b.']),
-    'too few columns in CSV': (CSV, b'a,b\n1\n', ['line 2: 1 columns, not the 2 of a, b; field "b" is missing.']),
-    'a quote that is never closed': (CSV, b'a,b\n1,"2\n', ["line 2: no ','-separated row: unexpected end of data."]),
+        'line 2: 1 columns instead of 2 (a, b); field "b" is missing.', (3, {'a': '2', 'b': '3'})]),
+    'too many columns': (Delimited(), b'a\tb\n1\t2\t3\n', ['line 2: 3 columns instead of 2 (a, b).']),
+    'too few columns in CSV': (CSV, b'a,b\n1\n', ['line 2: 1 columns instead of 2 (a, b); field "b" is missing.']),
+    'a quote that is never closed': (CSV, b'a,b\n1,"2\n', ["line 2: not a ','-separated row: unexpected end of data."]),
     'an empty file': (JsonLines(), b'', ['line 1: the file is empty.']),
     'an empty table': (Delimited(), b'', ['line 1: the file is empty.']),
     'an empty CSV': (CSV, b'', ['line 1: the file is empty.']),
-    'an empty gz': (Text(), gzip.compress(b''), ['line 1: the file is empty.']),
-    'an empty document': (Json(), b'', ['line 1: the file is empty.']),
-    'a document that is no list': (Json(), b'{}', ["line 1: no JSON: '[' expected, '{' found."]),
-    'a document that stops': (Json(), b'[{"a": 1},\n{"a": ', [
-        (1, {'a': 1}), 'line 2, item 2: no JSON: Expecting value.']),
-    'a document without the key': (Json(('data',)), b'{"dat": []}', ['line 1: field "data" is missing.']),
-    'a key that is no list': (Json(('data',)), b'{"data": 1}', ['line 1: field "data" is no JSON list.']),
-    'an item that is no object': (Json(), b'[1, {"a": 2}]', [
+    'an empty gz': (TextLines(), gzip.compress(b''), ['line 1: the file is empty.']),
+    'an empty document': (JsonList(), b'', ['line 1: the file is empty.']),
+    'a document that is no list': (JsonList(), b'{}', ["line 1: not JSON: '[' expected, '{' found."]),
+    'a document that stops': (JsonList(), b'[{"a": 1},\n{"a": ', [
+        (1, {'a': 1}), 'line 2, item 2: not JSON: Expecting value.']),
+    'a document without the key': (JsonList(('data',)), b'{"dat": []}', ['line 1: field "data" is missing.']),
+    'a key that is no list': (JsonList(('data',)), b'{"data": 1}', ['line 1: field "data" is not a JSON list.']),
+    'an item that is no object': (JsonList(), b'[1, {"a": 2}]', [
         'line 1, item 1: a JSON int, not an object.', (1, {'a': 2})]),
-    'UTF-8 in a document': (Json(), b'[{"a": "\xff"}, {"a": 1}]', [
-        'line 1, item 1: the row holds bytes that are not UTF-8.', (1, {'a': 1})]),
+    'UTF-8 in a document': (JsonList(), b'[{"a": "\xff"}, {"a": 1}]', [
+        'line 1, item 1: the row contains bytes that are not UTF-8.', (1, {'a': 1})]),
     'half a surrogate pair': (JsonLines(), b'{"a": "\\uD83D\\ude00"}\n{"a": "\\uD83D"}\n', [
         (1, {'a': '\U0001f600'}),
-        'line 2: half of a surrogate pair (such as "\\ud83d" alone), which is no text.']),
+        'line 2: half of a surrogate pair (such as "\\ud83d" alone), which is not text.']),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(('reader', 'content', 'expected'), BAD.values(), ids=BAD)
-def test_bad_files_say_where_and_go_on(read, reader, content, expected):
+def test_bad_files_are_reported_with_their_place_and_reading_continues(read, reader, content, expected):
   assert read(reader, content) == expected
 
 
-@pytest.mark.parametrize('reader', [JsonLines(), Delimited(('a',)), Text(), CSV, Json()], ids=repr)
-def test_a_gz_that_is_cut_off(read, reader):
+@pytest.mark.parametrize('reader', [JsonLines(), Delimited(('a',)), TextLines(), CSV, JsonList()], ids=repr)
+def test_a_gz_that_is_truncated(read, reader):
   rows = '\n'.join(f'{{"a": {number}}}' for number in range(20_000)).encode()
-  content = b'[' + rows.replace(b'\n', b',\n') + b']' if isinstance(reader, Json) else rows
+  content = b'[' + rows.replace(b'\n', b',\n') + b']' if isinstance(reader, JsonList) else rows
   found = read(reader, gzip.compress(content)[:-30_000])
   assert len(found) > 1000
   assert not [one for one in found[:-1] if isinstance(one, str)]
-  assert 'the gzip file is cut off or damaged here' in found[-1]
+  assert 'the gzip file is truncated or damaged here' in found[-1]
   assert int(found[-1].split()[1].strip(':,')) > len(found) - 5
 
 
 def test_a_gz_that_is_damaged(read):
   content = bytearray(gzip.compress(b'{"a": 1}\n' * 1000))
   content[-6] ^= 1  # of the checksum
-  assert 'cut off or damaged' in read(JsonLines(), bytes(content))[-1]
+  assert 'truncated or damaged' in read(JsonLines(), bytes(content))[-1]
 
 
 def aligned(tmp_path, one, two):
@@ -117,8 +118,8 @@ def aligned(tmp_path, one, two):
   (tmp_path / 'x.en').write_bytes(two)
   reader = AlignedText(lambda path: path.replace('.de', '.en'), ('de', 'en'))
   assert reader.needs(str(tmp_path / 'x.de')) == (str(tmp_path / 'x.de'), str(tmp_path / 'x.en'))
-  found = list(reader.records(str(tmp_path / 'x.de')))
-  return [str(f).replace(f'{tmp_path}/', '') if isinstance(f, Malformed) else f.value for f in found]
+  found = list(reader.rows(str(tmp_path / 'x.de')))
+  return [str(f).replace(f'{tmp_path}/', '') if isinstance(f, MalformedRow) else f.value for f in found]
 
 
 def test_aligned_text(tmp_path):
@@ -126,12 +127,12 @@ def test_aligned_text(tmp_path):
   assert pairs == [{'de': 'Hallo', 'en': 'Hello'}, {'de': 'Tag', 'en': 'Day'}]
   assert aligned(tmp_path, b'a\nb\n', b'c\n') == [
     {'de': 'a', 'en': 'c'},
-    'x.de, line 2: x.en has only 1 lines; the two must have the same number.',
+    'x.de, line 2: x.en has only 1 lines; the two must have the same number of lines.',
   ]
   assert aligned(tmp_path, b'a\n', b'c\nd\n')[1:] == [
-    'x.en, line 2: x.de has only 1 lines; the two must have the same number.'
+    'x.en, line 2: x.de has only 1 lines; the two must have the same number of lines.'
   ]
-  assert aligned(tmp_path, b'a\n', b'\xff\n') == ['x.en, line 1: no UTF-8: byte 0xff at byte 1 (invalid start byte).']
+  assert aligned(tmp_path, b'a\n', b'\xff\n') == ['x.en, line 1: not UTF-8: byte 0xff at byte 1 (invalid start byte).']
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.floats(allow_nan=False)))))
@@ -141,16 +142,19 @@ def test_json_documents_of_any_size_of_chunk(tmp_path_factory, rows):
   path.write_text(json.dumps({'other': [1, 'x'], 'data': rows}, indent=1, ensure_ascii=False), encoding='utf-8')
   chunk, json_document._CHUNK = json_document._CHUNK, 3
   try:
-    found = list(Json(('data',)).records(str(path)))
+    found = list(JsonList(('data',)).rows(str(path)))
   finally:
     json_document._CHUNK = chunk
-  assert [record.value for record in found] == rows
-  assert [record.item for record in found] == list(range(1, len(rows) + 1))
+  assert [row.value for row in found] == rows
+  assert [row.item for row in found] == list(range(1, len(rows) + 1))
 
 
-def test_a_file_is_read_as_it_is_asked_for(tmp_path):
-  """The good beginning is there although the end is broken, of a document too."""
-  for reader, content in ((JsonLines(), b'{"a": 1}\n' * 9 + b'{'), (Json(), b'[{"a": 1},' + b' ' * (1 << 20) + b'{')):
+def test_a_file_is_read_lazily(tmp_path):
+  """The good beginning is read although the end is broken, also of a document."""
+  for reader, content in (
+    (JsonLines(), b'{"a": 1}\n' * 9 + b'{'),
+    (JsonList(), b'[{"a": 1},' + b' ' * (1 << 20) + b'{'),
+  ):
     (tmp_path / 'file').write_bytes(content)
-    first = next(iter(reader.records(str(tmp_path / 'file'))))
-    assert isinstance(first, Record) and first.value == {'a': 1}
+    first = next(iter(reader.rows(str(tmp_path / 'file'))))
+    assert isinstance(first, RawRow) and first.value == {'a': 1}

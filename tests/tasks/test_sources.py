@@ -1,4 +1,4 @@
-"""A source over official files: where it finds them, in what order, and what it says of what is missing or bad."""
+"""A source over official files: where it finds them, in what order, and its messages about what is missing or bad."""
 
 import gzip
 import json
@@ -10,9 +10,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from switch_zoo.errors import UserError
-from switch_zoo.tasks import data_folder, fields, registration, sources
+from switch_zoo.tasks import data_folder, fields
 from switch_zoo.tasks.readers import JsonLines
-from switch_zoo.tasks.sources import Files, FileSource, Tfds
+from switch_zoo.tasks.sources import ReleaseSource, SourceState
+from switch_zoo.tasks.split_files import SplitFiles
+from switch_zoo.tasks.tfds_rows import TfdsDataset
 
 WHERE = 'Get it at example.org.'
 LABELS = {'y': 'yes', 'n': 'no'}
@@ -33,11 +35,11 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def source():
-  splits = {
-    'train': [Files('train.jsonl', JsonLines(), rows), Files('part-*.jsonl', JsonLines(), rows)],
-    'validation': [Files('val.jsonl', JsonLines(), rows)],
+  layouts = {
+    'train': [SplitFiles('train.jsonl', JsonLines(), rows), SplitFiles('part-*.jsonl', JsonLines(), rows)],
+    'validation': [SplitFiles('val.jsonl', JsonLines(), rows)],
   }
-  return FileSource(('suite/set', 'set'), splits, WHERE)
+  return ReleaseSource(('suite/set', 'set'), layouts, WHERE)
 
 
 def write(path, *questions, end='\n', **more):
@@ -58,7 +60,7 @@ def test_a_file_is_found(folder, source, name):
   assert source.list_shards('train') == [str(folder / name)]
 
 
-def test_the_first_of_several_ways_is_taken(folder, source):
+def test_the_first_of_several_layouts_is_taken(folder, source):
   write(folder / 'set/train.jsonl', 'low')
   write(folder / 'suite/set/part-0.jsonl', 'high')
   assert questions(source) == ['high']
@@ -95,9 +97,9 @@ def test_what_is_missing(folder, source):
   with pytest.raises(UserError, match=r'suite/set/val.jsonl or set/val.jsonl \(or .gz\) in .*no such file. Get it at'):
     source.get_dataset('validation')
   write(folder / 'set/part-1.jsonl', 'a')
-  assert source.state() == sources.State((f'suite/set/val.jsonl or set/val.jsonl (or .gz) in {folder}',), WHERE)
+  assert source.state() == SourceState((f'suite/set/val.jsonl or set/val.jsonl (or .gz) in {folder}',), WHERE)
   write(folder / 'set/val.jsonl', 'a')
-  assert source.state() == sources.State((), WHERE)
+  assert source.state() == SourceState((), WHERE)
 
 
 def test_no_folder_is_set(monkeypatch, source):
@@ -109,7 +111,7 @@ def test_no_folder_is_set(monkeypatch, source):
 
 def test_a_folder_that_is_not_there(monkeypatch, source):
   monkeypatch.setenv(data_folder.VARIABLE, '/nowhere')
-  with pytest.raises(UserError, match='The data folder "/nowhere" is no folder'):
+  with pytest.raises(UserError, match='The data folder "/nowhere" is not a folder'):
     source.check('train')
 
 
@@ -117,7 +119,7 @@ BAD = '{"q": "a", "label": "y"}\n{"q": 1, "label": "y"}\n{"q": "b", "label": "x"
 SAID = [
   'line 2: field "q" is 1, not text.',
   'line 3: field "label" is \'x\'; it must be one of: y, n.',
-  "line 4: no JSON: Expecting ',' delimiter at column 10.",
+  "line 4: not JSON: Expecting ',' delimiter at column 10.",
   'line 5: field "q" is missing; the row has: label.',
 ]
 
@@ -149,12 +151,14 @@ def test_malformed_rows_are_counted_and_reported_once(folder, source, capsys):
 def test_a_bug_in_a_row_function_is_not_skipped(folder):
   write(folder / 'set/train.jsonl', 'a')
   gin.parse_config('task_data.skip_malformed = True')
-  broken = FileSource(('set',), {'train': [Files('train.jsonl', JsonLines(), lambda row: [row['nothing']])]}, WHERE)
+  broken = ReleaseSource(
+    ('set',), {'train': [SplitFiles('train.jsonl', JsonLines(), lambda row: [row['nothing']])]}, WHERE
+  )
   with pytest.raises(KeyError):
     broken.check('train')
 
 
-def test_records_beside_their_examples(folder, source):
+def test_records_with_their_examples(folder, source):
   write(folder / 'set/train.jsonl', 'a', times=2)
   example = {'inputs': 'q: a', 'targets': 'yes'}
   assert list(source.records('train')) == [({'q': 'a', 'label': 'y', 'times': 2}, [example, example])]
@@ -176,28 +180,18 @@ def test_tensorflow_datasets_under_the_same_name(source, monkeypatch):
     seen.append(row)
     return {'q': row['question'], 'label': 'yn'[row['label']]}
 
-  source.tfds = Tfds('set:1.0.0', {'validation': 'dev'}, record)
+  source.tfds = TfdsDataset('set:1.0.0', {'validation': 'dev'}, record)
   gin.parse_config('task_data.use_tfds = True')
   assert questions(source, 'validation') == ['a', 'b']
   assert seen == [{'question': 'a', 'label': 0, 'tags': ['x']}, {'question': 'b', 'label': 1, 'tags': []}]
   assert source.num_input_examples('validation') == 2
-  assert source.state() == sources.State((), 'TensorFlow Datasets: set:1.0.0')
+  assert source.state() == SourceState((), 'TensorFlow Datasets: set:1.0.0')
   assert source.list_shards('validation') == ['validation']
 
 
 def test_tensorflow_datasets_that_are_not_prepared(source, tmp_path, monkeypatch):
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
-  source.tfds = Tfds('no_such_set:1.0.0', {'train': 'train'}, dict)
+  source.tfds = TfdsDataset('no_such_set:1.0.0', {'train': 'train'}, dict)
   gin.parse_config('task_data.use_tfds = True')
   with pytest.raises(UserError, match='has no prepared no_such_set:1.0.0.*tfds build'):
     source.check('train')
-
-
-def test_a_rate_by_the_number_of_examples(folder, source):
-  write(folder / 'set/train.jsonl', *'abcd')
-  registration.add_task('sources_test', source)
-  task = seqio.get_mixture_or_task('sources_test')
-  assert registration.proportional()(task) == 4
-  assert registration.proportional(maximum=3)(task) == 3
-  assert registration.proportional(temperature=2)(task) == 2
-  seqio.TaskRegistry.remove('sources_test')

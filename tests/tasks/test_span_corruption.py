@@ -70,7 +70,7 @@ def test_segments_fill_inputs_and_targets():
   assert [(len(row['inputs']), len(row['targets'])) for row in rows] == [(512, 114)] * 3
 
 
-def test_text_comes_together_again():
+def test_inputs_and_targets_fit_together_again():
   (text,) = texts(30)
   (row,) = ours([text], {'inputs': 64, 'targets': 64})
   assert row['inputs'][-1] == row['targets'][-1] == 1
@@ -86,7 +86,7 @@ def test_text_comes_together_again():
   assert bytes(token - 3 for token in whole) == text
 
 
-def test_targets_that_have_no_room():
+def test_targets_that_do_not_fit():
   with pytest.raises(UserError, match='inputs of 512 makes targets of 114; TARGETS_LENGTH is 64'):
     ours(texts(9), {'inputs': 512, 'targets': 64})
 

@@ -6,7 +6,7 @@ import seqio
 
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import data_folder, multirc, record_cloze, superglue, winograd
-from switch_zoo.tasks.readers import BadField
+from switch_zoo.tasks.raw_files import BadField
 
 CB = {'premise': 'It was a complex language.', 'hypothesis': 'the language was peeled down', 'label': 'entailment'}
 COPA = {
@@ -36,9 +36,7 @@ def pairs(examples):
 
 
 def read(task, split):
-  source = seqio.TaskRegistry.get(task).source
-  found = source.found(split)
-  return pairs(example for path in found.paths for example in source.examples(path, found.files, skip=False))
+  return pairs(seqio.TaskRegistry.get(task).source.examples(split))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +115,7 @@ def test_a_test_split_needs_no_labels(files):
   assert read('zoo_superglue_wic', 'test') == [('wic sentence1: a sentence2: b word: w', '<unk>')]
 
 
-def test_a_wrong_label_is_told_with_file_line_and_field(files):
+def test_a_wrong_label_is_reported_with_file_line_and_field(files):
   path = files / 'superglue/RTE/val.jsonl'
   rows = [f'{{"premise": "p", "hypothesis": "h", "label": "{label}"}}\n' for label in ('entailment', 'neutral')]
   benchmark_files.write(path, ''.join(rows))

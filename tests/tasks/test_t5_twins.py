@@ -71,7 +71,7 @@ def ours(tfds_record, rows_of, rows, fields=('inputs', 'targets')):
 
 @pytest.mark.parametrize('name', CLASSIFICATIONS)
 def test_classification(name):
-  """Every class and an unlabelled row; the texts hold what might upset a template."""
+  """Every class and an unlabelled row; the texts contain what might break a template."""
   configs, task = CLASSIFICATIONS[name]
   config = configs[name.removeprefix('glue ')]
   places = dict.fromkeys(('start1', 'start2', 'end1', 'end2'), 3) if name == 'wic' else {}
@@ -89,7 +89,7 @@ WINOGRANDE = multiple_choice.WINOGRANDE, ['option1', 'option2']
 
 
 @pytest.mark.parametrize(('task', 'labels'), [ANLI, WINOGRANDE], ids=['anli', 'winogrande'])
-def test_sets_that_t5_has_not_are_put_by_its_rule(task, labels):
+def test_data_sets_that_t5_does_not_have_follow_its_rule(task, labels):
   rows = [{text: f'the {text}' for text in task.texts} | {'label': label} for label in range(len(labels))]
   rule = functools.partial(preprocessors.glue, benchmark_name=task.prefix, label_names=labels, id_key=None)
   assert ours(task.tfds_record, task.rows, rows) == t5(rule, rows)
@@ -138,7 +138,7 @@ def test_wsc(right_only):
 
 
 def test_stsb_at_every_thousandth():
-  """All scores in one row: T5's function works on the labels as a vector, too."""
+  """All scores in one row: T5's function also works on a vector of labels."""
   scores = [n / 1000 for n in range(5001)]
   dataset = tf.data.Dataset.from_tensors({'sentence1': 'a', 'sentence2': 'b', 'label': tf.constant(scores), 'idx': 0})
   [row] = tfds.as_numpy(preprocessors.stsb(dataset))
@@ -158,7 +158,7 @@ def test_squad():
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=('Cs',), exclude_characters='\0')), min_size=1))
-def test_spaces_about_punctuation(texts):
+def test_spaces_around_punctuation(texts):
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     theirs = session.run(preprocessors._pad_punctuation(tf.constant(texts)))
   assert [question_answering.spaced(text) for text in texts] == [text.decode() for text in theirs]

@@ -1,4 +1,4 @@
-"""Importing the tasks is light, and works from a checkout and from a wheel; each in a fresh process."""
+"""Importing the tasks is light, and works from a checkout and from a wheel; each in a new process."""
 
 import subprocess
 import sys

@@ -25,14 +25,14 @@ def builder_of(name):
 
 
 def declared_features(builder, config, monkeypatch):
-  """What the builder declares, without the builder, which would ask the network for more."""
+  """What the builder declares, without making the builder, which would access the network."""
   keep = lambda builder=None, features=None, **unused: features
   monkeypatch.setattr(tfds.core, 'DatasetInfo', keep)
   return builder._info(types.SimpleNamespace(builder_config=config, dataset_info_from_configs=keep))
 
 
 def a_value(feature):
-  """Some value of a feature: 'text', the first class, two of what is a sequence."""
+  """Some value of a feature: 'text', the first class, two items of a sequence."""
   if isinstance(feature, (tfds.features.FeaturesDict, dict)):
     return {name: a_value(one) for name, one in feature.items()}
   if isinstance(feature, tfds.features.Sequence):
@@ -52,9 +52,9 @@ def test_a_row_as_declared(task, monkeypatch):
   assert version in map(str, versions)
   row = a_value(declared_features(builder, config, monkeypatch))
   if 'label' in row:
-    row['label'] = 1  # of WSC the right candidate
+    row['label'] = 1  # for WSC the right candidate
   for split in source.splits:
-    example = next(iter(source.ways[split][0].rows(source.tfds.record(row))))
+    example = next(iter(source.finder.layouts[split][0].rows(source.tfds.record(row))))
     assert 'text' in example['inputs']
     assert example['targets']
     assert set(example) == set(source.fields)

@@ -9,7 +9,7 @@ import seqio
 
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import data_folder, parallel_files
-from switch_zoo.tasks.parallel_files import Pair
+from switch_zoo.tasks.parallel_files import AlignedPair
 
 TATOEBA = {'tatoeba.deu-eng.deu': 'Das ist gut.\nJa.\n', 'tatoeba.deu-eng.eng': 'That is good.\nYes.\n'}
 FLORES = {'dev/deu_Latn.dev': 'Am Montag.\n', 'dev/zho_Hant.dev': '週一\n', 'dev/eng_Latn.dev': 'On Monday.\n'}
@@ -18,7 +18,7 @@ OPUS = {'Europarl.en-fr.fr': 'Oui.\n', 'Europarl.en-fr.en': 'Yes.\n', 'README': 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-  """The folder of aligned files in the data folder; what an earlier test saw is forgotten."""
+  """The folder of aligned files in the data folder; what an earlier test found is forgotten."""
   monkeypatch.setenv(data_folder.VARIABLE, str(tmp_path))
   parallel_files._pairs.cache_clear()
   (tmp_path / 'translation').mkdir()
@@ -61,7 +61,7 @@ def test_pairs_are_found(folder, files, language, split):
   [('Europarl.de-fr.de', 'Europarl.de-fr.fr'), ('deu_Latn.dev',), ('train.de', 'other.en', 'notes.txt', 'en', '.de')],
   ids=['no English', 'alone', 'no pair'],
 )
-def test_other_files_are_no_pairs(folder, files):
+def test_other_files_are_not_pairs(folder, files):
   write(folder, dict.fromkeys(files, 'x\n'))
   assert found(folder) == []
 
@@ -80,7 +80,7 @@ def test_a_language_is_translated(folder):
 
 
 def test_all_files_of_a_language_are_read(folder):
-  """Two scripts of Chinese, and packed lines."""
+  """Two scripts of Chinese, one of them compressed."""
   write(folder, FLORES)
   (folder / 'dev' / 'zho_Hans.dev.gz').write_bytes(gzip.compress('周一\n'.encode()))
   source = seqio.TaskRegistry.get('zoo_translate_zh_en').source
@@ -118,22 +118,22 @@ def test_packed_text_counts_about_what_it_unpacks_to(folder):
   assert parallel_files.size(pair) == 21
 
 
-def test_a_folder_of_ones_own(folder, tmp_path):
+def test_another_folder(folder, tmp_path):
   write(tmp_path / 'elsewhere', TATOEBA)
   gin.bind_parameter('translation_data.folder', str(tmp_path / 'elsewhere'))
   source = seqio.TaskRegistry.get('zoo_translate_de_en').source
   assert source.pairs() == [
-    Pair('de', 'train', *(str(tmp_path / 'elsewhere' / f'tatoeba.deu-eng.{code}') for code in ('deu', 'eng')))
+    AlignedPair('de', 'train', *(str(tmp_path / 'elsewhere' / f'tatoeba.deu-eng.{code}') for code in ('deu', 'eng')))
   ]
   assert source.state().missing == ()
 
 
-def test_a_missing_language_is_told_with_those_that_are_there(folder):
+def test_a_missing_language_is_reported_with_those_that_are_there(folder):
   write(folder, TATOEBA | OPUS)
   source = seqio.TaskRegistry.get('zoo_translate_sw_en').source
   assert source.state().missing == ('*.sw-en.sw and *.sw-en.en, or the like',)
   with pytest.raises(UserError) as error:
-    source.found('train')
+    source.find_files('train')
   assert str(error.value).startswith(
     f'{folder} has no aligned files of Swahili ("sw") and English, split "train"; for this split it has: de, fr.'
   )
@@ -144,7 +144,7 @@ def test_no_data_folder(monkeypatch):
   source = seqio.TaskRegistry.get('zoo_translate_sw_en').source
   assert source.splits == ('train', 'validation', 'test')
   with pytest.raises(UserError, match='no data folder is set'):
-    source.found('train')
+    source.find_files('train')
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_no_data_folder(monkeypatch):
   ],
   ids=['empty', 'blank', 'shorter'],
 )
-def test_what_is_wrong_is_told(folder, files, wrong):
+def test_what_is_wrong_is_reported(folder, files, wrong):
   write(folder, files)
   with pytest.raises(UserError) as error:
     list(seqio.TaskRegistry.get('zoo_translate_de_en').source.records('train'))

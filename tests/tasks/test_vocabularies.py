@@ -39,13 +39,13 @@ def test_special_ids(vocabulary):
   assert vocabulary.encode('é')[-1] == 2
 
 
-def test_text_comes_back(vocabulary):
+def test_text_is_recovered(vocabulary):
   ids = vocabulary.encode('the cat on that log')
   assert vocabulary.decode(ids) == 'the cat on that log'
 
 
 def test_a_graph_has_one_tokenizer(vocabulary):
-  """However many data sets use it, in functions of their own."""
+  """However many data sets use it, each in its own function."""
   with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
     datasets = [tf.data.Dataset.from_tensors(text).map(vocabulary.encode_tf) for text in ('the cat', 'a log', 'that')]
     found = []
@@ -73,7 +73,7 @@ def test_training_twice_gives_the_same_bytes(file, tmp_path):
   assert sorted(path.name for path in tmp_path.iterdir()) == ['again.model', 'vocabulary.model']
 
 
-def test_the_file_is_asked_for_at_first_use(monkeypatch):
+def test_the_file_is_looked_for_at_first_use(monkeypatch):
   monkeypatch.delenv(vocabularies.DEMO_VARIABLE, raising=False)
   vocabulary = vocabularies.LazyVocabulary(vocabularies.demo_vocabulary_file)
   with pytest.raises(UserError, match='SWITCH_ZOO_DEMO_VOCAB is not set. `switch_zoo demo --out DIR` trains one'):
@@ -158,7 +158,7 @@ def test_a_file_with_sentinels_gets_no_more(vocabulary, tmp_path, monkeypatch):
 
 
 def test_a_silent_network_is_given_up(monkeypatch):
-  """Whoever neither answers nor refuses is left alone after a moment."""
+  """A host that neither answers nor refuses is given up after a moment."""
   hold = threading.Event()
 
   def silent(*args, **kwargs):

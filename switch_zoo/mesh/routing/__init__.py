@@ -1,4 +1,4 @@
-"""Who goes where: routers, and the small pieces they are made of.
+"""Which token goes to which expert: routers, and the small pieces they are made of.
 
 Letters, used everywhere in this package, in `dispatch`, `experts` and `attention`, and the Mesh-TensorFlow dimension
 each stands for. They are the released names, so released layouts apply:
@@ -10,12 +10,17 @@ each stands for. They are the released names, so released layouts apply:
 
 [O, G, S, E] is a shape; <float32> before it is the dtype. "Real" tokens are those that are not padding.
 
-  gates     what the router reads, its logits and probabilities, noise in training
-  slots     places in the experts' queues
-  capacity  how many slots, how large a group; plain integers
-  record    the routing record every router returns
-  losses    balance, z, importance, load; free functions of tensors
-  metrics   load, dropped, entropy, mean gate
-  rows      rows moved by index: what the gather dispatch is made of
-  routers, expert_choice, noisy   the routers, which only compose the pieces
+  rows           rows moved by index: what the gather dispatch is made of
+  record         what a router is given, and the routing record every router returns
+  gates          what the router reads, its logits and probabilities, noise in training
+  slots          places in the experts' queues
+  losses         balance, z, importance, load: free functions of tensors
+  metrics        load, dropped, entropy, mean gate
+  router_base    Router: what the layer expects; TokenChoiceRouter: what routers share whose tokens choose experts
+  routers        the routers of that kind: Top1, Top2, TopN, NoTokenLeftBehind
+  expert_choice  ExpertChoice: experts choose tokens
+  noisy_top_k    NoisyTopK: learned noise on the logits
+
+Each file imports only files above it. How many slots an expert has, and how large a group is, is decided in
+`switch_zoo.spec.capacity`, in plain integers. Each router also has an entry in `switch_zoo.spec.routers`.
 """

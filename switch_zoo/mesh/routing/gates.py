@@ -1,32 +1,36 @@
-"""What a router reads and believes: noise on its input, logits, probabilities, choices."""
+"""From what a router reads to its choices: noise on its input, logits, probabilities, the best experts, gates."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError, did_you_mean
+from switch_zoo.mesh.routing.record import RouterSetting
+
+# Of a tensor and a strength: the tensor with noise.
+Noise = Callable[[mtf.Tensor, float], mtf.Tensor]
 
 
 class Policy(NamedTuple):
   """How a router explores in training: noise on its input, or on the logits that choose (never on the gate)."""
 
-  of_input: Callable = lambda x, strength: x
-  of_logits: Callable = lambda logits, strength: logits
+  of_input: Noise = lambda x, strength: x
+  of_logits: Noise = lambda logits, strength: logits
 
 
-def jitter(x, epsilon):
+def jitter(x: mtf.Tensor, epsilon: float) -> mtf.Tensor:
   """Each component times uniform(1 - epsilon, 1 + epsilon). <float>[O, G, S, M] -> same shape."""
   return mtf.layers.multiplicative_jitter(x, epsilon)
 
 
-def drop(x, rate):
+def drop(x: mtf.Tensor, rate: float) -> mtf.Tensor:
   """Dropout of the router's input only. <float>[O, G, S, M] -> same shape."""
   return mtf.dropout(x, is_training=True, rate=rate)
 
 
-def gumbel(logits, temperature):
+def gumbel(logits: mtf.Tensor, temperature: float) -> mtf.Tensor:
   """Logits whose argmax is a sample of softmax(logits / temperature). <float>[O, G, S, E] -> <float32> same shape."""
   noise = mtf.random_uniform(logits.mesh, logits.shape, minval=1e-9, maxval=1.0, dtype=tf.float32)
   return mtf.to_float(logits) - temperature * mtf.log(-mtf.log(noise))
@@ -45,7 +49,7 @@ def policy_named(name: str) -> Policy:
   """The policy of that name.
 
   Raises:
-    UserError: there is none
+    UserError: there is no such policy
   """
   if name not in POLICIES:
     raise UserError(
@@ -54,8 +58,11 @@ def policy_named(name: str) -> Policy:
   return POLICIES[name]
 
 
-def logits(x, setting, kernel_name, initializer=None):
-  """Router logits, in the router's dtype. <activation>[O, G, S, M] -> <router dtype>[O, G, S, E]"""
+def logits(x: mtf.Tensor, setting: RouterSetting, kernel_name: str, initializer: Any = None) -> mtf.Tensor:
+  """Router logits, in the router's dtype. <router dtype>[O, G, S, M] -> <router dtype>[O, G, S, E]
+
+  The variable `<kernel_name>/kernel` starts from `initializer`, by default that of the setting.
+  """
   return mtf.layers.dense(
     x,
     setting.experts,
@@ -67,10 +74,10 @@ def logits(x, setting, kernel_name, initializer=None):
   )
 
 
-def probabilities(logits, experts_dim):
+def probabilities(logits: mtf.Tensor, experts_dim: mtf.Dimension) -> mtf.Tensor:
   """Softmax over the experts, as one operation. <float>[O, G, S, E] -> same shape"""
 
-  def gradient(op, dy):
+  def gradient(op: mtf.Operation, dy: mtf.Tensor) -> list[mtf.Tensor]:
     backward = mtf.slicewise(
       lambda p, dp: p * (dp - tf.reduce_sum(p * dp, -1, keepdims=True)),
       [op.outputs[0], dy],
@@ -85,7 +92,7 @@ def probabilities(logits, experts_dim):
   )
 
 
-def best(scores, experts_dim):
+def best(scores: mtf.Tensor, experts_dim: mtf.Dimension) -> mtf.Tensor:
   """The expert with the highest score, the first of equal ones. <float>[O, G, S, E] -> <int32>[O, G, S]"""
   return mtf.slicewise(
     lambda s: tf.argmax(s, -1, output_type=tf.int32),
@@ -98,42 +105,38 @@ def best(scores, experts_dim):
   )
 
 
-def without(scores, expert, experts_dim):
+def without(scores: mtf.Tensor, expert: mtf.Tensor, experts_dim: mtf.Dimension) -> mtf.Tensor:
   """Scores in which `expert` can no longer be the best one. <float>[O, G, S, E], <int32>[O, G, S] -> same shape"""
   return scores + mtf.one_hot(expert, experts_dim, on_value=-1e9, dtype=scores.dtype)
 
 
-def best_k(scores, k, experts_dim):
+def best_k(scores: mtf.Tensor, k: int, experts_dim: mtf.Dimension) -> list[mtf.Tensor]:
   """The k best experts, best first. <float>[O, G, S, E] -> k times <int32>[O, G, S]"""
-  scores, found = mtf.stop_gradient(scores), [best(scores, experts_dim)]
-  while len(found) < k:
-    scores = without(scores, found[-1], experts_dim)
-    found.append(best(scores, experts_dim))
-  return found
+  scores, experts = mtf.stop_gradient(scores), [best(scores, experts_dim)]
+  while len(experts) < k:
+    scores = without(scores, experts[-1], experts_dim)
+    experts.append(best(scores, experts_dim))
+  return experts
 
 
-def gate_of(probabilities, expert, experts_dim):
+def gate_of(probabilities: mtf.Tensor, expert: mtf.Tensor, experts_dim: mtf.Dimension) -> mtf.Tensor:
   """The probability of each token's expert. <float>[O, G, S, E], <int32>[O, G, S] -> <float>[O, G, S]"""
   return mtf.gather(probabilities, expert, experts_dim)
 
 
-def normalized(gates):
+def normalized(gates: Sequence[mtf.Tensor]) -> list[mtf.Tensor]:
   """Gates of one token's choices, scaled to sum to one. K times <float>[O, G, S] -> the same."""
   total = mtf.add_n(gates) + 1e-9
   return [gate / total for gate in gates]
 
 
-def only_where(wanted, *choice):
-  """-1 in place of a choice where `wanted` is not above zero.
+def only_where(condition: mtf.Tensor, choice: mtf.Tensor) -> mtf.Tensor:
+  """`choice` where `condition` is above zero, -1 elsewhere.
 
   Args:
-    wanted: <float32>[O, G, S], such as 1 for real tokens
-    *choice: <int32>[O, G, S], an expert, perhaps also its place
+    condition: <float32>[O, G, S], such as 1 for real tokens
+    choice: <int32>[O, G, S], an expert or a place
   Returns:
-    as `choice`; a single one is not in a tuple
+    <int32>[O, G, S]
   """
-  kept = [
-    mtf.cwise(lambda w, c: tf.where_v2(w > 0, c, -1), [wanted, c], output_dtype=tf.int32, grad_function=0)
-    for c in choice
-  ]
-  return kept[0] if len(kept) == 1 else tuple(kept)
+  return mtf.cwise(lambda w, c: tf.where_v2(w > 0, c, -1), [condition, choice], output_dtype=tf.int32, grad_function=0)

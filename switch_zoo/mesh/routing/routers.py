@@ -1,66 +1,16 @@
-"""Routers in which tokens choose: top-1 (Switch), top-2 (GShard), top-n, no-token-left-behind.
-
-A router is an object that gin builds. It composes the pieces of this package and returns a `Routing` record; the
-layer never asks which router it has.
-"""
+"""Routers in which tokens choose: top-1 (Switch), top-2 (GShard), top-n, no token left behind."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import gin
 import mesh_tensorflow as mtf
 
 from switch_zoo.errors import UserError, did_you_mean
-from switch_zoo.mesh.routing import gates, losses, metrics, slots
-from switch_zoo.mesh.routing.record import Choice, Routing, TokensChoose
-
-
-class Router:
-  """What the layer expects. A new router says how to `route`, and what each of its losses weighs.
-
-  kernel_name: of the gating kernel, as in checkpoints of the released layer
-  sees_future: a token's route may depend on later tokens of its sequence; refused in a decoder
-  """
-
-  kernel_name = 'gating'
-  sees_future = False
-
-  def check(self, num_experts):
-    """Raises UserError if this router cannot serve so many experts; called when the layer is built."""
-
-  @property
-  def loss_coefs(self):
-    """Name of a loss -> its coefficient. A loss with coefficient 0 need not be computed."""
-    return {}
-
-  def route(self, tokens, setting):
-    """Tokens, Setting -> Routing."""
-    raise NotImplementedError
-
-
-class TokenChoiceRouter(Router):
-  """Logits, probabilities, experts in order of preference, queues; a subclass says which experts and gates."""
-
-  def __init__(self, balance_loss_coef, z_loss_coef, balance_loss=losses.switch_balance):
-    self._balance_loss_coef = not_negative('balance_loss_coef', balance_loss_coef)
-    self._z_loss_coef = not_negative('z_loss_coef', z_loss_coef)
-    self._balance_loss = balance_loss
-
-  @property
-  def loss_coefs(self):
-    return {'balance': self._balance_loss_coef, 'router_z': self._z_loss_coef}
-
-  def _record(self, tokens, setting, logits, probabilities, choices, first_count, count, more_losses=()):
-    """Adds losses and metrics to the choices. first_count, count: <int32>[O, G, E], first and all choices."""
-    decision = TokensChoose(choices, setting.experts, setting.capacity)
-    computed = dict(more_losses)
-    if self._balance_loss_coef:
-      computed['balance'] = self._balance_loss(first_count, probabilities, tokens.share)
-    if self._z_loss_coef:
-      computed['router_z'] = losses.router_z(logits, tokens.share)
-    measured = metrics.summary(decision, count, probabilities, choices[0].gate, tokens.share)
-    return Routing(decision, computed, measured, tokens.x.dtype)
+from switch_zoo.mesh.routing import gates, losses, slots
+from switch_zoo.mesh.routing.record import Choice, RouterSetting, Routing, Tokens
+from switch_zoo.mesh.routing.router_base import BalanceLoss, TokenChoiceRouter, not_negative
 
 
 @gin.configurable(module='routing')
@@ -76,14 +26,14 @@ class Top1(TokenChoiceRouter):
 
   def __init__(
     self,
-    policy='input_jitter',
-    jitter=1e-2,
-    input_dropout=0.1,
-    temperature=1.0,
-    batch_prioritized=False,
-    balance_loss_coef=1e-2,
-    z_loss_coef=0.0,
-  ):
+    policy: str = 'input_jitter',
+    jitter: float = 1e-2,
+    input_dropout: float = 0.1,
+    temperature: float = 1.0,
+    batch_prioritized: bool = False,
+    balance_loss_coef: float = 1e-2,
+    z_loss_coef: float = 0.0,
+  ) -> None:
     """
     Args:
       policy: how to explore in training: argmax, sample, input_dropout or input_jitter
@@ -91,13 +41,15 @@ class Top1(TokenChoiceRouter):
       batch_prioritized: highest gate first when an expert is full
       balance_loss_coef: alpha of equation 4
       z_loss_coef: of the router z-loss; not multiplied by alpha
+    Raises:
+      UserError: the policy is unknown, or a coefficient is negative
     """
     super().__init__(balance_loss_coef, z_loss_coef)
     self._policy = gates.policy_named(policy)
     self._strength = {'sample': temperature, 'input_dropout': input_dropout}.get(policy, jitter)
     self._batch_prioritized = batch_prioritized
 
-  def route(self, tokens, setting):
+  def route(self, tokens: Tokens, setting: RouterSetting) -> Routing:
     policy = self._policy if setting.train else gates.POLICIES['argmax']
     # The router computes in float32, whatever the activations are: arXiv:2101.03961, section 2.4.
     x = policy.of_input(mtf.cast(tokens.x, setting.dtype), self._strength)
@@ -111,36 +63,37 @@ class Top1(TokenChoiceRouter):
     return self._record(tokens, setting, logits, probabilities, [Choice(expert, place, gate)], count, count)
 
 
+# Of gates <float32>[O, G, S] and a threshold: <bool>[O, G, S].
+GatePredicate = Callable[[mtf.Tensor, float], mtf.Tensor]
+
+
 class SecondChoice(NamedTuple):
-  """Which tokens use their second (third, ...) expert; the place in its queue is held either way.
+  """Which tokens use their second (third, ...) expert, by its normalized gate; its queue keeps a place either way."""
 
-  in_training and in_evaluation: <float32>[O, G, S] normalized gates -> <bool>[O, G, S], or None for all tokens.
-  """
-
-  in_training: Callable
-  in_evaluation: Callable
+  in_training: GatePredicate
+  in_evaluation: GatePredicate
 
 
-def _above(gate, threshold):
+def _above(gate: mtf.Tensor, threshold: float) -> mtf.Tensor:
   return mtf.greater(gate, threshold)
 
 
-def _by_chance(gate, threshold):
+def _by_chance(gate: mtf.Tensor, threshold: float) -> mtf.Tensor:
   """With probability min(1, gate / threshold); threshold 0.5 is the 2 * g2 of GShard's algorithm 1."""
   return mtf.less(mtf.random_uniform(gate.mesh, gate.shape) * threshold, gate)
 
 
-def _always(gate, threshold):
+def _always(gate: mtf.Tensor, threshold: float) -> mtf.Tensor:
   del threshold
   return mtf.greater_equal(gate, 0.0)
 
 
-def _never(gate, threshold):
+def _never(gate: mtf.Tensor, threshold: float) -> mtf.Tensor:
   del threshold
   return mtf.less(gate, 0.0)
 
 
-# Evaluation has no chance in it: where training draws, all second experts are used.
+# Evaluation is deterministic: where training draws, all second experts are used.
 SECOND_CHOICES = {
   'all': SecondChoice(_always, _always),
   'none': SecondChoice(_never, _never),
@@ -153,7 +106,7 @@ SECOND_CHOICES = {
 class TopN(TokenChoiceRouter):
   """Each token goes to its n best experts, whose gates are normalized to sum to one.
 
-  First choices stand in the queues before second ones, and so on.
+  First choices come before second ones in the queues, and so on.
   Source: the released `top_n`; for n = 2 see `Top2`.
   """
 
@@ -161,14 +114,14 @@ class TopN(TokenChoiceRouter):
 
   def __init__(
     self,
-    n=3,
-    second_policy='random',
-    second_threshold=0.5,
-    balance_loss=losses.switch_balance,
-    balance_loss_coef=1e-2,
-    second_balance_loss_coef=0.0,
-    z_loss_coef=0.0,
-  ):
+    n: int = 3,
+    second_policy: str = 'random',
+    second_threshold: float = 0.5,
+    balance_loss: BalanceLoss = losses.switch_balance,
+    balance_loss_coef: float = 1e-2,
+    second_balance_loss_coef: float = 0.0,
+    z_loss_coef: float = 0.0,
+  ) -> None:
     """
     Args:
       n: experts of a token
@@ -179,6 +132,8 @@ class TopN(TokenChoiceRouter):
       balance_loss_coef: of the balance of first choices
       second_balance_loss_coef: of the balance of second choices
       z_loss_coef: of the router z-loss
+    Raises:
+      UserError: a value that is out of range or unknown
     """
     super().__init__(balance_loss_coef, z_loss_coef, balance_loss)
     if n < 1:
@@ -189,37 +144,40 @@ class TopN(TokenChoiceRouter):
         f'{did_you_mean(second_policy, SECOND_CHOICES)}'
       )
     if second_threshold <= 0:
-      raise UserError(f'second_threshold={second_threshold} must be positive. GShard has 0.5.')
+      raise UserError(f'second_threshold={second_threshold} must be positive. GShard uses 0.5.')
     self._n = n
     self._second = SECOND_CHOICES[second_policy]
     self._second_threshold = second_threshold
     self._second_balance_loss_coef = not_negative('second_balance_loss_coef', second_balance_loss_coef)
 
-  def check(self, num_experts):
+  def check(self, num_experts: int) -> None:
+    """Raises UserError if there are fewer than n experts."""
     if self._n > num_experts:
       raise UserError(
-        f'{type(self).__name__} sends a token to n={self._n} experts and there are num_experts={num_experts}. '
+        f'{type(self).__name__} sends a token to n={self._n} experts, but there are num_experts={num_experts}. '
         f'Use n={num_experts} or fewer, or more experts.'
       )
 
   @property
-  def loss_coefs(self):
+  def loss_coefs(self) -> Mapping[str, float]:
     return {**super().loss_coefs, 'second_balance': self._second_balance_loss_coef}
 
-  def route(self, tokens, setting):
+  def route(self, tokens: Tokens, setting: RouterSetting) -> Routing:
     logits = gates.logits(mtf.cast(tokens.x, setting.dtype), setting, self.kernel_name)
     probabilities = gates.probabilities(logits, setting.experts)
     experts = gates.best_k(probabilities, self._n, setting.experts)
     weights = [gates.gate_of(probabilities, expert, setting.experts) for expert in experts]
     if self._n > 1:
       weights = gates.normalized(weights)
-    choices, counts = self._stand_in_line(experts, weights, tokens, setting)
-    more = {}
+    choices, counts = self._enqueue(experts, weights, tokens, setting)
+    second_balance = {}
     if self._second_balance_loss_coef and self._n > 1:
-      more['second_balance'] = self._second_balance(experts[0], counts, probabilities, tokens, setting)
-    return self._record(tokens, setting, logits, probabilities, choices, counts[0], counts[-1], more)
+      second_balance['second_balance'] = self._second_balance(experts[0], counts, probabilities, tokens, setting)
+    return self._record(tokens, setting, logits, probabilities, choices, counts[0], counts[-1], second_balance)
 
-  def _stand_in_line(self, experts, weights, tokens, setting):
+  def _enqueue(
+    self, experts: Sequence[mtf.Tensor], weights: Sequence[mtf.Tensor], tokens: Tokens, setting: RouterSetting
+  ) -> tuple[list[Choice], list[mtf.Tensor]]:
     """-> choices, and the length of the queues after each of them, <int32>[O, G, E]"""
     used = self._second.in_training if setting.train else self._second.in_evaluation
     length = slots.empty(experts[0], setting.experts)
@@ -233,7 +191,14 @@ class TopN(TokenChoiceRouter):
       counts.append(length)
     return choices, counts
 
-  def _second_balance(self, first, counts, probabilities, tokens, setting):
+  def _second_balance(
+    self,
+    first: mtf.Tensor,
+    counts: Sequence[mtf.Tensor],
+    probabilities: mtf.Tensor,
+    tokens: Tokens,
+    setting: RouterSetting,
+  ) -> mtf.Tensor:
     """The balance loss of second choices: their share, times the probabilities without the first choice."""
     rest = probabilities * (1.0 - mtf.one_hot(first, setting.experts, dtype=probabilities.dtype))
     rest /= mtf.reduce_sum(rest, reduced_dim=setting.experts) + 1e-9
@@ -242,7 +207,7 @@ class TopN(TokenChoiceRouter):
 
 @gin.configurable(module='routing')
 class Top2(TopN):
-  """Each token goes to its two best experts; the second one by chance, the likelier the higher its gate.
+  """Each token goes to its two best experts; the second is used by chance, more likely the higher its gate.
 
   Source: GShard, arXiv:2006.16668, algorithm 1 (`second_threshold` 0.5 is its uniform(0, 1) < 2 * g2; the released
   layer's default is 0.2). The balance loss is on Switch's scale unless `balance_loss` is `gshard_balance`.
@@ -252,13 +217,13 @@ class Top2(TopN):
 
   def __init__(
     self,
-    second_policy='random',
-    second_threshold=0.5,
-    balance_loss=losses.switch_balance,
-    balance_loss_coef=1e-2,
-    second_balance_loss_coef=0.0,
-    z_loss_coef=0.0,
-  ):
+    second_policy: str = 'random',
+    second_threshold: float = 0.5,
+    balance_loss: BalanceLoss = losses.switch_balance,
+    balance_loss_coef: float = 1e-2,
+    second_balance_loss_coef: float = 0.0,
+    z_loss_coef: float = 0.0,
+  ) -> None:
     """Args: see `TopN`."""
     super().__init__(
       2, second_policy, second_threshold, balance_loss, balance_loss_coef, second_balance_loss_coef, z_loss_coef
@@ -275,13 +240,21 @@ class NoTokenLeftBehind(TokenChoiceRouter):
 
   kernel_name = 'ntlb_gating'
 
-  def __init__(self, most_tries=4, jitter=1e-2, balance_loss_coef=1e-2, z_loss_coef=0.0):
+  def __init__(
+    self,
+    most_tries: int = 4,
+    jitter: float = 1e-2,
+    balance_loss_coef: float = 1e-2,
+    z_loss_coef: float = 0.0,
+  ) -> None:
     """
     Args:
       most_tries: experts a token tries; all of them when there are fewer
       jitter: of the router's input, in training
       balance_loss_coef: alpha of equation 4
       z_loss_coef: of the router z-loss
+    Raises:
+      UserError: `most_tries` is below one, or a coefficient is negative
     """
     super().__init__(balance_loss_coef, z_loss_coef)
     if most_tries < 1:
@@ -289,31 +262,26 @@ class NoTokenLeftBehind(TokenChoiceRouter):
     self._most_tries = most_tries
     self._jitter = jitter
 
-  def route(self, tokens, setting):
+  def route(self, tokens: Tokens, setting: RouterSetting) -> Routing:
     x = mtf.cast(tokens.x, setting.dtype)
     logits = gates.logits(gates.jitter(x, self._jitter) if setting.train else x, setting, self.kernel_name)
     probabilities = gates.probabilities(logits, setting.experts)
-    tries = min(self._most_tries, setting.experts.size)
-    left, length, first_count = tokens.real, slots.empty(tokens.real, setting.experts), None
-    found, place = [], []
-    for expert in gates.best_k(probabilities, tries, setting.experts):
-      expert = gates.only_where(left, expert)
-      where, length = slots.queue(expert, length)
-      first_count = length if first_count is None else first_count
-      fits = left * mtf.to_float(mtf.less(where, setting.capacity.size))
-      kept_expert, kept_place = gates.only_where(fits, expert, where)
-      found.append(kept_expert)
-      place.append(kept_place)
-      left -= fits
+    choice, first_count = self._enqueue(probabilities, tokens, setting)
+    return self._record(tokens, setting, logits, probabilities, [choice], first_count, first_count)
+
+  def _enqueue(self, probabilities: mtf.Tensor, tokens: Tokens, setting: RouterSetting) -> tuple[Choice, mtf.Tensor]:
+    """-> the choice, and how many tokens chose each expert first, <int32>[O, G, E]"""
+    num_tries = min(self._most_tries, setting.experts.size)
+    unplaced, length = tokens.real, slots.empty(tokens.real, setting.experts)
+    experts, places, lengths = [], [], []
+    for expert in gates.best_k(probabilities, num_tries, setting.experts):
+      expert = gates.only_where(unplaced, expert)
+      place, length = slots.queue(expert, length)
+      fits = unplaced * mtf.to_float(mtf.less(place, setting.capacity.size))
+      experts.append(gates.only_where(fits, expert))
+      places.append(gates.only_where(fits, place))
+      lengths.append(length)
+      unplaced -= fits
     # One of a token's tries has an expert and a place, the others have -1.
-    expert, place = functools.reduce(mtf.maximum, found), functools.reduce(mtf.maximum, place)
-    gate = gates.gate_of(probabilities, expert, setting.experts)
-    choices = [Choice(expert, place, gate)]
-    return self._record(tokens, setting, logits, probabilities, choices, first_count, first_count)
-
-
-def not_negative(name, value):
-  """`value`, if it can be the coefficient of a loss."""
-  if value < 0:
-    raise UserError(f'{name}={value}: a loss coefficient cannot be negative. Use 0 to switch the loss off.')
-  return value
+    expert, place = functools.reduce(mtf.maximum, experts), functools.reduce(mtf.maximum, places)
+    return Choice(expert, place, gates.gate_of(probabilities, expert, setting.experts)), lengths[0]

@@ -6,11 +6,15 @@ dimensions other than O, G and M in their order, so slot c of expert e is e * C 
 their group, so both work on each slice of a mesh that cuts O, G or M.
 """
 
+from collections.abc import Callable, Sequence
+
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 
+OutputShape = mtf.Shape | Sequence[mtf.Dimension]
 
-def take(table, index, output_shape):
+
+def take(table: mtf.Tensor, index: mtf.Tensor, output_shape: OutputShape) -> mtf.Tensor:
   """Row `index` of `table`, zeros for -1.
 
   Args:
@@ -22,7 +26,7 @@ def take(table, index, output_shape):
   """
   output_shape = mtf.Shape(output_shape)
 
-  def take_slice(table_slice, index_slice):
+  def take_slice(table_slice: tf.Tensor, index_slice: tf.Tensor) -> tf.Tensor:
     row = _flat_row(index_slice, index.shape, table.shape, table_slice.shape.as_list())
     row = _transpose(row, index.shape, output_shape[:-1])
     taken = tf.gather(tf.reshape(table_slice, [-1, table_slice.shape[-1]]), tf.maximum(row, 0))
@@ -31,8 +35,8 @@ def take(table, index, output_shape):
   return _slicewise(take_slice, place, table, index, output_shape)
 
 
-def place(rows, index, output_shape):
-  """A table of zeros to which each of `rows` is added at `index`; -1 is left out.
+def place(rows: mtf.Tensor, index: mtf.Tensor, output_shape: OutputShape) -> mtf.Tensor:
+  """A table of zeros to which each of `rows` is added at `index`; rows with index -1 are left out.
 
   Args:
     rows: <float>[..., M], the dimensions of `index` in any order, and M
@@ -43,7 +47,7 @@ def place(rows, index, output_shape):
   """
   output_shape = mtf.Shape(output_shape)
 
-  def place_slice(rows_slice, index_slice):
+  def place_slice(rows_slice: tf.Tensor, index_slice: tf.Tensor) -> tf.Tensor:
     cut = dict(zip(rows.shape.dimension_names, rows_slice.shape.as_list(), strict=True))
     sizes = [cut.get(dim.name, dim.size) for dim in output_shape.dims]
     row = _flat_row(index_slice, index.shape, output_shape, sizes)
@@ -55,7 +59,14 @@ def place(rows, index, output_shape):
   return _slicewise(place_slice, take, rows, index, output_shape)
 
 
-def _slicewise(slice_fn, transposed, x, index, output_shape):
+def _slicewise(
+  slice_fn: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+  transposed: Callable[[mtf.Tensor, mtf.Tensor, OutputShape], mtf.Tensor],
+  x: mtf.Tensor,
+  index: mtf.Tensor,
+  output_shape: mtf.Shape,
+) -> mtf.Tensor:
+  """`slice_fn` on each slice of x and index, and `transposed` for the gradient of x."""
   return mtf.slicewise(
     slice_fn,
     [x, index],
@@ -67,13 +78,13 @@ def _slicewise(slice_fn, transposed, x, index, output_shape):
   )
 
 
-def _flat_row(index, index_shape, table_shape, sizes):
+def _flat_row(index: tf.Tensor, index_shape: mtf.Shape, table_shape: mtf.Shape, sizes: Sequence[int]) -> tf.Tensor:
   """Row numbers within a group become row numbers of the whole slice; -1 stays.
 
   Args:
     index: <int32>[O, G, ...], a slice
-    index_shape: mtf.Shape
-    table_shape: mtf.Shape
+    index_shape: of the whole index
+    table_shape: of the whole table
     sizes: of the table's slice
   Returns:
     <int32>, shaped as index
@@ -90,13 +101,13 @@ def _flat_row(index, index_shape, table_shape, sizes):
   return tf.where_v2(index < 0, index, flat)
 
 
-def _coordinate(x, axis):
+def _coordinate(x: tf.Tensor, axis: int) -> tf.Tensor:
   """0, 1, 2 ... along `axis` of x, shaped to be broadcast over it."""
   shape = [1] * x.shape.ndims
   shape[axis] = -1
   return tf.reshape(tf.range(x.shape[axis]), shape)
 
 
-def _transpose(x, shape, dims):
-  """x, laid out as `shape`, with its axes in the order of `dims`."""
+def _transpose(x: tf.Tensor, shape: mtf.Shape, dims: Sequence[mtf.Dimension]) -> tf.Tensor:
+  """x, whose axes are those of `shape`, with its axes in the order of `dims`."""
   return x if shape.dims == list(dims) else tf.transpose(x, [shape.dims.index(dim) for dim in dims])

@@ -4,12 +4,12 @@ import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 
 
-def _count_up(expert, start):
+def _count_up(expert: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Each token's place: the tokens before it that chose the same expert. Plain TensorFlow, one mesh slice.
 
   Args:
     expert: <int32>[..., S], -1 for a token that does not queue
-    start: <int32>[..., E], how many already stand in each queue
+    start: <int32>[..., E], the length of each queue
   Returns:
     place <int32>[..., S] and the new lengths <int32>[..., E]
   """
@@ -19,32 +19,32 @@ def _count_up(expert, start):
   return tf.reduce_sum(chosen * length, -1) - 1, length[..., -1, :]
 
 
-def _count_up_by_priority(expert, start, priority):
-  """As `_count_up`, but the highest `priority` <float>[..., S] stands first; equal ones in the order of the tokens."""
+def _count_up_by_priority(expert: tf.Tensor, start: tf.Tensor, priority: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """As `_count_up`, but the highest `priority` <float>[..., S] comes first; equal ones in the order of the tokens."""
   order = tf.argsort(priority, direction='DESCENDING', stable=True)
   place, length = _count_up(tf.gather(expert, order, batch_dims=order.shape.ndims - 1), start)
   back = tf.argsort(order)
   return tf.gather(place, back, batch_dims=back.shape.ndims - 1), length
 
 
-def queue(expert, length, priority=None):
-  """Sends the tokens of each group to stand in line before their experts.
+def queue(expert: mtf.Tensor, length: mtf.Tensor, priority: mtf.Tensor | None = None) -> tuple[mtf.Tensor, mtf.Tensor]:
+  """Adds the tokens of each group to the queues of their experts.
 
-  The length rises whether or not a token will fit (GShard's algorithm 1, arXiv:2006.16668), which drops the same
+  The length grows whether or not a token will fit (GShard's algorithm 1, arXiv:2006.16668), which drops the same
   tokens as counting the accepted ones: a full expert stays full.
 
-  Example: experts 1 0 1 1 -1 with empty queues give the places 0 0 1 2 -1 and the lengths 1 3.
+  Example: with empty queues, experts 1 0 1 1 -1 give the places 0 0 1 2 -1 and the lengths 1 3.
 
   Args:
     expert: <int32>[O, G, S], -1 for a token that does not queue
-    length: <int32>[O, G, E], how many already stand there
+    length: <int32>[O, G, E], of each queue
     priority: <float32>[O, G, S], highest first; without it, in the order of the tokens
   Returns:
     place <int32>[O, G, S], -1 for a token that does not queue, and the new length <int32>[O, G, E]
   """
   group_dims = expert.shape.dims[:2]
   inputs = [expert, length] if priority is None else [expert, length, mtf.stop_gradient(priority)]
-  return mtf.slicewise(
+  place, new_length = mtf.slicewise(
     _count_up if priority is None else _count_up_by_priority,
     inputs,
     output_shape=[expert.shape, length.shape],
@@ -53,8 +53,9 @@ def queue(expert, length, priority=None):
     grad_function=0,
     name='queue',
   )
+  return place, new_length
 
 
-def empty(expert, experts_dim):
-  """Queues in which nobody stands. expert: <int32>[O, G, S] -> <int32>[O, G, E]"""
+def empty(expert: mtf.Tensor, experts_dim: mtf.Dimension) -> mtf.Tensor:
+  """The lengths of empty queues. expert: <int32>[O, G, S] -> <int32>[O, G, E]"""
   return mtf.zeros(expert.mesh, expert.shape.dims[:2] + [experts_dim], dtype=tf.int32)

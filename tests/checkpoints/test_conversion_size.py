@@ -1,4 +1,4 @@
-"""The documents' table of what Switch-C takes, and a plan against a conversion that took place."""
+"""The table of what Switch-C takes in the documents, and the size of a conversion against one that took place."""
 
 import os
 import pathlib
@@ -8,7 +8,8 @@ import pytest
 import random_models
 
 from switch_zoo import load_config
-from switch_zoo.checkpoints import arrays, conversion, plan
+from switch_zoo.checkpoints import arrays, conversion
+from switch_zoo.checkpoints.conversion_size import compute_conversion_size
 from switch_zoo.checkpoints.request_checks import Request
 
 DOCUMENT = pathlib.Path(__file__).resolve().parent.parent.parent / 'docs' / 'checkpoints.md'
@@ -18,7 +19,7 @@ def rows():
   config = load_config('switch_c_2048')
   for to in ('mesh', 'keras', 'hf'):
     for dtype in arrays.FLOAT_TYPES.values():
-      found = plan.of(config, to, dtype)
+      found = compute_conversion_size(config, to, dtype)
       sizes = ' | '.join(f'{size:,}' for size in (found.largest_part, found.largest_variable, found.nbytes))
       yield f'| `{to}` | {dtype.name} | {found.parts:,} | {sizes} | {found.tensors:,} | {found.files:,} |'
 
@@ -31,7 +32,7 @@ def test_the_table_of_switch_c():
 
 def test_switch_c_by_hand():
   """1,571,327,875,360 weights; a matrix of experts is 2048 x 2080 x 6144, the embedding 32128 x 2080."""
-  found = plan.of(load_config('switch_c_2048'), 'mesh', np.dtype(np.float32))
+  found = compute_conversion_size(load_config('switch_c_2048'), 'mesh', np.dtype(np.float32))
   assert found.nbytes == 4 * 1_571_327_875_360
   assert found.largest_variable == 4 * 2048 * 2080 * 6144 and found.largest_part == 4 * 32128 * 2080
   # 30 layers of two matrices are in a file of their own each: no two fit into 5 GB.
@@ -39,12 +40,12 @@ def test_switch_c_by_hand():
 
 
 @pytest.mark.parametrize('to', ['mesh', 'keras', 'hf'])
-def test_a_plan_is_what_happens(tmp_path, to):
+def test_the_size_is_that_of_a_conversion(tmp_path, to):
   config = random_models.tiny('switch_c_2048')
   folder = random_models.save_mesh(tmp_path / 'source', random_models.values(config), slots=False)
-  expected = plan.of(config, to, np.dtype(np.float32), max_shard_bytes=3000)
+  expected = compute_conversion_size(config, to, np.dtype(np.float32), max_shard_bytes=3000)
   result = conversion.convert(Request(folder, str(tmp_path / 'new'), to, max_shard_bytes=3000))
-  step = 1 if to == 'mesh' else 0  # the step of a training, beside the weights
+  step = 1 if to == 'mesh' else 0  # the step of a training, next to the weights
   assert (result.parts, result.nbytes) == (expected.parts + step, expected.nbytes + 8 * step)
   kinds = ('.safetensors', '.h5')
   files = [name for name in os.listdir(tmp_path / 'new') if name.endswith(kinds) or '.data-' in name]

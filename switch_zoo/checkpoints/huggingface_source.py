@@ -1,0 +1,101 @@
+"""A checkpoint of Hugging Face: config.json next to the tensors, copies of the embedding, tables without padding."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from switch_zoo.checkpoints import huggingface, huggingface_config, names
+from switch_zoo.checkpoints.anatomy import Anatomy
+from switch_zoo.checkpoints.arrays import CheckpointTensors
+from switch_zoo.checkpoints.huggingface import CONFIG
+from switch_zoo.checkpoints.names import HEAD, SHARED
+from switch_zoo.checkpoints.source import Source
+from switch_zoo.errors import UserError
+from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.sublayers import padded_vocabulary
+
+
+class HuggingFaceSource(Source):
+  """Hugging Face: safetensors or `.bin` files, and config.json for what the tensors do not determine."""
+
+  kind = names.HUGGING_FACE
+
+  def __init__(self, path: str, model: str | None = None):
+    self._stated = huggingface.read_config(path)
+    huggingface_config.check_model_type(path, self._stated)
+    super().__init__(path, model)
+
+  @staticmethod
+  def is_in(folder: str) -> bool:
+    return huggingface.has_weights(folder)
+
+  def _open_tensors(self) -> CheckpointTensors:
+    return huggingface.HuggingFaceTensors(self.path)
+
+  @functools.cached_property
+  def _head(self) -> huggingface_config.LogitsHead:
+    # Kept, because it may compare two large tensors.
+    return huggingface_config.read_head(self.tensors, self._stated)
+
+  def _find_config(self, model: str | None) -> ModelConfig:
+    config = super()._find_config(model)
+    self.notes += huggingface_config.contradictions(self._stated, config)
+    if config.tied_embeddings:
+      return config
+    if HEAD in self.tensors.infos and self._stated.get('tie_word_embeddings', True):
+      self.notes.append(f'{CONFIG} ties the logits to the embedding; {HEAD} is kept as the matrix it is.')
+    if self._head.from_embedding:
+      self.notes.append(
+        f'{self.path} has no {HEAD}, and its logits are not scaled: {SHARED} is written as the matrix of logits too.'
+      )
+    return config
+
+  def _infer_config(self) -> ModelConfig:
+    if not self._stated:
+      raise UserError(
+        f'{self.path} has no {CONFIG}, which says what the tensors do not. Copy it too, or give the model with --model.'
+      )
+    return super()._infer_config()
+
+  def _activation(self, anatomy: Anatomy) -> tuple[str, ...]:
+    return huggingface_config.read_activation(self.path, anatomy, self._stated, self.notes)
+
+  def _stated_settings(self) -> dict[str, Any]:
+    return {'tied_embeddings': self._head.tied}
+
+  def _stored(self, name: str) -> str:
+    from_embedding = name == HEAD and self._head.from_embedding and not self.config.tied_embeddings
+    return SHARED if from_embedding else name
+
+  def _read_tensor(self, name: str, index: int | None) -> np.ndarray:
+    array = super()._read_tensor(name, index)
+    return _padded(array, self.config.vocab_size) if name in (SHARED, HEAD) else array
+
+  def _expected_shapes(self) -> dict[str, tuple[int, ...]]:
+    shapes = super()._expected_shapes()
+    for name in shapes.keys() & self.tensors.infos.keys() & {SHARED, HEAD}:
+      stored = self.tensors.infos[name].shape
+      # A vocabulary may lack the rows that pad it.
+      if len(stored) == 2 and (padded_vocabulary(stored[0]), stored[1]) == shapes[name]:
+        shapes[name] = stored
+    return shapes
+
+  def _may_be_extra(self, name: str) -> bool:
+    return name in names.UNUSED or self._is_copy(name)
+
+  def _wrong_copies(self) -> list[str]:
+    copies = [name for name in self.tensors.infos if self._is_copy(name)]
+    same = functools.partial(huggingface_config.same_as_embedding, self.tensors)
+    return [f'{name} is not the same as {SHARED}' for name in copies if not same(name)]
+
+  def _is_copy(self, name: str) -> bool:
+    """Whether a tensor should be a copy of the embedding."""
+    return name in names.TIED_COPIES or (name == HEAD and self.config.tied_embeddings)
+
+
+def _padded(table: np.ndarray, rows: int) -> np.ndarray:
+  """A vocabulary's table <dtype>[ids, d_model] with rows of zeros up to the padded size."""
+  if table.shape[0] == rows:
+    return table
+  return np.concatenate([table, np.zeros((rows - table.shape[0], *table.shape[1:]), table.dtype)])

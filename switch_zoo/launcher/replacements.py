@@ -1,0 +1,119 @@
+"""Everything in released code that a run replaces: what, why, and when the replacement can be removed.
+
+Each wrapper is in the module of its subject; here is the one list of them. `tf_compat` is separate: it repairs what
+would keep Mesh-TensorFlow and T5 from being imported at all.
+"""
+
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import mesh_tensorflow as mtf
+import mesh_tensorflow.transformer.dataset as mesh_dataset
+import mesh_tensorflow.transformer.utils as mesh_utils
+from mesh_tensorflow import placement_mesh_impl
+
+from switch_zoo.launcher import answers, evaluation, model_function, seeds
+from switch_zoo.mesh import observe
+from switch_zoo.tasks import packing
+
+Wrap = Callable[[Any], Callable[..., Any]]
+
+
+class Replacement(NamedTuple):
+  """One replaced function.
+
+  module, name: the function is the module's attribute
+  wrap: from the released function (None if the module has no such attribute) to ours
+  why: what the released one does not do
+  until: when this entry can be removed
+  """
+
+  module: ModuleType
+  name: str
+  wrap: Wrap
+  why: str
+  until: str
+
+
+TABLE = (
+  Replacement(
+    mesh_utils,
+    'tpu_estimator_model_fn',
+    model_function.with_hooks,
+    why='prints every step and takes no hooks: no progress, summaries or seed',
+    until='Mesh-TensorFlow takes training and prediction hooks',
+  ),
+  Replacement(
+    mesh_utils,
+    'get_estimator',
+    evaluation.with_kept_evaluations,
+    why='what a perplexity run measures goes to TensorBoard only',
+    until='Mesh-TensorFlow returns what it evaluates',
+  ),
+  Replacement(
+    mesh_utils,
+    'decode',
+    answers.as_text,
+    why="answers that the graph has decoded to text are written as Python's b'...'",
+    until='Mesh-TensorFlow writes answers that are text already',
+  ),
+  Replacement(
+    mesh_utils,
+    'save_scores',
+    lambda released: answers.save_scores,
+    why='fails on targets that the graph has decoded to text',
+    until='Mesh-TensorFlow saves scores of targets that are text already',
+  ),
+  Replacement(
+    mesh_dataset,
+    'pack_or_pad',
+    packing.with_packing,
+    why='packs in a loop of TensorFlow operations, which takes longer than the rest of the input pipeline',
+    until="seqio's or Mesh-TensorFlow's packing is as fast",
+  ),
+  Replacement(
+    mtf,
+    'serialize_training_step',
+    observe.through_microbatches,
+    why='nothing that a layer exports can leave the loop over microbatches',
+    until='its loop returns what the model function returns besides the loss',
+  ),
+  Replacement(
+    placement_mesh_impl,
+    'hash',
+    lambda released: seeds.checksum,
+    why="seeds random operations with Python's hash of a text, which differs from process to process",
+    until='Mesh-TensorFlow takes a seed',
+  ),
+)
+
+
+def install() -> None:
+  """Makes all replacements of the table; calling it again changes nothing."""
+  for replacement in TABLE:
+    replace(replacement.module, replacement.name, replacement.wrap)
+
+
+_installed: dict[tuple[str, str], Callable[..., Any]] = {}
+
+
+def replace(module: ModuleType, name: str, wrap: Wrap) -> None:
+  """Replaces a module's function, unless ours is in place already, alone or inside someone else's wrapper.
+
+  Args:
+    module, name: the function
+    wrap: from the released function to ours
+  """
+  ours = _installed.get((module.__name__, name))
+  present = getattr(module, name, None)
+  if ours is not None and present is not None and _contains(present, ours):
+    return
+  ours = _installed[module.__name__, name] = wrap(present)
+  setattr(module, name, ours)
+
+
+def _contains(function: Callable[..., Any], ours: Callable[..., Any]) -> bool:
+  """Whether a function is ours or, by its chain of `__wrapped__`, a wrapper of it."""
+  return inspect.unwrap(function, stop=lambda inner: inner is ours) is ours

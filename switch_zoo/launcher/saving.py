@@ -1,0 +1,65 @@
+"""What training writes into its folder, and when: checkpoints at their steps, and nothing at the start.
+
+The released hook writes a checkpoint, the graph as text, as a meta graph and as an event before the first step:
+2.8 GB for a Switch-Base-8, and most of a minute. Nothing reads them.
+"""
+
+from typing import Any
+
+import gin
+import tensorflow.compat.v1 as tf
+
+
+@gin.configurable(module='launcher')
+class Saving:
+  """
+  Args:
+    at_start: write a checkpoint before the first step too
+    graph: write the graph for TensorBoard, once
+  """
+
+  def __init__(self, at_start: bool = False, graph: bool = False):
+    self.at_start = at_start
+    self.graph = graph
+
+
+class SaverHook(tf.train.CheckpointSaverHook):
+  """Saves every so many steps and at the end, without the graph: a checkpoint is an index and its data."""
+
+  def __init__(self, released: tf.train.CheckpointSaverHook, at_start: bool):
+    """
+    Args:
+      released: the hook this one takes the place of
+      at_start: save before the first step
+    """
+    super().__init__(
+      released._checkpoint_dir,  # pylint: disable=protected-access - it has no public attributes
+      save_steps=released._timer._every_steps,
+      saver=released._saver,
+      listeners=released._listeners,
+      save_graph_def=False,
+    )
+    self._at_start = at_start
+
+  def after_create_session(self, session: tf.Session, coord: Any) -> None:
+    """Notes the step that training begins with."""
+    step = session.run(self._global_step_tensor)
+    if self._at_start:
+      self._save(session, step)
+    self._timer.update_last_triggered_step(step)
+
+
+def lean(hooks: tuple[tf.train.SessionRunHook, ...], settings: Saving) -> tuple[tf.train.SessionRunHook, ...]:
+  """Hooks of a training, with ours in the place of the one that saves."""
+  released = tf.train.CheckpointSaverHook
+  return tuple(SaverHook(hook, settings.at_start) if isinstance(hook, released) else hook for hook in hooks)
+
+
+def open_events(model_dir: str, settings: Saving) -> None:
+  """Opens the file of summaries, which is shared by all who ask for that of the same folder.
+
+  TensorFlow writes the graph at hand into a file of summaries that it opens: 10 MB for a tiny model, at every start.
+  """
+  graph = tf.get_default_graph() if settings.graph else tf.Graph()
+  with graph.as_default():
+    tf.summary.FileWriterCache.get(model_dir)
