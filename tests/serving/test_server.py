@@ -59,9 +59,10 @@ def server():
     yield process
 
 
-def test_200_concurrent_requests_get_their_own_answers(server):
+def test_200_concurrent_requests_get_their_own_answers(serving):
   texts = [f'text {number}' for number in range(200)]
-  responses = many(server.url, texts)
+  with serving() as server:
+    responses = many(server.url, texts)
   assert [response.status_code for response in responses] == [200] * 200
   assert [response.json()['predictions'][0]['outputs'] for response in responses] == [t.upper() for t in texts]
 
