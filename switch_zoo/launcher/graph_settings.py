@@ -142,9 +142,9 @@ def rules_text(layout_rules: Any) -> str:
   """Layout rules in any form that Mesh-TensorFlow converts, as text: 'batch:batch;d_ff:model'."""
   if isinstance(layout_rules, str):
     return layout_rules
-  rules = mtf.convert_to_layout_rules(layout_rules)
-  pairs = rules._pairs  # pylint: disable=protected-access - LayoutRules has no public list of its rules
-  return ';'.join(f'{dimension}:{axis}' for dimension, axis in sorted(pairs))
+  # Any: LayoutRules has no public list of its rules.
+  rules: Any = mtf.convert_to_layout_rules(layout_rules)
+  return ';'.join(f'{dimension}:{axis}' for dimension, axis in sorted(rules._pairs))
 
 
 def place(bound: GinFiles, setting: str) -> str:

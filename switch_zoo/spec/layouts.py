@@ -17,7 +17,7 @@ from switch_zoo.spec.config import ModelConfig
 # Dimensions of the models of this package that a rule can name -> what a user calls them.
 DIMENSIONS = {
   'outer_batch': 'replicas of the experts (outer_batch_size)',
-  'batch': 'batch size (sequences for each replica of the experts)',
+  'batch': 'batch size, in sequences for each replica of the experts',
   'length': 'tokens of a sequence',
   'd_model': 'd_model',
   'd_model_split': 'd_model',

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from switch_zoo import t5_mesh_transformer
 from switch_zoo.launcher import run as launcher_run
+from switch_zoo.launcher.results import PERPLEXITY
 from switch_zoo.spec import gin_files
 from switch_zoo.tasks import pydoc_topics, vocabularies
 
@@ -165,7 +166,7 @@ LAYOUTS = {
   'heads': (layout('model:8', 'heads:model'), 'num_heads=4 does not divide over mesh axis "model" of size 8'),
   'batch': (
     layout('batch:3', 'batch:batch'),
-    'batch size (sequences for each replica of the experts)=8 does not divide',
+    'batch size, in sequences for each replica of the experts=8 does not divide',
   ),
   'batch in tokens': (
     layout('batch:3', 'batch:batch', "utils.run.batch_size = ('tokens_per_batch', 256)"),
@@ -225,7 +226,7 @@ def test_layout_of_the_model_api(mistake):
   api += ['--batch_size=8', '--input_sequence_length=32', '--target_sequence_length=16']
   mesh = lambda shape: f"--gin_param=MtfModel.mesh_shape = '{shape}'"
   assert 'd_ff=128 does not divide over mesh axis "model" of size 3' in mistake(*api, mesh('model:3'))
-  assert 'for each replica of the experts)=8 does not divide' in mistake(*api, mesh('batch:3'))
+  assert 'for each replica of the experts=8 does not divide' in mistake(*api, mesh('batch:3'))
   rules = "--gin_param=MtfModel.layout_rules = 'd_fff:all'"
   assert 'no model has a dimension "d_fff"' in mistake(*api, mesh('all:2'), rules)
 
@@ -392,6 +393,8 @@ class TestTheJob:
 
   def test_perplexity_is_printed(self, job):
     values = {line.split()[1]: float(line.split()[2]) for line in job[0]['perplexity'][1].splitlines()}
+    # The evaluation before it, in the same process, measured an accuracy that is not shown again.
+    assert tuple(values) == PERPLEXITY
     assert -8 < values['neg_log_perplexity'] < 0 and 0 <= values['token_accuracy'] <= 1
     assert values['num_eval_tokens'] > 16
 

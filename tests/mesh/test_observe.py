@@ -56,3 +56,14 @@ def test_an_export_passes_no_gradient():
   """The gradient of w is that of the loss alone."""
   _, alone = step(1)
   np.testing.assert_allclose(alone, X.sum(0))
+
+
+def test_a_loop_that_fails_leaves_nothing_to_the_next_graph():
+  def model_fn(features):
+    raise RuntimeError
+
+  serialize = observe.through_microbatches(lambda features, model_fn, batch_dim, num_splits: model_fn(features))
+  with pytest.raises(RuntimeError):
+    serialize({}, model_fn, mtf.Dimension('batch', 4), 2)
+  exported, _ = step(1)
+  assert set(exported) == {'mean', 'sum', 'vector'}

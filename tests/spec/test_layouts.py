@@ -103,7 +103,7 @@ REFUSED = {
     'heads': ('model:8', 'heads:model', 'num_heads=12 does not divide over mesh axis "model" of size 8'),
     'expert_hidden': (
         'model:5', 'expert_hidden:model', 'expert_d_ff=3072 does not divide over mesh axis "model" of size 5'),
-    'batch': ('batch:4096', 'batch:batch', r'for each replica of the experts\)=2048 does not divide'),
+    'batch': ('batch:4096', 'batch:batch', 'for each replica of the experts=2048 does not divide'),
     'one axis twice': ('model:4', 'd_model:model;d_ff:model', 'd_model and d_ff of encoder/.* to the same mesh axis'),
     'batch twice': ('all:4', 'batch:all;length:all', 'batch and length of a batch to the same mesh axis "all"'),
 }  # fmt: skip
