@@ -66,7 +66,7 @@ registration.add_task(
   TOPICS_TASK,
   seqio.FunctionDataSource(topic_rows, splits=('train', 'validation')),
   (metrics.accuracy,),
-  preprocessors=(as_question, *registration.TEXT_TO_TEXT),
+  preprocessors=(as_question, *registration.TOKENIZED),
   vocabulary=_VOCABULARY,
   shuffled=_SHUFFLED,
 )

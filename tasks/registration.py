@@ -11,7 +11,7 @@ from switch_zoo.tasks.sources import FileSource
 # Examples that are shuffled together. Official files are in the order in which their authors left them, and a task of
 # text to text is small.
 SHUFFLED = 16384
-TEXT_TO_TEXT = (seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim)
+TOKENIZED = (seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim)
 # A mixing rate, or a function from a seqio.Task to its rate, called when the mixture is read.
 Rate = float | Callable[..., float]
 
@@ -26,7 +26,7 @@ def add_task(
   source: seqio.DataSource,
   metric_fns: Sequence[Callable] = (),
   postprocess_fn: Callable[..., Any] | None = None,
-  preprocessors: Sequence[Callable] = TEXT_TO_TEXT,
+  preprocessors: Sequence[Callable] = TOKENIZED,
   vocabulary: seqio.Vocabulary = vocabularies.DEFAULT,
   shuffled: int = SHUFFLED,
   task_class: type[seqio.Task] = seqio.Task,

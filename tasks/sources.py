@@ -26,7 +26,7 @@ class SourceState(NamedTuple):
 
 
 class SplitRows(Protocol):
-  """The rows of a split, wherever they lie; documented at `FileRows`."""
+  """The rows of a split, wherever they are; documented at `FileRows`."""
 
   @property
   def shards(self) -> list[str]: ...
