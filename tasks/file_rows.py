@@ -40,7 +40,7 @@ def examples_of(row: RawRow, rows: RowFunction) -> list[dict[str, Any]]:
 class SkippedRows:
   """Reports on stderr which rows of a file were skipped: once, not in every epoch."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     self._reported: set[str] = set()
 
   def report(self, path: str, num_rows: int, malformed: Sequence[str]) -> None:
@@ -64,7 +64,7 @@ class SkippedRows:
 class FileRows:
   """The rows of a split that lies in files."""
 
-  def __init__(self, files: FoundFiles, fields: example_datasets.Fields, skipped: SkippedRows | None = None):
+  def __init__(self, files: FoundFiles, fields: example_datasets.Fields, skipped: SkippedRows | None = None) -> None:
     """Opens nothing.
 
     Args:

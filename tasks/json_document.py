@@ -20,7 +20,7 @@ class JsonDocument:
   empty: whether nothing has been read yet
   """
 
-  def __init__(self, path: str):
+  def __init__(self, path: str) -> None:
     self._stack = contextlib.ExitStack()
     self._read = self._stack.enter_context(open_bytes(path)).read1
     # A byte that is not UTF-8 becomes a character that cannot be encoded again, so that only its item is lost.

@@ -107,7 +107,7 @@ def _as_text(name: str, value: Any) -> str:
 class OwnFileSource(FileSource):
   """The rows of the files that gin names."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     """Opens nothing."""
     super().__init__(SPLITS, _REMEDY.format(split='train'), _FIELDS)
 

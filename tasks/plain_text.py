@@ -88,7 +88,7 @@ class HeldOutSplit:
 class TextSource(FileSource):
   """The plain text that gin names, {'text': <string>[]}. Documents are not counted, as in `DocumentSource`."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     """Opens nothing."""
     where = 'Name .txt or .txt.gz files with --gin_param="text_corpus.files = \'FOLDER/*.txt\'".'
     super().__init__(('train', 'validation'), where, documents.TEXT)

@@ -39,7 +39,7 @@ def topics() -> Mapping[str, str]:
     from pydoc_data import topics as pydoc_topics
   except ImportError as error:
     raise UserError(
-      f'{sys.executable} has no module pydoc_data, which holds the text of the demo. It is part of CPython; some '
+      f'{sys.executable} has no module pydoc_data, which contains the text of the demo. It is part of CPython; some '
       'Linux distributions package it separately. Use an interpreter that has it.'
     ) from error
   return dict(sorted(pydoc_topics.topics.items()))

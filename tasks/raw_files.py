@@ -18,7 +18,7 @@ _GZIP = b'\x1f\x8b'
 class BadField(ValueError):  # noqa: N818 - it names what is bad
   """A field of a row that is not what it must be. The caller that knows the file and the line adds them."""
 
-  def __init__(self, field: str, rule: str):
+  def __init__(self, field: str, rule: str) -> None:
     """
     Args:
       field: its name, as the file has it ('label', 'passage.text')
@@ -78,7 +78,7 @@ def open_bytes(path: str) -> Iterator[io.BufferedReader]:
 class _RawReads(io.RawIOBase):
   """Presents a function that reads at most n bytes as the raw file that io.BufferedReader wants."""
 
-  def __init__(self, read: Callable[[int], bytes]):
+  def __init__(self, read: Callable[[int], bytes]) -> None:
     self._read_at_most = read
 
   def readable(self) -> bool:

@@ -61,7 +61,7 @@ class PresentMixture(seqio.Mixture):
 
   _looks_at_files = False  # not while it is being registered
 
-  def __init__(self, name: str, tasks: Iterable[str], rate: Rate):
+  def __init__(self, name: str, tasks: Iterable[str], rate: Rate) -> None:
     """Arguments as those of `add_mixture`."""
     super().__init__(name, list(tasks), default_rate=rate)
     self._looks_at_files = True

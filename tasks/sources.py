@@ -46,7 +46,7 @@ class SplitRows(Protocol):
 class FileSource(seqio.DataSource):
   """Rows of files as a dataset; shards are read in parallel and in a fixed order."""
 
-  def __init__(self, splits: Collection[str], where: str, fields: example_datasets.Fields | None = None):
+  def __init__(self, splits: Collection[str], where: str, fields: example_datasets.Fields | None = None) -> None:
     """Opens nothing.
 
     Args:
@@ -151,7 +151,7 @@ class ReleaseSource(FileSource):
     where: str,
     fields: example_datasets.Fields | None = None,
     tfds: TfdsDataset | None = None,
-  ):
+  ) -> None:
     """Opens nothing.
 
     Args:

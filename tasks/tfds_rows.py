@@ -61,7 +61,7 @@ class TfdsDataset:
 class TfdsRows:
   """The rows of a split that is read from TensorFlow Datasets."""
 
-  def __init__(self, dataset: TfdsDataset, split: str, rows: RowFunction, fields: example_datasets.Fields):
+  def __init__(self, dataset: TfdsDataset, split: str, rows: RowFunction, fields: example_datasets.Fields) -> None:
     """Opens nothing.
 
     Args:

@@ -50,7 +50,7 @@ def translation_data(folder: str = 'translation') -> str:
 class PairSource(FileSource):
   """All aligned files of one language and English."""
 
-  def __init__(self, language: str):
+  def __init__(self, language: str) -> None:
     """Opens nothing.
 
     Args:

@@ -41,7 +41,7 @@ class LazyVocabulary(seqio.SentencePieceVocabulary):
   has the sentinels, such as those of T5's bucket with "100extra" in their names, gets no more.
   """
 
-  def __init__(self, find_file: Callable[[], str]):
+  def __init__(self, find_file: Callable[[], str]) -> None:
     """Opens nothing.
 
     Args:
@@ -173,7 +173,7 @@ def _storage_answers() -> bool:
 class ChosenVocabulary(seqio.Vocabulary):
   """The vocabulary that a function names when it is used: a sentencepiece model, or 'bytes'."""
 
-  def __init__(self, find_file: Callable[[], str]):
+  def __init__(self, find_file: Callable[[], str]) -> None:
     """Opens nothing.
 
     Args:

@@ -15,6 +15,8 @@ In the order of a run:
   model_function    replacement: the Estimator's model function, with our hooks
   seeds             one seed for weights, dropout and router noise
   updates           the order of a training step: weights change last
+  saving            what training writes into its folder, and when
+  summary_hook      TensorBoard's summaries
   progress          what a training step reports, and the hook that reports it
   evaluation        replacement: evaluations whose results are kept
   answers           replacement: answers and scores written as text

@@ -10,8 +10,8 @@ from typing import Any
 
 from tensorflow.compat.v1 import estimator as tf_estimator
 
-from switch_zoo.launcher import evaluation, progress, run_state, seeds, updates
-from switch_zoo.mesh import observe, summaries
+from switch_zoo.launcher import evaluation, progress, run_state, saving, seeds, summary_hook, updates
+from switch_zoo.mesh import observe
 
 
 def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,21 +24,34 @@ def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
     def model_fn(features: Any, labels: Any, mode: str, params: Any = None, config: Any = None) -> Any:
       seeds.reproducible()
       spec = released(features, labels, mode, params, config)
-      return spec if kwargs.get('use_tpu') else _on_host(spec, mode, run)
+      return spec if kwargs.get('use_tpu') else _on_host(spec, mode, run, kwargs['model_dir'])
 
     return model_fn
 
   return make
 
 
-def _on_host(spec: Any, mode: str, run: run_state.Run) -> Any:
+def _on_host(spec: Any, mode: str, run: run_state.Run, model_dir: str) -> Any:
   """The Estimator's specification with our hooks instead of the released printing of every step."""
   if mode == tf_estimator.ModeKeys.TRAIN:
-    updates.come_last(spec.train_op)
-    loss = spec.loss.op.inputs[0] if spec.loss.op.type == 'Print' else spec.loss
-    hook = progress.Hook(loss, observe.exported(), run.reporter, run.last_step)
-    summaries.write()
-    return spec._replace(loss=loss, training_hooks=(*spec.training_hooks, hook))
+    return _training(spec, run, model_dir)
   if mode == tf_estimator.ModeKeys.PREDICT:
     return spec._replace(prediction_hooks=(*spec.prediction_hooks, evaluation.StepOfCheckpoint(run)))
   return spec
+
+
+def _training(spec: Any, run: run_state.Run, model_dir: str) -> Any:
+  updates.come_last(spec.train_op)
+  settings = saving.Saving()
+  saving.open_events(model_dir, settings)
+  loss = spec.loss.op.inputs[0] if spec.loss.op.type == 'Print' else spec.loss
+  exported = observe.exported()
+  hooks = (
+    progress.Hook(loss, exported, run.reporter, run.last_step),
+    summary_hook.SummaryHook({**summary_hook.take_scalars(), **exported}, model_dir, settings.summary_steps),
+  )
+  return spec._replace(
+    loss=loss,
+    training_hooks=(*spec.training_hooks, *hooks),
+    training_chief_hooks=saving.lean(spec.training_chief_hooks, settings),
+  )

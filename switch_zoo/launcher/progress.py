@@ -118,7 +118,7 @@ class ProgressSettings:
 class Hook(tf.train.SessionRunHook):
   """Reads the loss and what the layers exported, and passes them to the reporter.
 
-  Exported values cost time to compute, so they are only fetched in steps that are reported.
+  They are fetched in every step, reported or not: see `summary_hook`.
 
   Args:
     loss: <float32>[] the whole loss
@@ -144,19 +144,20 @@ class Hook(tf.train.SessionRunHook):
     self._began = self._reported = None
     self._reporter.start(self._step, self._last_step)
 
-  def before_run(self, run_context: Any) -> tf.train.SessionRunArgs | None:
-    """Fetches only what will be reported."""
+  def before_run(self, run_context: Any) -> tf.train.SessionRunArgs:
+    """Fetches what may be reported."""
     interrupts.check()
-    return tf.train.SessionRunArgs(self._fetches) if self._due() else None
+    return tf.train.SessionRunArgs(self._fetches)
 
   def after_run(self, run_context: Any, run_values: Any) -> None:
-    """Counts the step, and reports it if its values were fetched."""
+    """Counts the step, and reports it if it is time to."""
+    due = self._due()
     self._step += 1
     if self._began is None:
       # The first step includes one-off work of the runtime, so speed is measured from its end.
       self._began = self._reported = time.monotonic()
       self._measured_from = self._step
-    if run_values.results is not None:
+    if due:
       self._report(run_values.results)
 
   def end(self, session: Any) -> None:

@@ -16,11 +16,13 @@ class Saving:
   Args:
     at_start: write a checkpoint before the first step too
     graph: write the graph for TensorBoard, once
+    summary_steps: steps between two summaries for TensorBoard
   """
 
-  def __init__(self, at_start: bool = False, graph: bool = False):
+  def __init__(self, at_start: bool = False, graph: bool = False, summary_steps: int = 100):
     self.at_start = at_start
     self.graph = graph
+    self.summary_steps = summary_steps
 
 
 class SaverHook(tf.train.CheckpointSaverHook):

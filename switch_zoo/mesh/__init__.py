@@ -10,7 +10,7 @@ In the order in which a training batch meets them:
   routing    which token goes to which expert; a package with a map of its own
   loss       cross-entropy of the targets
   observe    how losses and metrics leave the graph: layers export tensors by name
-  summaries  writes what was exported for TensorBoard
+  summaries  what was exported, as a summary for TensorBoard
 
   graph      builds a whole training step of a model file, without running it
   gin_setup  configures gin for a run, and explains its errors

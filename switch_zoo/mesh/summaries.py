@@ -1,29 +1,38 @@
-"""The one writer of what layers exported: TensorBoard summaries, and no operation per expert."""
+"""What a training step exported, as one summary for TensorBoard. It is made of values, so the graph has no operation
+for it."""
 
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
-from switch_zoo.mesh import observe
+HISTOGRAM_BUCKETS = 30
 
 
-def write(exported: Mapping[str, tf.Tensor] | None = None) -> list[tf.Tensor]:
-  """Makes a summary of every exported value: a scalar of a scalar, one histogram of a vector such as a layer's load.
+def summary_of(values: Mapping[str, np.ndarray | float]) -> tf.Summary:
+  """A summary of a step: a scalar of a scalar, one histogram of a vector such as a layer's load.
 
   Args:
-    exported: name -> tf.Tensor; by default everything the default graph exported
-  Returns:
-    serialized summaries, which are also in the collection that Estimator's summary hook reads
+    values: tag -> <float>[] or <float>[any]
   """
-  exported = observe.exported() if exported is None else exported
-  return [_summary(name, tf.cast(value, tf.float32)) for name, value in sorted(exported.items())]
-
-
-def _summary(name: str, value: tf.Tensor) -> tf.Tensor:
-  # Not tf.summary.scalar: it appends _1 to the tag if an operation has that name, as those of a layer may.
-  if value.shape.ndims == 0:
-    summary = tf.raw_ops.ScalarSummary(tags=name, values=value)
-  else:
-    summary = tf.raw_ops.HistogramSummary(tag=name, values=value)
-  tf.add_to_collection(tf.GraphKeys.SUMMARIES, summary)
+  summary = tf.Summary()
+  for tag, value in sorted(values.items()):
+    array = np.asarray(value, np.float64)
+    if array.ndim == 0:
+      summary.value.add(tag=tag, simple_value=float(array))
+    else:
+      summary.value.add(tag=tag, histo=_histogram(array))
   return summary
+
+
+def _histogram(array: np.ndarray) -> tf.HistogramProto:
+  counts, edges = np.histogram(array, HISTOGRAM_BUCKETS)
+  return tf.HistogramProto(
+    min=array.min(),
+    max=array.max(),
+    num=array.size,
+    sum=array.sum(),
+    sum_squares=np.square(array).sum(),
+    bucket_limit=edges[1:],
+    bucket=counts,
+  )

@@ -17,8 +17,8 @@ from switch_zoo.checkpoints.differences import describe_differences, summarize
     (
       {'a': (3, 2), 'c': ()},
       [
-        'b is missing from the checkpoint',
         'a is [3, 2] in the checkpoint and [2, 3] in the model',
+        'b is missing from the checkpoint',
         'c is only in the checkpoint',
       ],
     ),
@@ -31,11 +31,8 @@ def test_descriptions(stored, expected):
 
 def test_the_sides_have_the_names_they_are_given():
   lines = describe_differences({'a': (1,), 'c': ()}, {'a': (2,), 'b': ()}, 'the first', 'the second')
-  assert lines == [
-    'b is missing from the first',
-    'a is [1] in the first and [2] in the second',
-    'c is only in the first',
-  ]
+  expected = ['a is [1] in the first and [2] in the second', 'b is missing from the first', 'c is only in the first']
+  assert lines == expected
 
 
 @pytest.mark.parametrize(

@@ -365,6 +365,12 @@ class TestTheJob:
     layer = 'encoder/block_000/layer_003/MoE1D'
     assert {'loss/cross_entropy', f'{layer}/load', f'{layer}/dropped', f'{layer}/loss/balance'} <= tags
 
+  def test_checkpoints_are_what_training_writes(self, job):
+    names = {path.name.partition('.')[0] for path in (job[1] / 'p').iterdir() if path.is_file()}
+    assert names == {'checkpoint', 'events', 'model', 'operative_config'}
+    assert not list((job[1] / 'p').glob('*.meta')) and not list((job[1] / 'p').glob('model.ckpt-0.*'))
+    assert sum(path.stat().st_size for path in (job[1] / 'p').glob('events*')) < 300_000
+
   def test_training_goes_on_where_it_stopped(self, job):
     assert 'Resuming after step 12 of 15.' in job[0]['resume'][2]
 

@@ -1,0 +1,67 @@
+"""TensorBoard's summaries of a training, made of the values that every step fetches.
+
+TensorFlow prepares a graph again for every new set of values that a step fetches, which takes as long as several steps
+of a large model. So all steps fetch the same set, and what is to be written is decided afterwards.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from switch_zoo.mesh import summaries
+
+
+def take_scalars() -> dict[str, tf.Tensor]:
+  """Tag -> tensor of the scalar summaries of the default graph, which are taken out of its collection.
+
+  Estimator's own hook would fetch them in some steps only.
+  """
+  graph = tf.get_default_graph()
+  operations = [summary.op for summary in graph.get_collection(tf.GraphKeys.SUMMARIES)]
+  scalars = [op for op in operations if op.type == 'ScalarSummary']
+  graph.clear_collection(tf.GraphKeys.SUMMARIES)
+  for op in operations:
+    if op.type != 'ScalarSummary':
+      graph.add_to_collection(tf.GraphKeys.SUMMARIES, op.outputs[0])
+  return {_tag(op): op.inputs[1] for op in scalars}
+
+
+def _tag(op: tf.Operation) -> str:
+  tag = op.inputs[0].op.get_attr('value').string_val[0]
+  return tag.decode()
+
+
+class SummaryHook(tf.train.SessionRunHook):
+  """Writes a summary of the first step and of every so many."""
+
+  def __init__(self, fetches: Mapping[str, tf.Tensor], model_dir: str, steps: int):
+    """
+    Args:
+      fetches: tag -> <float>[] or <float>[any]
+      model_dir: folder of the events file
+      steps: between two summaries
+    """
+    self._fetches = dict(fetches)
+    self._writer = tf.summary.FileWriterCache.get(model_dir)
+    self._global_step = tf.train.get_global_step()
+    self._steps = steps
+    self._step = self._first = 0
+
+  def after_create_session(self, session: Any, coord: Any) -> None:
+    """Reads the step that the run begins with."""
+    self._step = self._first = int(session.run(self._global_step))
+
+  def before_run(self, run_context: Any) -> tf.train.SessionRunArgs:
+    """Fetches the same values in every step."""
+    return tf.train.SessionRunArgs(self._fetches)
+
+  def after_run(self, run_context: Any, run_values: Any) -> None:
+    """Counts the step, and writes its values if it is one of those."""
+    self._step += 1
+    if self._step == self._first + 1 or self._step % self._steps == 0:
+      self._writer.add_summary(summaries.summary_of(run_values.results), self._step)
+
+  def end(self, session: Any) -> None:
+    """Flushes the file."""
+    self._writer.flush()
