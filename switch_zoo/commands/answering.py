@@ -30,7 +30,7 @@ TOP_P = typer.Option(1.0, '--top-p', help='Sample from the most likely tokens th
 
 
 def show_note(note: str) -> None:
-  """Prints what the user should know of the number format, on stderr; nothing for ''."""
+  """Prints a note about the number format on stderr; nothing for ''."""
   if note:
     Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
 

@@ -12,7 +12,7 @@ from switch_zoo.commands import answering
 from switch_zoo.errors import UserError
 
 if TYPE_CHECKING:
-  from switch_zoo.checkpoints.conversion import Result
+  from switch_zoo.checkpoints.conversion import ConversionResult
   from switch_zoo.checkpoints.request_checks import Request
 
 UNITS = {'': 1, 'K': 10**3, 'M': 10**6, 'G': 10**9, 'T': 10**12}
@@ -93,7 +93,7 @@ def _experts(text: str | None) -> tuple[int, ...] | None:
     ) from None
 
 
-def _print_result(console: Console, request: 'Request', result: 'Result', seconds: float) -> None:
+def _print_result(console: Console, request: 'Request', result: 'ConversionResult', seconds: float) -> None:
   from switch_zoo.checkpoints import names
 
   config = result.config

@@ -48,10 +48,10 @@ def read(files: Sequence[str], parameters: Iterable[str] = ()) -> dict[str, Any]
 
 
 def read_bound(bound: gin_files.GinFiles) -> dict[str, Any]:
-  """The fields of the ModelConfig that gin files describe which have been read; name and header are the first one's.
+  """Like `read`, for gin files that have been read and checked; the first of them is the model file.
 
   Raises:
-    UserError: with file and line
+    UserError: with the file and line of the mistake
   """
   path = bound.files[0]
   reader = BindingReader(bound, path)
@@ -67,23 +67,17 @@ def read_bound(bound: gin_files.GinFiles) -> dict[str, Any]:
   }
 
 
-def read_header(path: str) -> dict[str, str]:
-  """The comment that opens a model file: those of 'Title', 'Source', 'Departures', 'Parameters' it has."""
-  with open(path, encoding='utf-8') as file:
-    return parse_header(file.read())
-
-
 def parse_header(text: str) -> dict[str, str]:
-  """Like `read_header`, from the text of the file."""
+  """The comment that opens the text of a model file: those of 'Title', 'Source', 'Departures', 'Parameters' it has."""
   header, key = {}, 'Title'
   for line in text.splitlines():
     if not line.startswith('#'):
       break
-    text = line[1:].strip()
-    head = re.match(r'(\w+): ', text)
+    content = line[1:].strip()
+    head = re.match(r'(\w+): ', content)
     if head and head[1] in HEADER_KEYS:
-      key, text = head[1], text[head.end() :]
-    header[key] = f'{header[key]} {text}' if key in header else text
+      key, content = head[1], content[head.end() :]
+    header[key] = f'{header[key]} {content}' if key in header else content
   return header
 
 

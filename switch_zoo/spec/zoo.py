@@ -39,7 +39,7 @@ def load_configs(files: Iterable[str], parameters: Iterable[str] = ()) -> ModelC
 
 
 def config_of_bound(bound: gin_files.GinFiles) -> ModelConfig:
-  """Like `load_configs`, from gin files that have been read; the first of them is the model's.
+  """Like `load_configs`, for gin files that have been read and checked; the first of them is the model file.
 
   Raises:
     UserError: they do not describe a model

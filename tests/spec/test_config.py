@@ -13,7 +13,7 @@ from switch_zoo import cli, load_config
 from switch_zoo.commands import describe, models
 from switch_zoo.errors import UserError
 from switch_zoo.spec import gin_files
-from switch_zoo.spec.config_reader import read_header
+from switch_zoo.spec.config_reader import parse_header
 from switch_zoo.spec.zoo import list_models, load_configs
 
 # Counted with the formula below; switch_base_8 to _256, switch_large_128 and T5 1.0 also with Hugging Face's models on
@@ -109,7 +109,7 @@ def test_parameters(model):
   config = load_config(model)
   assert config.num_parameters == PARAMETERS.get(model, formula(config))
   assert config.num_parameters == formula(config)
-  assert read_header(config.path)['Parameters'] == f'{config.num_parameters:,}'
+  assert parse_header(pathlib.Path(config.path).read_text())['Parameters'] == f'{config.num_parameters:,}'
 
 
 @pytest.mark.parametrize(('model', 'expected'), ACTIVE_PARAMETERS.items())
