@@ -12,9 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from switch_zoo import interrupts, tf_compat
+from switch_zoo import interrupts, tf_compat, whole_package
 from switch_zoo.errors import UserError, paragraph
-from switch_zoo.launcher import failures, flags
 from switch_zoo.spec import gin_files
 
 
@@ -31,6 +30,9 @@ def main(arguments: Sequence[str]) -> int:
   """
   interrupts.install()
   try:
+    with whole_package.required_by('t5_mesh_transformer'):
+      from switch_zoo.launcher import flags
+
     values = flags.parse(arguments)
     if values.help:
       print(f'{__doc__}\nFlags:\n{flags.help_text(values)}')
@@ -46,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
   except KeyboardInterrupt:
     return _fail('interrupted; the checkpoints so far are kept, and the same command resumes from the last one.', 130)
   except Exception as error:  # noqa: BLE001 - the last resort of a command line
+    from switch_zoo.launcher import failures
+
     return _fail(*failures.explain(error))
 
 

@@ -5,8 +5,7 @@ import pathlib
 import typer
 from rich.console import Console
 
-from switch_zoo import interrupts
-from switch_zoo.demo import budget, folder
+from switch_zoo import interrupts, whole_package
 
 
 def command(
@@ -19,6 +18,9 @@ def command(
   pre-trained weights, evaluates both, draws the load of the experts, exports a SavedModel and queries it in a fresh
   process. Nothing is downloaded. If it is interrupted, the same command resumes where it stopped.
   """
+  with whole_package.required_by('switch_zoo demo'):
+    from switch_zoo.demo import budget, folder
+
   console = Console(highlight=False)
   spent = budget.DemoBudget()
   folder.check(pathlib.Path(out), seed, spent)

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from switch_zoo import whole_package
 from switch_zoo.errors import UserError
 
 if TYPE_CHECKING:  # importing it imports TensorFlow
@@ -119,8 +120,9 @@ def _catalogue(parameters: Sequence[str]) -> ModuleType:
   """Imports TensorFlow and the tasks, and gives gin its bindings."""
   import gin
 
-  import switch_zoo.tasks  # noqa: F401 - registers them
-  from switch_zoo.tasks import catalogue
+  with whole_package.required_by('switch_zoo tasks'):
+    import switch_zoo.tasks  # noqa: F401 - registers them
+    from switch_zoo.tasks import catalogue
 
   try:
     gin.parse_config(parameters)
