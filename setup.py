@@ -1,8 +1,9 @@
 """Installs switch_zoo: the package, the tasks (as switch_zoo.tasks) and the gin files (as switch_zoo.configs).
 
-One code base, two stacks: TensorFlow 2.15 below CPython 3.12, a current one from there on. README.md, "Versions", says
-what each is. Upper bounds without a remark of their own name the first release that the stack cannot use: without them
-pip downloads newer releases one after the other until it arrives at these. benchmarks/downloads.py fails when it does.
+There are two stacks: TensorFlow 2.15 below CPython 3.12, TensorFlow 2.21 from there on (README.md, "Versions"). Many
+upper bounds repeat what a dependency requires of another one. pip cannot know that in advance: it would download
+release after release, newest first, until one fits. benchmarks/downloads.py fails when that happens. Each bound names
+the first release that does not fit, and can go with the requirement that is given as its reason.
 """
 
 import pathlib
@@ -15,10 +16,11 @@ REQUIREMENTS = {
     'mesh-tensorflow==0.1.21',
     't5==0.9.4',
     'gin-config==0.5.0',
-    'tensorflow-estimator==2.15.0',  # the last; Estimator and TPUEstimator, which Mesh-TensorFlow trains with
+    'tensorflow-estimator==2.15.0',  # the last release; Mesh-TensorFlow trains with its TPUEstimator
     'seqio-nightly>=0.0.18.dev20250227',
-    'tfds-nightly==4.9.2.dev202308090034',  # the one release that seqio-nightly takes; goes with the next of that
-    'tensorflow-datasets==4.9.3',  # mesh-tensorflow requires it, in the folder of tfds-nightly: its nearest release
+    'tfds-nightly==4.9.2.dev202308090034',  # seqio-nightly requires this release; goes with its next one
+    # mesh-tensorflow requires it; it installs the same folder as tfds-nightly, so it must be the closest release.
+    'tensorflow-datasets==4.9.3',
     'setuptools<81',  # t5 and mesh-tensorflow import pkg_resources, which setuptools 81 removed
     'babel>=2.9',  # names of languages
     'scikit-learn>=1.0',  # F1 and its relatives
@@ -26,25 +28,26 @@ REQUIREMENTS = {
     'rich>=13',
     'matplotlib>=3.7',
     'starlette>=0.40',  # switch_zoo serve
-    'uvicorn>=0.30,<1',  # the same; its protocol for h11 is built upon
+    'uvicorn>=0.30,<1',  # the same; switch_zoo subclasses its h11 protocol
     'h11>=0.14',
   ],
-  # TensorFlow 2.15. All of these go when CPython 3.11 does.
+  # TensorFlow 2.15. All of these can go together with support for CPython 3.11.
   'python_version < "3.12"': [
     'tensorflow==2.15.1',  # the last release with Estimator in it
     'tensorflow-text==2.15.0',  # compiled against tensorflow 2.15
     'h5py>=3.8',  # Keras' files of weights
     'sentencepiece<0.2.1',  # 0.2.1 bundles a protobuf that clashes with tensorflow's in one process
-    'tf_keras<2.16',  # 2.16 requires tensorflow 2.16; tensorflow-text gets it by way of tensorflow-hub, of any version
-    # tensorflow 2.15 takes numpy below 2.
+    'tf_keras<2.16',  # 2.16 requires tensorflow 2.16; tensorflow-hub, which tensorflow-text requires, accepts any
+    # tensorflow 2.15 requires numpy below 2.
     'numpy>=1.26,<2',
-    'pandas<3.1',
-    # It takes protobuf below 5.
+    'pandas<3.1',  # t5 requires it; 3.1 requires numpy 2
+    # tensorflow 2.15 requires protobuf below 5; 1.75.1 requires 6.
     'googleapis-common-protos<1.75.1',
-    # It takes ml_dtypes 0.3 (bfloat16 for NumPy).
-    'ml_dtypes>=0.3.1,<0.4',
-    'tensorstore<0.1.75',  # T5X checkpoints
-    # The same; seqio imports clu, and that requires these. Nothing here runs JAX.
+    # tensorflow 2.15 requires ml_dtypes 0.3.
+    'ml_dtypes>=0.3.1,<0.4',  # bfloat16 for NumPy
+    'tensorstore<0.1.75',  # T5X checkpoints; 0.1.75 requires ml_dtypes 0.5
+    # jax 0.4.35 requires ml_dtypes 0.4, and the first excluded releases of the others a later jax. seqio-nightly
+    # requires all of these by way of clu; nothing here runs JAX.
     'jax<0.4.35',
     'jaxlib<0.4.35',
     'flax<0.10.5',
@@ -52,17 +55,17 @@ REQUIREMENTS = {
     'chex<0.1.91',
     'orbax-checkpoint<0.11.6',
   ],
-  'python_version == "3.11"': ['tensorflow-metadata<1.16'],  # the last that the tests ran with on tensorflow 2.15
-  # On CPython 3.10, 1.14 and 1.15 take protobuf below 4.21, which googleapis-common-protos does not; 1.13 takes absl-py
-  # below 2.
+  'python_version == "3.11"': ['tensorflow-metadata<1.16'],  # the last release that is tested with tensorflow 2.15
+  # On CPython 3.10, 1.14 requires protobuf below 4.21, and googleapis-common-protos 4.25 or later. 1.13, which does
+  # not, requires absl-py below 2.
   'python_version < "3.11"': ['tensorflow-metadata<1.14', 'absl-py<2'],
   # TensorFlow 2.21.
   'python_version >= "3.12"': [
-    # Estimator and Mesh-TensorFlow reach private names of tensorflow, which 2.22 may move; the bound is raised when the
-    # tests pass with it.
+    # Estimator and Mesh-TensorFlow use private names of tensorflow, which 2.22 may move. Raise this bound when the
+    # tests pass with 2.22.
     'tensorflow>=2.21,<2.22',
     'tensorflow-text>=2.21,<2.22',  # compiled against tensorflow 2.21
-    'h5py>=3.11,<3.15',  # Keras' files of weights; tensorflow 2.21 takes none of 3.15 and later; goes with 2.22
+    'h5py>=3.11,<3.15',  # Keras' files of weights; tensorflow 2.21 requires h5py below 3.15
     'sentencepiece>=0.2.1',  # the first with wheels for CPython 3.13
     'numpy>=2',
     'ml_dtypes>=0.5',  # bfloat16 for NumPy
