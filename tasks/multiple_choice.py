@@ -12,6 +12,8 @@ Choices of ARC are named by their place: the files letter most of them and numbe
 from collections.abc import Iterator
 from typing import Any
 
+import tensorflow_datasets as tfds
+
 from switch_zoo.tasks import fields, metrics, registration
 from switch_zoo.tasks.classification import UNLABELLED, Classification
 from switch_zoo.tasks.readers import BadField, JsonLines
@@ -53,6 +55,8 @@ def arc_tfds_record(row: dict[str, Any]) -> dict[str, Any]:
 
 def winogrande_source() -> FileSource:
   """The files of winogrande_1.1 with the largest train split, and the same in TensorFlow Datasets."""
+  # The installed builder's only version: 1.1.0 of TensorFlow Datasets 4.9.3, later 1.2.0 with the same features.
+  version = tfds.builder_cls('winogrande').VERSION
   return FileSource(
     ('winogrande', 'winogrande_1.1'),
     {
@@ -62,7 +66,7 @@ def winogrande_source() -> FileSource:
     },
     where='They are in winogrande_1.1.zip of https://winogrande.allenai.org.',
     tfds=Tfds(
-      'winogrande:1.1.0',
+      f'winogrande:{version}',
       {'train': 'train_xl', 'validation': 'validation', 'test': 'test'},
       WINOGRANDE.tfds_record,
     ),
