@@ -29,6 +29,16 @@ def weights(model) -> dict[str, np.ndarray]:
   return {name: weight.numpy() for name, weight in model.named_weights.items()}
 
 
+def without_chance(model):
+  """Takes out what is drawn in training; it would not be the same numbers in two frameworks."""
+  for stack in (model.encoder, model.decoder):
+    for sublayer in stack.sublayers:
+      if sublayer.scope == 'MoE1D':
+        sublayer.layer.choice = sublayer.layer.choice._replace(by_chance=False)
+        getattr(sublayer.layer, sublayer.layer.router_kernel).jitter = 0.0
+  return model
+
+
 def mesh_logits(config, values, batch) -> np.ndarray:
   """Logits of the Mesh-TensorFlow model that gin describes, for given weights. -> <float32>[B, T, V]"""
   with tf.Graph().as_default():

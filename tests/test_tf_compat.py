@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from switch_zoo import tf_compat
 from switch_zoo.tf_compat import finders, repairs
-from tests.fresh_process import run
+from fresh_process import run
 
 HAS_ESTIMATOR = tuple(map(int, tf.__version__.split('.')[:2])) < (2, 16)
 

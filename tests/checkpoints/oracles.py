@@ -20,6 +20,7 @@ INPUTS, TARGETS = (3, 12), (3, 7)
 
 def switch(num_layers=2, sparse=1, num_experts=3, tied=True, **sizes):
   """A Switch Transformer of transformers; `sparse`: layers with experts in each stack."""
+  pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
 
   config = transformers.SwitchTransformersConfig(

@@ -203,6 +203,7 @@ def test_a_config_that_contradicts_its_tensors(tmp_path):
 
 def test_a_t5_1_1_of_transformers_5_without_a_head_keeps_its_logits(tmp_path):
   """It ties the logits and does not scale them: here that is a matrix of logits with the embedding's values."""
+  pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
   model = transformers.T5ForConditionalGeneration(
     transformers.T5Config(

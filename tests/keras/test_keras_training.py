@@ -12,22 +12,12 @@ from switch_zoo.keras import CrossEntropy, SwitchTransformer
 ARGMAX = {'top1': "routing.Top1.policy = 'argmax'", 'top2': "routing.Top2.second_policy = 'all'"}
 
 
-def without_chance(model):
-  """Takes out what is drawn in training; it would not be the same numbers in two frameworks."""
-  for stack in (model.encoder, model.decoder):
-    for sublayer in stack.sublayers:
-      if sublayer.scope == 'MoE1D':
-        sublayer.layer.choice = sublayer.layer.choice._replace(by_chance=False)
-        getattr(sublayer.layer, sublayer.layer.router_kernel).jitter = 0.0
-  return model
-
-
 @pytest.mark.parametrize('name', ['t5_base', 'tiny_switch_8', 'switch_xxl_128', 'moe_base_128'])
 def test_one_step_has_the_gradients_of_mesh_tensorflow(name):
   router = load_config(name).router
   parameters = ['dropout_rate = 0.0', *([ARGMAX[router]] if router else [])]
   config = zoo_harness.configure(name, [keras_harness.FLOAT32, *parameters])
-  model = without_chance(SwitchTransformer(config))
+  model = keras_harness.without_chance(SwitchTransformer(config))
   batch = zoo_harness.example(config)
   with tf.GradientTape() as tape:
     logits = model(keras_harness.as_inputs(batch), training=True)
