@@ -60,7 +60,7 @@ def configured(folder):
 
 
 def model_values(folder):
-  """Logits, gradients, ids and scores of the Keras model, and of the Mesh-TensorFlow model, with a checkpoint's weights."""
+  """Logits, gradients, ids and scores of the Keras and of the Mesh-TensorFlow model with a checkpoint's weights."""
   config = configured(folder)
   batch = zoo_harness.example(config)
   model = switch_zoo.load(str(folder))

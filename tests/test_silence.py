@@ -4,11 +4,11 @@ import os
 import signal
 
 import pytest
+from fresh_process import run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from switch_zoo.tf_compat import stderr_filter
-from fresh_process import run
 
 INFO = 'I0000 00:00:1795656784.240348    8370 port.cc:153] oneDNN custom operations are on.\n'
 WARNING = 'W0000 00:00:1795656784.240348    8370 gpu_device.cc:2433] Cannot dlopen some GPU libraries.\n'

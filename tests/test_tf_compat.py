@@ -8,10 +8,10 @@ import types
 
 import pytest
 import tensorflow as tf
+from fresh_process import run
 
 from switch_zoo import tf_compat
 from switch_zoo.tf_compat import finders, repairs
-from fresh_process import run
 
 HAS_ESTIMATOR = tuple(map(int, tf.__version__.split('.')[:2])) < (2, 16)
 
