@@ -149,7 +149,7 @@ def test_the_readme_says_how_the_export_answers(settings, method):
 @pytest.mark.parametrize(
   ('settings', 'message'),
   [
-    ({'dtype': 'float16'}, '--dtype=float16: a model is exported in float32 or bfloat16'),
+    ({'dtype': 'float16'}, '--dtype=float16: use one of auto, float32, bfloat16'),
     ({'max_new_tokens': 0}, '--max-new-tokens=0 must be at least 1'),
     ({'max_input_tokens': -1}, '--max-input-tokens=-1 must be at least 1'),
     ({'beam': generation.Beam(), 'sampling': generation.Sampling(1.0)}, 'does not draw tokens'),
@@ -162,14 +162,16 @@ def test_settings_that_make_no_sense(settings, message):
     export.open_model('/no/such', None, None, export.ExportSettings(**settings))
 
 
-def test_weights_are_kept_in_the_dtype_in_which_they_are_stored(source, tmp_path):
-  half = tmp_path / 'half'
-  conversion.convert(conversion.Request(source, str(half), 'keras', dtype='bfloat16'))
+@pytest.mark.parametrize('stored', ['float32', 'bfloat16'])
+def test_the_machine_and_the_setting_decide_and_not_the_dtype_in_which_weights_are_stored(
+  stored, source, tmp_path, monkeypatch
+):
+  conversion.convert(conversion.Request(source, str(tmp_path / 'stored'), 'keras', dtype=stored))
+  monkeypatch.setattr(machine, 'fast_format', lambda: number_format.of_processor([]))
   settings = export.ExportSettings(max_new_tokens=1)
-  assert export.open_model(str(half), None, 'bytes', settings).model.dtype == tf.bfloat16
-  assert export.open_model(source, None, 'bytes', settings).model.dtype == tf.float32
-  wide = export.open_model(str(half), None, 'bytes', settings._replace(dtype='float32'))
-  assert wide.model.dtype == tf.float32
+  for dtype, expected in (('auto', tf.float32), ('bfloat16', tf.bfloat16), ('float32', tf.float32)):
+    opened = export.open_model(str(tmp_path / 'stored'), None, 'bytes', settings._replace(dtype=dtype))
+    assert opened.model.dtype == expected
 
 
 def test_a_seed_gives_the_same_answers_every_time(source):

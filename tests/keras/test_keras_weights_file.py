@@ -98,8 +98,8 @@ def reshape(file, name):
 
 TABLE = 'shared/vars/embedding'
 CHANGES = {
-  'missing': (delete, KERNEL, f'{KERNEL} is missing.$'),
-  'more': (add, 'encoder/other/vars/kernel', 'encoder/other/vars/kernel is in the file only.$'),
+  'missing': (delete, KERNEL, f'{KERNEL} is missing from the file.$'),
+  'more': (add, 'encoder/other/vars/kernel', 'encoder/other/vars/kernel is only in the file.$'),
   'shape': (reshape, TABLE, rf'{TABLE} is \[2, 3\] in the file and \[128, 8\] in the model.$'),
   'number of axes': (reshape, KERNEL, rf'{KERNEL} is \[2, 3\] in the file and \[2, 8, 16\] in the model.$'),
 }

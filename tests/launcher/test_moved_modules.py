@@ -72,6 +72,7 @@ import sys
 from switch_zoo import tf_compat
 tf_compat.repair()
 import gin
+from switch_zoo.launcher import model_api
 from switch_zoo.spec import gin_files
 bound = gin_files.GinFiles()
 model_api.read_operative_config(sys.argv[1], bound)

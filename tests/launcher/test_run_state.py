@@ -63,7 +63,7 @@ def test_an_estimator_keeps_its_evaluations_in_the_run_it_was_made_in():
   assert second.results == []
 
 
-def train(run, steps):
+def train(run, steps, model_dir):
   """Trains a made-up model function `steps` steps inside a run."""
 
   def released(*args, **kwargs):
@@ -75,7 +75,7 @@ def train(run, steps):
     return model_fn
 
   with run_state.as_current(run):
-    model_fn = model_function.with_hooks(released)()
+    model_fn = model_function.with_hooks(released)(model_dir=str(model_dir))
   with tf.Graph().as_default():
     spec = model_fn({}, None, tf_estimator.ModeKeys.TRAIN)
     with tf.train.MonitoredSession(hooks=spec.training_hooks) as session:
@@ -83,10 +83,10 @@ def train(run, steps):
         session.run(spec.train_op)
 
 
-def test_a_second_training_reports_to_its_own_reporter():
+def test_a_second_training_reports_to_its_own_reporter(tmp_path):
   first, second = Silent(), Silent()
-  train(run_state.Run(first, last_step=2), 2)
-  train(run_state.Run(second, last_step=1), 1)
+  train(run_state.Run(first, last_step=2), 2, tmp_path / 'first')
+  train(run_state.Run(second, last_step=1), 1, tmp_path / 'second')
   assert (first.steps, first.last_step) == ([1, 2], 2)
   assert (second.steps, second.last_step) == ([1], 1)
 

@@ -72,4 +72,4 @@ def test_the_table_of_names_has_the_kernels_of_the_routers_with_other_formats():
 def test_a_checkpoint_without_a_model_is_recognized_by_the_kernel_of_its_router():
   classes = routers_in_gin()
   expected = {f'{classes[name].kernel_name}/kernel': routers.CLASSES[name].name for name in IN_OTHER_FORMATS}
-  assert expected == anatomy.KERNELS
+  assert expected == anatomy.ROUTER_KERNELS
