@@ -46,12 +46,14 @@ def _training(spec: Any, run: run_state.Run, model_dir: str) -> Any:
   saving.open_events(model_dir, settings)
   loss = spec.loss.op.inputs[0] if spec.loss.op.type == 'Print' else spec.loss
   exported = observe.exported()
+  written = {'loss': loss, **summary_hook.take_scalars(), **exported}
   hooks = (
     progress.Hook(loss, exported, run.reporter, run.last_step),
-    summary_hook.SummaryHook({**summary_hook.take_scalars(), **exported}, model_dir, settings.summary_steps),
+    summary_hook.SummaryHook(written, model_dir, settings.summary_steps),
   )
   return spec._replace(
     loss=loss,
+    scaffold=summary_hook.scaffold(),
     training_hooks=(*spec.training_hooks, *hooks),
     training_chief_hooks=saving.lean(spec.training_chief_hooks, settings),
   )

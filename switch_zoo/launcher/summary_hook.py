@@ -27,6 +27,14 @@ def take_scalars() -> dict[str, tf.Tensor]:
   return {_tag(op): op.inputs[1] for op in scalars}
 
 
+def scaffold() -> tf.train.Scaffold:
+  """A scaffold whose hook for summaries fetches nothing, unless the default graph has other summaries than scalars.
+
+  Estimator adds a summary of the loss, which that hook would fetch in every hundredth step.
+  """
+  return tf.train.Scaffold(summary_op=None if tf.get_collection(tf.GraphKeys.SUMMARIES) else [])
+
+
 def _tag(op: tf.Operation) -> str:
   tag = op.inputs[0].op.get_attr('value').string_val[0]
   return tag.decode()
@@ -53,14 +61,14 @@ class SummaryHook(tf.train.SessionRunHook):
     self._step = self._first = int(session.run(self._global_step))
 
   def before_run(self, run_context: Any) -> tf.train.SessionRunArgs:
-    """Fetches the same values in every step."""
-    return tf.train.SessionRunArgs(self._fetches)
+    """Fetches the same values in every step, and what Estimator's log of steps fetches now and then."""
+    return tf.train.SessionRunArgs({'values': self._fetches, 'step': self._global_step})
 
   def after_run(self, run_context: Any, run_values: Any) -> None:
     """Counts the step, and writes its values if it is one of those."""
     self._step += 1
     if self._step == self._first + 1 or self._step % self._steps == 0:
-      self._writer.add_summary(summaries.summary_of(run_values.results), self._step)
+      self._writer.add_summary(summaries.summary_of(run_values.results['values']), self._step)
 
   def end(self, session: Any) -> None:
     """Flushes the file."""

@@ -5,9 +5,10 @@ import functools
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.compat.v1 import estimator as tf_estimator
 from tensorflow.python.client import session as session_lib
 
-from switch_zoo.launcher import progress, saving, summary_hook
+from switch_zoo.launcher import model_function, progress, run_state, saving, summary_hook
 from switch_zoo.mesh import summaries
 
 STEPS = 7
@@ -121,3 +122,27 @@ def test_summaries_that_are_no_scalars_stay_where_estimator_finds_them():
   histogram = tf.summary.histogram('b', [1.0, 2.0])
   assert list(summary_hook.take_scalars()) == ['a']
   assert tf.get_collection(tf.GraphKeys.SUMMARIES) == [histogram]
+
+
+def test_every_step_of_an_estimator_fetches_the_same(tmp_path, fetched):
+  """Estimator has hooks of its own, which know of no such rule."""
+
+  def released(*args, **kwargs):
+    def model_fn(features, labels, mode, params, config):
+      loss = tf.reduce_sum(features, name='the_loss')
+      tf.summary.scalar('learning_rate', 0.1)
+      saver = tf.train.CheckpointSaverHook(str(tmp_path), save_steps=2)
+      train_op = tf.group(tf.assign_add(tf.train.get_global_step(), 1))
+      return tf_estimator.EstimatorSpec(mode, loss=loss, train_op=train_op, training_chief_hooks=[saver])
+
+    return model_fn
+
+  model_fn = model_function.with_hooks(released)(model_dir=str(tmp_path))
+  config = tf_estimator.RunConfig(str(tmp_path), save_summary_steps=2, log_step_count_steps=3, save_checkpoints_steps=2)
+  with run_state.as_current(run_state.Run(Reports(), last_step=5)):
+    estimator = tf_estimator.Estimator(model_fn, config=config, params={})
+    estimator.train(lambda: tf.data.Dataset.from_tensors([1.0]).repeat(), steps=5)
+  steps = [names for names in fetched if 'the_loss:0' in names]
+  assert len(steps) == 5 and len(set(steps)) == 1
+  tags = {v.tag for e in events(tmp_path) for v in e.summary.value}
+  assert {'loss', 'learning_rate'} <= tags
