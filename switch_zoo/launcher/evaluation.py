@@ -16,7 +16,7 @@ from switch_zoo.launcher.results import PERPLEXITY, MetricResult
 class StepOfCheckpoint(tf.train.SessionRunHook):
   """Records in a run the step of the checkpoint that predictions are made with."""
 
-  def __init__(self, run: run_state.Run):
+  def __init__(self, run: run_state.Run) -> None:
     self._run = run
     self._global_step = tf.train.get_or_create_global_step()
 

@@ -53,7 +53,7 @@ class Reporter(Protocol):
 class Lines:
   """Prints a line for each report."""
 
-  def __init__(self, file: TextIO | None = None):
+  def __init__(self, file: TextIO | None = None) -> None:
     self._file = file or sys.stderr
 
   def start(self, first_step: int, last_step: int) -> None:
@@ -110,7 +110,7 @@ class ProgressSettings:
   seconds: a report is made after this long at the latest
   """
 
-  def __init__(self, every: int = 10, seconds: float = 10.0):
+  def __init__(self, every: int = 10, seconds: float = 10.0) -> None:
     self.every = every
     self.seconds = seconds
 
@@ -127,7 +127,7 @@ class Hook(tf.train.SessionRunHook):
     last_step: the step that training ends with
   """
 
-  def __init__(self, loss: tf.Tensor, exported: Mapping[str, tf.Tensor], reporter: Reporter, last_step: int):
+  def __init__(self, loss: tf.Tensor, exported: Mapping[str, tf.Tensor], reporter: Reporter, last_step: int) -> None:
     self._fetches = {'loss': loss, 'exported': exported}
     self._global_step = tf.train.get_global_step()
     self._reporter = reporter

@@ -19,7 +19,7 @@ class Saving:
     summary_steps: steps between two summaries for TensorBoard
   """
 
-  def __init__(self, at_start: bool = False, graph: bool = False, summary_steps: int = 100):
+  def __init__(self, at_start: bool = False, graph: bool = False, summary_steps: int = 100) -> None:
     self.at_start = at_start
     self.graph = graph
     self.summary_steps = summary_steps
@@ -28,7 +28,7 @@ class Saving:
 class SaverHook(tf.train.CheckpointSaverHook):
   """Saves every so many steps and at the end, without the graph: a checkpoint is an index and its data."""
 
-  def __init__(self, released: tf.train.CheckpointSaverHook, at_start: bool):
+  def __init__(self, released: tf.train.CheckpointSaverHook, at_start: bool) -> None:
     """
     Args:
       released: the hook this one takes the place of

@@ -43,7 +43,7 @@ def _tag(op: tf.Operation) -> str:
 class SummaryHook(tf.train.SessionRunHook):
   """Writes a summary of the first step and of every so many."""
 
-  def __init__(self, fetches: Mapping[str, tf.Tensor], model_dir: str, steps: int):
+  def __init__(self, fetches: Mapping[str, tf.Tensor], model_dir: str, steps: int) -> None:
     """
     Args:
       fetches: tag -> <float>[] or <float>[any]

@@ -20,7 +20,7 @@ _LOOPS = 'switch_zoo/loops_over_microbatches'
 class ExportOperation(mtf.Operation):
   """Has no output: puts (name, tf.Tensor of the whole, unsplit value) into a collection when it is lowered."""
 
-  def __init__(self, tensor: mtf.Tensor, export_name: str):
+  def __init__(self, tensor: mtf.Tensor, export_name: str) -> None:
     super().__init__([tensor], name='export')
     self._export_name = export_name
 

@@ -61,7 +61,9 @@ class BatchPart(NamedTuple):
 class Batcher:
   """The queue and its thread."""
 
-  def __init__(self, run: Callable[[str, Columns], Columns], batch_size: int, wait_seconds: float, queue_size: int):
+  def __init__(
+    self, run: Callable[[str, Columns], Columns], batch_size: int, wait_seconds: float, queue_size: int
+  ) -> None:
     """
     Args:
       run: signature, columns of its inputs -> columns of its outputs; called by one thread only

@@ -82,7 +82,7 @@ class GinFiles:
   imports: module -> the place that imports it
   """
 
-  def __init__(self, folders: Sequence[str] | None = None):
+  def __init__(self, folders: Sequence[str] | None = None) -> None:
     self.folders = search_path() if folders is None else list(folders)
     self.bindings: dict[str, Binding] = {}
     self.files: list[str] = []
