@@ -6,7 +6,6 @@ a moment later the socket is closed. A second signal stops it at once.
 
 import asyncio
 import errno
-import logging
 import os
 import select
 import socket
@@ -72,6 +71,7 @@ def run(model: Servable, bound: socket.socket, limits: ServerLimits, started: Ca
   service = RestService(model, limits)
   config = uvicorn.Config(
     service.app(),
+    loop='asyncio',  # uvicorn takes uvloop where that happens to be installed, which handles signals otherwise
     http=TimedProtocol,
     ws='none',
     lifespan='off',
@@ -85,8 +85,6 @@ def run(model: Servable, bound: socket.socket, limits: ServerLimits, started: Ca
   )
   server = _Server(config, service, bound, started)
   asyncio.run(server.serve([bound]))
-  if server.force_exit:
-    return interrupts.EXIT_CODE
   service.batcher.close()
   return 0
 
@@ -140,9 +138,9 @@ class _Server(uvicorn.Server):
     self._report_started()
 
   def handle_exit(self, sig: int, frame: types.FrameType | None) -> None:
-    self.force_exit = self.should_exit = self._service.stopping
-    if self.force_exit:  # requests that are cut off now are not errors to report
-      logging.getLogger('uvicorn.error').disabled = True
+    if self._service.stopping:
+      # The second signal. From CPython 3.12 on, asyncio waits for the thread that asks the model before it returns.
+      os._exit(interrupts.EXIT_CODE)
     self._service.stopping = True
 
   async def on_tick(self, counter: int) -> bool:

@@ -186,4 +186,4 @@ def test_cross_entropy_of_padding_alone_is_zero():
 def test_cross_entropy_is_stored_under_its_name():
   loss = tf.keras.losses.deserialize(tf.keras.losses.serialize(CrossEntropy(0.25, name='mine')))
   assert (type(loss), loss.z_loss, loss.name) == (CrossEntropy, 0.25, 'mine')
-  assert tf.keras.saving.get_registered_name(CrossEntropy) == 'switch_zoo>CrossEntropy'
+  assert tf.keras.utils.get_registered_name(CrossEntropy) == 'switch_zoo>CrossEntropy'

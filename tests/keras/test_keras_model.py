@@ -116,7 +116,7 @@ def test_made_again_from_a_config_that_was_json():
 
 
 def test_stored_under_its_name():
-  assert tf.keras.saving.get_registered_name(SwitchTransformer) == 'switch_zoo>SwitchTransformer'
+  assert tf.keras.utils.get_registered_name(SwitchTransformer) == 'switch_zoo>SwitchTransformer'
 
 
 def test_a_model_that_cannot_be_made_leaves_the_global_dtype_alone():
