@@ -3,6 +3,7 @@
 import shutil
 
 import h5py
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -137,7 +138,7 @@ def test_a_truncated_file(model, path):
     model.load_weights(cut)
 
 
-@pytest.mark.skipif(tf.keras.__version__.startswith('3.'), reason='Keras 3 writes files named *.weights.h5 only')
+@pytest.mark.skipif(keras.__version__.startswith('3.'), reason='Keras 3 writes files named *.weights.h5 only')
 def test_another_name_is_a_file_as_keras_writes_it(model, tmp_path):
   """A TensorFlow checkpoint, which Keras writes for a name without a suffix."""
   model.save_weights(tmp_path / 'checkpoint' / 'mine')
