@@ -12,6 +12,7 @@ In the order of a run:
   checkpoint_check  checks that the checkpoint in the folder is one of this model
   replacements      the table of everything in released code that a run replaces
   run_state         the state of one run, and the one place that holds the run in progress
+  building          building a large graph in less time
   model_function    replacement: the Estimator's model function, with our hooks
   seeds             one seed for weights, dropout and router noise
   updates           the order of a training step: weights change last

@@ -10,7 +10,7 @@ from typing import Any
 
 from tensorflow.compat.v1 import estimator as tf_estimator
 
-from switch_zoo.launcher import evaluation, progress, run_state, saving, seeds, summary_hook, updates
+from switch_zoo.launcher import building, evaluation, progress, run_state, saving, seeds, summary_hook, updates
 from switch_zoo.mesh import observe
 
 
@@ -23,7 +23,8 @@ def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
 
     def model_fn(features: Any, labels: Any, mode: str, params: Any = None, config: Any = None) -> Any:
       seeds.reproducible()
-      spec = released(features, labels, mode, params, config)
+      with building.without_collections():
+        spec = released(features, labels, mode, params, config)
       return spec if kwargs.get('use_tpu') else _on_host(spec, mode, run, kwargs['model_dir'])
 
     return model_fn

@@ -17,9 +17,12 @@ def come_last(train_op: tf.Operation) -> None:
     train_op: the group of the step's assignments, as `tf.group` makes it
   """
   assignments = assignments_of(train_op)
-  values = list({op.inputs[1].op.name: op.inputs[1].op for op in assignments}.values())
+  values = {op.inputs[1].op.name: op.inputs[1].op for op in assignments}.values()
+  # In between, one operation: an edge from each value to each assignment would be half a million for a Switch-Base-8.
+  with tf.get_default_graph().control_dependencies(None), tf.control_dependencies(list(values)):
+    computed = tf.no_op('new_values')
   for op in assignments:
-    op._add_control_inputs(values)  # pylint: disable=protected-access - TensorFlow has no public way to add them later
+    op._add_control_inputs([computed])  # pylint: disable=protected-access - TensorFlow cannot add them later publicly
 
 
 def assignments_of(group: tf.Operation) -> list[tf.Operation]:

@@ -22,7 +22,8 @@ def test_each_waits_for_all_new_values():
   train_op = step()
   updates.come_last(train_op)
   for op in updates.assignments_of(train_op):
-    assert {value.type for value in op.control_inputs} >= {'Mul', 'AddV2'}
+    (computed,) = op.control_inputs
+    assert {value.type for value in computed.control_inputs} >= {'Mul', 'AddV2'}
 
 
 def test_old_values_are_read_every_time():

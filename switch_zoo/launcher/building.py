@@ -1,0 +1,41 @@
+"""Building the graph of a large model in less time, with the same operations under the same names."""
+
+import contextlib
+import functools
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+
+def in_name_scopes(released: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+  """`mtf.parallel` that opens no variable scope where there is one device.
+
+  Leaving a variable scope takes longer the more there are: a fifth of the time that the graph of a Switch-Base-8 takes.
+  What is called inside makes no variables.
+
+  Args:
+    released: calls a function once on each device
+  """
+
+  @functools.wraps(released)
+  def parallel(devices: Sequence[str], function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Any]:
+    if len(devices) != 1:
+      return released(devices, function, *args, **kwargs)
+    with tf.device(devices[0]), tf.name_scope('parallel_0'):
+      return [function(*(values[0] for values in args), **{name: values[0] for name, values in kwargs.items()})]
+
+  return parallel
+
+
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+  """Keeps Python's garbage collector from going through a growing graph, of which nothing is garbage."""
+  enabled = gc.isenabled()
+  gc.disable()
+  try:
+    yield
+  finally:
+    if enabled:
+      gc.enable()
