@@ -19,6 +19,7 @@ import zoo_harness  # noqa: E402
 
 import switch_zoo  # noqa: E402
 from switch_zoo.keras import CrossEntropy, export  # noqa: E402
+from switch_zoo.keras.export_settings import ExportSettings  # noqa: E402
 from switch_zoo.keras.generation import Beam  # noqa: E402
 from switch_zoo.mesh import graph as mesh_graph  # noqa: E402
 from switch_zoo.serving import saved_model  # noqa: E402
@@ -51,7 +52,7 @@ def make(folder, vocabulary):
   (folder / 'model.gin').write_text(MODEL)
   shutil.copy(vocabulary, folder / 'vocabulary.model')
   zoo_harness.train(configured(folder), 30, str(folder / 'model.ckpt'))
-  settings = export.Settings(max_new_tokens=8, beam=Beam())
+  settings = ExportSettings(max_new_tokens=8, beam=Beam())
   export.export(export.open_model(str(folder), None, None, settings), str(folder / 'export'))
 
 
