@@ -17,6 +17,7 @@ from switch_zoo.demo import expert_load, progress
 from switch_zoo.demo.budget import DemoBudget, TrainingBudget
 from switch_zoo.demo.folder import DemoFolder
 from switch_zoo.launcher.progress import Reporter
+from switch_zoo.launcher.results import MetricResult
 from switch_zoo.launcher.run import run
 from switch_zoo.spec.token_ids import NUM_SENTINELS
 from switch_zoo.tasks import demo as tasks
@@ -219,6 +220,8 @@ def _evaluation_params(demo: Demo) -> list[str]:
   ]
 
 
-def _run(demo: Demo, model_dir: pathlib.Path, run_file: str, *params: str, reporter: Reporter | None = None):
+def _run(
+  demo: Demo, model_dir: pathlib.Path, run_file: str, *params: str, reporter: Reporter | None = None
+) -> list[MetricResult]:
   vocabulary = f'demo_vocabulary_file.path = {str(demo.folder.vocabulary)!r}'
   return run(str(model_dir), [MODEL, run_file, LAYOUT], [vocabulary, *params], reporter=reporter)
