@@ -17,7 +17,7 @@ HAS_ESTIMATOR = tuple(map(int, tf.__version__.split('.')[:2])) < (2, 16)
 
 
 def test_without_us_the_released_library_does_not_import():
-  """When this fails, Mesh-TensorFlow was mended and repair 1 can go; 2 to 7 where there is no Estimator."""
+  """When this fails, Mesh-TensorFlow was mended and repair 1 can go; 2 to 8 where there is no Estimator."""
   done = subprocess.run([sys.executable, '-c', 'import mesh_tensorflow'], capture_output=True, text=True)
   assert done.returncode != 0
   missing = 'register_tensor_conversion_function' if HAS_ESTIMATOR else "cannot import name 'estimator'"
@@ -143,6 +143,14 @@ def test_a_stand_in_that_is_used_says_what_is_gone(monkeypatch, make, name, mess
   with pytest.raises(NotImplementedError, match=f'stand_in.{name} .*{message}.* ended with TensorFlow 2.15'):
     getattr(module, name)('any', argument='at all')
   assert not isinstance(0, getattr(module, name))
+
+
+@pytest.mark.skipif(HAS_ESTIMATOR, reason='this TensorFlow has the hook')
+def test_checkpoints_of_the_input_pipeline_name_the_setting_that_is_left():
+  import mesh_tensorflow  # noqa: F401
+
+  with pytest.raises(NotImplementedError, match='skip_seen_data = True'):
+    tf.compat.v1.data.experimental.CheckpointInputPipelineHook(None)
 
 
 @pytest.mark.parametrize(('chosen', 'expected'), [(None, ''), ('shutdown_worker', 'shutdown_worker')])

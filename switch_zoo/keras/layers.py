@@ -46,7 +46,7 @@ class Layer(keras.layers.Layer):
   """A layer whose weights are initialized from a normal distribution; `__init__` makes all of them."""
 
   def build(self, input_shape: Any = None) -> None:
-    """Does nothing: the weights exist already."""
+    """Does nothing: the weights exist already. Without it Keras 3 calls the layer once more to find out."""
     del input_shape
     self.built = True
 

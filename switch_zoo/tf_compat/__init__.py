@@ -5,7 +5,7 @@ make each repair at the moment the module that needs it is first imported, in wh
 makes them at once, for programs that import Mesh-TensorFlow on the next line.
 
 TensorFlow 2.16 removed Estimator and the modules that only Estimator used. tensorflow-estimator 2.15.0, its last
-release, still has Estimator, and lacks nothing but those modules. Repairs 1 and 8 act on every TensorFlow, 2 to 7 only
+release, still has Estimator, and lacks nothing but those modules. Repairs 1 and 9 act on every TensorFlow, 2 to 8 only
 where something is missing: what exists is never replaced.
 
 1. `mesh_tensorflow` reads `tensorflow.python.framework.ops.register_tensor_conversion_function`, which TensorFlow 2.13
@@ -13,16 +13,19 @@ where something is missing: what exists is never replaced.
 2. `mesh_tensorflow` and `gin.tf` read `tf.compat.v1.estimator` and `tf.estimator`. Both are names of
    tensorflow_estimator's modules again. Goes with releases of both that do without.
 3. `tensorflow_estimator`'s decorator of public names reads `tf_export.ESTIMATOR_API_NAME`. Its module is replaced by a
-   decorator that records nothing; nothing reads those names. 3, 5, 6 and 7 go with tensorflow_estimator.
+   decorator that records nothing; nothing reads those names. 3 and 5 to 8 go when Mesh-TensorFlow no
+   longer needs tensorflow_estimator.
 4. `tensorflow.python.tpu.tpu_config` and `.tpu_estimator`, in 2.15 other names of tensorflow_estimator's modules, are
    that again. Goes with a Mesh-TensorFlow release that imports the modules themselves.
 5. `tensorflow.python.distribute.estimator_training` is for tf.distribute strategies, which Mesh-TensorFlow does not
    use: its functions raise.
 6. `tensorflow.python.tpu.session_support` saves a checkpoint when a TPU worker is lost: its functions raise, and
-   TPUEstimator is told to do without unless the user chose (TF_TPU_GRACEFUL_SHUTDOWN_MODE).
+   TPUEstimator does without unless the user chose (TF_TPU_GRACEFUL_SHUTDOWN_MODE).
 7. `tensorflow.python.tpu.tpu_embedding` and `.tpu_embedding_gradient` are for embedding tables on the sparse cores of
-   TPUs, which T5 has none of: their classes and functions raise.
-8. `t5.models` imports its wrapper of PyTorch models, which nothing here uses. Without PyTorch, Transformers or
+   TPUs, which T5 does not have: their classes and functions raise.
+8. `mesh_tensorflow` uses `tf.data.experimental.CheckpointInputPipelineHook` where
+   `utils.train_model.checkpoint_input_pipeline` is set: the class raises, and names `skip_seen_data` instead.
+9. `t5.models` imports its wrapper of PyTorch models, which nothing here uses. Without PyTorch, Transformers or
    TensorBoard a class takes the wrapper's place that says what is missing. Goes with a T5 release that imports the
    wrapper on first use.
 

@@ -9,8 +9,9 @@ from switch_zoo.tf_compat import optional_packages, silence
 from switch_zoo.tf_compat.finders import Change, Load, Make
 from switch_zoo.tf_compat.stand_ins import alias_of, names_that_raise
 
+_INPUT_HOOK = 'CheckpointInputPipelineHook'
 _ESTIMATOR_NAMES = ('tensorflow.compat.v1.estimator', 'tensorflow.estimator')
-_GONE = 'ended with TensorFlow 2.15. Install it on CPython 3.10 or 3.11 (tensorflow==2.15.1) to use this.'
+_GONE = 'ended with TensorFlow 2.15. Install tensorflow==2.15.1, on CPython 3.10 or 3.11, to use it.'
 
 
 def conversion_registry() -> None:
@@ -31,9 +32,21 @@ def estimator_attributes() -> None:
       importlib.import_module(name)  # made by the last finder; the import sets the attribute
 
 
+def input_pipeline_hook() -> None:
+  """Gives `tf.data.experimental` a CheckpointInputPipelineHook that says what to set instead."""
+  import tensorflow.compat.v1 as tf
+
+  if not hasattr(tf.data.experimental, _INPUT_HOOK):
+    names_that_raise(
+      [_INPUT_HOOK], NotImplementedError, f'{_GONE} Or set utils.train_model.checkpoint_input_pipeline = '
+      'False; utils.run.skip_seen_data = True skips what was read before a restart.',
+    )(tf.data.experimental)  # fmt: skip
+
+
 def _mesh_tensorflow(unused_module: types.ModuleType, load: Load) -> None:
   conversion_registry()
   estimator_attributes()
+  input_pipeline_hook()
   load()
 
 
