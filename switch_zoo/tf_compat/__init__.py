@@ -24,7 +24,7 @@ where something is missing: what exists is never replaced.
 7. `tensorflow.python.tpu.tpu_embedding` and `.tpu_embedding_gradient` are for embedding tables on the sparse cores of
    TPUs, which T5 does not have: their classes and functions raise.
 8. `mesh_tensorflow` uses `tf.data.experimental.CheckpointInputPipelineHook` where
-   `utils.train_model.checkpoint_input_pipeline` is set: the class raises, and names `skip_seen_data` instead.
+   `utils.run.checkpoint_input_pipeline` is set: the class raises, and names `skip_seen_data` instead.
 9. `t5.models` imports its wrapper of PyTorch models, which nothing here uses. Without PyTorch, Transformers or
    TensorBoard a class takes the wrapper's place that says what is missing. Goes with a T5 release that imports the
    wrapper on first use.

@@ -38,7 +38,7 @@ def input_pipeline_hook() -> None:
 
   if not hasattr(tf.data.experimental, _INPUT_HOOK):
     names_that_raise(
-      [_INPUT_HOOK], NotImplementedError, f'{_GONE} Or set utils.train_model.checkpoint_input_pipeline = '
+      [_INPUT_HOOK], NotImplementedError, f'{_GONE} Or set utils.run.checkpoint_input_pipeline = '
       'False; utils.run.skip_seen_data = True skips what was read before a restart.',
     )(tf.data.experimental)  # fmt: skip
 
