@@ -18,7 +18,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / 'switch_zoo'
 # other. `switch_zoo` is what the package itself offers its users: nothing inside imports it.
 FLOORS = (
   ('errors', 'interrupts', 'number_format'),
-  ('tf_compat', 'machine', 'whole_package'),
+  ('tf_compat', 'machine', 'whole_package', 'lfs_pointer'),
   ('spec',),
   ('checkpoints',),
   ('keras', 'mesh', 'serving', 'tasks'),
