@@ -16,6 +16,7 @@ import tensorflow as tf
 from t5.data import preprocessors as t5_preprocessors
 
 from switch_zoo.errors import UserError
+from switch_zoo.tasks import vocabularies
 
 BATCH = 128  # segments
 LONGEST = 65536  # tokens of a document; of a longer one T5 takes a random part of that length
@@ -138,7 +139,7 @@ def _corrupt(
   tokens, length = batch['tokens'], batch['length']
   is_noise = noise_mask(length, batch['noise'], batch['rest'], tf.shape(tokens)[1], density, span)
   is_token = tf.sequence_mask(length, tf.shape(tokens)[1])
-  sentinel = features['targets'].vocabulary.vocab_size - 1
+  sentinel = vocabularies.first_sentinel(features['targets'].vocabulary)
   corrupted = {
     'inputs': _with_sentinels(tokens, is_noise, is_token, sentinel),
     'targets': _with_sentinels(tokens, tf.logical_not(is_noise), is_token, sentinel),

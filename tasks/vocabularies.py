@@ -23,6 +23,10 @@ from seqio import vocabularies as seqio_vocabularies
 
 from switch_zoo.errors import UserError
 from switch_zoo.spec.token_ids import END, NUM_SENTINELS, PADDING, UNKNOWN
+from switch_zoo.vocabulary import files
+from switch_zoo.vocabulary.opening import open_table
+from switch_zoo.vocabulary.python_text import PythonText
+from switch_zoo.vocabulary.tensor_text import TensorText
 
 DEMO_VARIABLE = 'SWITCH_ZOO_DEMO_VOCAB'
 VARIABLE = 'SWITCH_ZOO_VOCAB'
@@ -35,46 +39,92 @@ _EAGER = types.SimpleNamespace()  # keeps tokenizers that belong to no graph
 
 
 class LazyVocabulary(seqio.SentencePieceVocabulary):
-  """A sentencepiece vocabulary with 100 sentinels; which file it is, is decided when the vocabulary is first used.
+  """A vocabulary with sentinels; which file it is, is decided when the vocabulary is first used.
 
-  So a task can be declared at import, before gin or the environment say where its vocabulary is. A file that already
-  has the sentinels, such as those of T5's bucket with "100extra" in their names, gets no more.
+  So a task can be declared at import, before gin or the environment say where its vocabulary is. The file is a
+  sentencepiece model, which gets 100 sentinels unless it has its own, or a tokenizer.json.
   """
 
   def __init__(self, find_file: Callable[[], str]) -> None:
     """Opens nothing.
 
     Args:
-      find_file: returns the path of an existing sentencepiece model, or raises UserError
+      find_file: returns the path of an existing file, or raises UserError
     """
     self._find_file = find_file
-    super().__init__(sentencepiece_model_file='', extra_ids=NUM_SENTINELS)
+    super().__init__(sentencepiece_model_file='')
 
   @property
   def sentencepiece_model_file(self) -> str:
-    """Path of the model; UserError if there is none."""
+    """Path of the vocabulary; UserError if there is none."""
     return self._find_file()
 
-  def _model_context(self) -> seqio_vocabularies._ModelContext:
-    path = self._find_file()
-    if path != self._sentencepiece_model_file:
-      self._sentencepiece_model_file, self._model = path, None
-      self._extra_ids = 0 if _has_sentinels(path) else NUM_SENTINELS
-    return super()._model_context()
+  @property
+  def eos_id(self) -> int:
+    """Id of the end of a sequence."""
+    return END
 
   @property
-  def tf_tokenizer(self) -> tf_text.SentencepieceTokenizer:
-    """The tokenizer of tensors, one per graph: seqio makes one for every task of a mixture, each of 10 MB or more."""
-    model = self.sp_model
+  def unk_id(self) -> int:
+    """Id of unknown text."""
+    return UNKNOWN
+
+  @property
+  def first_sentinel(self) -> int:
+    """Id of `<extra_id_0>`, from which span corruption counts down; UserError if the sentinels have another order."""
+    table = self._text().table
+    ids = {token.content: token.id for token in table.added}
+    first = table.first_sentinel
+    if first is None or ids.get('<extra_id_1>') != first - 1:
+      raise UserError(
+        f'The vocabulary {table.path} has no sentinels in the order of T5, <extra_id_0> after <extra_id_1>, which span '
+        'corruption needs. Choose a vocabulary that has them, or a task without span corruption.'
+      )
+    return first
+
+  def _text(self) -> PythonText:
+    path = self._find_file()
+    return _opened(path, tf.io.gfile.stat(path).mtime_nsec if files.is_file(path) else 0)
+
+  def _model_context(self) -> seqio_vocabularies._ModelContext:
+    text = self._text()
+    return seqio_vocabularies._ModelContext(tokenizer=text.processor, sp_model=text.table.model)
+
+  def _tensor_text(self) -> TensorText:
+    """The operations, one set per graph: seqio makes one for every task of a mixture, each of 10 MB or more."""
+    table = self._text().table
     with tf.init_scope():
       # The graph keeps its tokenizers, so they are freed with it.
       keeper = _EAGER if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
       if not hasattr(keeper, _TOKENIZERS):
         setattr(keeper, _TOKENIZERS, {})
       tokenizers = getattr(keeper, _TOKENIZERS)
-      if model not in tokenizers:
-        tokenizers[model] = tf_text.SentencepieceTokenizer(model=model)
-      return tokenizers[model]
+      if table not in tokenizers:
+        tokenizers[table] = TensorText(table)
+      return tokenizers[table]
+
+  @property
+  def tf_tokenizer(self) -> tf_text.SentencepieceTokenizer:
+    """The tokenizer of tensors, which knows nothing of sentinels and added tokens."""
+    return self._tensor_text().pieces
+
+  def _encode(self, s: str) -> Sequence[int]:
+    return self._text().encode(s)
+
+  def _decode(self, ids: Sequence[int]) -> str:
+    return self._text().decode(ids)
+
+  def _encode_tf(self, s: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
+    encoded = self._tensor_text().encode(tf.reshape(s, [-1]))
+    return encoded.values if s.shape.rank == 0 else encoded
+
+  def _decode_tf(self, ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+    if isinstance(ids, tf.RaggedTensor):
+      return self._tensor_text().decode(ids)
+    rectangle = tf.expand_dims(ids, 0) if ids.shape.rank == 1 else ids
+    rows = tf.RaggedTensor.from_tensor(rectangle)  # pyright: ignore[reportAttributeAccessIssue] - missing in the stubs
+    texts = self._tensor_text().decode(rows)
+    return texts[0] if ids.shape.rank == 1 else texts
 
   def __eq__(self, other: object) -> bool:
     return isinstance(other, LazyVocabulary) and self._find_file == other._find_file
@@ -83,11 +133,22 @@ class LazyVocabulary(seqio.SentencePieceVocabulary):
     return hash(self._find_file)
 
 
-def _has_sentinels(path: str) -> bool:
-  pieces = sentencepiece.SentencePieceProcessor()
-  with tf.io.gfile.GFile(path, 'rb') as file:
-    pieces.LoadFromSerializedProto(file.read())
-  return pieces.IdToPiece(pieces.GetPieceSize() - 1).endswith('<extra_id_0>')
+@functools.lru_cache(maxsize=4)
+def _opened(path: str, changed: int) -> PythonText:
+  """A vocabulary, read again only when the file has changed."""
+  return PythonText(open_table(path))
+
+
+def first_sentinel(vocabulary: seqio.Vocabulary) -> int:
+  """The id of `<extra_id_0>`, from which span corruption counts down.
+
+  Args:
+    vocabulary: of a task; one that is not of this module has the sentinels as its last ids, as seqio does
+  Raises:
+    UserError: it has no sentinels
+  """
+  chosen = vocabulary.vocabulary if isinstance(vocabulary, ChosenVocabulary) else vocabulary
+  return chosen.first_sentinel if isinstance(chosen, LazyVocabulary) else chosen.vocab_size - 1
 
 
 @gin.configurable(module='vocabularies')  # pyright: ignore[reportCallIssue] - gin has no types
@@ -108,7 +169,7 @@ def demo_vocabulary_file(path: str = '') -> str:
   path = path or os.environ.get(DEMO_VARIABLE, '')
   if not path:
     raise UserError(f'The zoo_demo tasks have no vocabulary: {DEMO_VARIABLE} is not set. {remedy}')
-  if not os.path.isfile(path):
+  if not os.path.exists(path):
     raise UserError(f'There is no vocabulary "{path}" ({os.path.abspath(path)}) for the zoo_demo tasks. {remedy}')
   return path
 
@@ -118,7 +179,7 @@ def vocabulary_file(path: str = '') -> str:
   """Where the vocabulary of the tasks is: gin's `vocabulary_file.path`, else SWITCH_ZOO_VOCAB, else T5's bucket.
 
   Returns:
-    the path of a sentencepiece model, or 'bytes'
+    the path of a sentencepiece model or a tokenizer.json, or 'bytes'
   Raises:
     UserError: there is no such file, or the bucket cannot be reached
   """
@@ -144,7 +205,7 @@ def _present(path: str, variable: str, parameter: str) -> str:
   if path.startswith('gs://'):
     if not _storage_answers():
       raise UserError(f'The vocabulary {path} cannot be read: storage.googleapis.com does not answer. {remedy}')
-  elif not os.path.isfile(path):
+  elif not os.path.exists(path):
     raise UserError(f'There is no vocabulary "{path}" ({os.path.abspath(path)}). {remedy}')
   return path
 
@@ -171,13 +232,13 @@ def _storage_answers() -> bool:
 
 
 class ChosenVocabulary(seqio.Vocabulary):
-  """The vocabulary that a function names when it is used: a sentencepiece model, or 'bytes'."""
+  """The vocabulary that a function names when it is used: that of a file, or 'bytes'."""
 
   def __init__(self, find_file: Callable[[], str]) -> None:
     """Opens nothing.
 
     Args:
-      find_file: returns the path of an existing sentencepiece model, or 'bytes'; or raises UserError
+      find_file: returns the path of an existing file, or 'bytes'; or raises UserError
     """
     self._find_file = find_file
     self._pieces = LazyVocabulary(find_file)

@@ -18,9 +18,9 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / 'switch_zoo'
 # other. `switch_zoo` is what the package itself offers its users: nothing inside imports it.
 FLOORS = (
   ('errors', 'interrupts', 'number_format'),
-  ('tf_compat', 'machine', 'whole_package'),
+  ('tf_compat', 'machine', 'whole_package', 'lfs_pointer'),
   ('spec',),
-  ('checkpoints',),
+  ('checkpoints', 'vocabulary'),
   ('keras', 'mesh', 'serving', 'tasks'),
   ('launcher',),
   ('demo',),
@@ -32,6 +32,7 @@ TRAINING = {'mesh_tensorflow', 't5', 'seqio', 'switch_zoo.mesh'}
 WALLS = {
   'spec': TRAINING | {'tensorflow', 'tensorflow_text', 'numpy', 'jax', 'torch'},
   'checkpoints': TRAINING | {'switch_zoo.serving', 'switch_zoo.keras', 'torch', 'transformers'},
+  'vocabulary': TRAINING | {'switch_zoo.serving', 'switch_zoo.keras', 'jax', 'torch', 'transformers', 'tokenizers'},
   'keras': TRAINING | {'jax', 'torch'},
   'serving': TRAINING | {'switch_zoo.keras', 'jax', 'torch'},
   'mesh': {'switch_zoo.keras'},
@@ -136,7 +137,7 @@ def test_nothing_comes_through_a_wall(graph, folder):
   assert leaks_in(graph, folder, WALLS[folder]) == []
 
 
-@pytest.mark.parametrize('folder', ['spec', 'serving', 'commands', 'demo'])
+@pytest.mark.parametrize('folder', ['spec', 'vocabulary', 'serving', 'commands', 'demo'])
 def test_a_map_lists_every_file_in_the_order_of_imports(graph, folder):
   document = ast.get_docstring(ast.parse((PACKAGE / folder / '__init__.py').read_text(encoding='utf-8')))
   assert 'Each file imports only files above it.' in document
@@ -207,8 +208,8 @@ WITHOUT_TRAINING = """
 import importlib, pkgutil
 from switch_zoo import tf_compat
 tf_compat.quiet()
-import switch_zoo.checkpoints, switch_zoo.keras, switch_zoo.serving
-for package in (switch_zoo.checkpoints, switch_zoo.keras, switch_zoo.serving):
+import switch_zoo.checkpoints, switch_zoo.keras, switch_zoo.serving, switch_zoo.vocabulary
+for package in (switch_zoo.checkpoints, switch_zoo.keras, switch_zoo.serving, switch_zoo.vocabulary):
   for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):
     importlib.import_module(module.name)
 print(switch_zoo.load('tiny_switch_8').generate([[5, 1]], max_new_tokens=1).ids.shape)

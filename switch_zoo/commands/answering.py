@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 MODEL = typer.Option(None, '--model', help='A name, or a gin file. By default the shape is read from SRC.')
 VOCAB = typer.Option(
-  None, '--vocab', help="A sentencepiece model, or 'bytes'. By default that of SRC, or of SWITCH_ZOO_VOCAB."
+  None,
+  '--vocab',
+  help="A sentencepiece model, a tokenizer.json, or 'bytes'. By default that of SRC, or of SWITCH_ZOO_VOCAB.",
 )
 DTYPE = typer.Option(
   'auto',

@@ -17,6 +17,7 @@ from switch_zoo.keras.export_settings import ExportSettings
 from switch_zoo.keras.inference import Inference
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.token_ids import END
+from switch_zoo.vocabulary import fit
 
 
 class TextModel(tf.Module):
@@ -56,10 +57,10 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
   Args:
     source: the folder
     model: a name or gin file; None: read from the folder
-    vocab: a sentencepiece model or 'bytes'; None: that of the folder, or of SWITCH_ZOO_VOCAB
+    vocab: a sentencepiece model, a tokenizer.json or 'bytes'; None: that of the folder, or of SWITCH_ZOO_VOCAB
     settings: ExportSettings
   Raises:
-    UserError: no checkpoint, no vocabulary, a vocabulary larger than the model's, a setting that makes no sense
+    UserError: no checkpoint, no vocabulary, a vocabulary that is not the model's, a setting that makes no sense
   """
   settings.check()
   weights = sources.open_source(source, model)
@@ -71,13 +72,10 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
 
 
 def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:
-  """Raises UserError if a vocabulary has more ids than the model."""
-  rows = min(config.vocab_size, config.target_vocab_size)
-  if vocabulary.size > rows:
-    raise UserError(
-      f'The vocabulary has {vocabulary.size:,} ids and the model {rows:,}. Give the one it was trained with: '
-      '--vocab FILE.'
-    )
+  """Raises UserError if a vocabulary is not that of the model, by its size."""
+  for rows in (config.vocab_size, config.target_vocab_size):
+    name = f'The vocabulary {vocabulary.name_of_file}'
+    fit.check(name, vocabulary.size, rows, 'Give the one it was trained with: --vocab FILE.')
 
 
 def export(model: TextModel, folder: str) -> None:

@@ -10,8 +10,8 @@ import tensorflow.compat.v1 as tf
 from gin import config as gin_config
 
 from switch_zoo.errors import UserError, did_you_mean
-
-VOCAB_MULTIPLE = 128  # Mesh-TensorFlow's Unitransformer pads the vocabulary to a multiple of it
+from switch_zoo.spec.sublayers import padded_vocabulary
+from switch_zoo.vocabulary import fit
 
 
 def parameter(name: str, default: Any = None) -> Any:
@@ -49,13 +49,12 @@ def vocabulary_fits(name: str) -> None:
   vocab_size = parameter('%vocab_size')
   for feature, spec in mixture_or_task(name).output_features.items():
     size = spec.vocabulary.vocab_size
-    padded = -(-size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
-    if isinstance(vocab_size, int) and padded != vocab_size:
-      raise UserError(
-        f'The vocabulary of {name} ({feature}) has {size:,} entries, {padded:,} when padded to a multiple of '
-        f'{VOCAB_MULTIPLE}; the model has vocab_size = {vocab_size:,}. Choose the model that belongs to this '
-        f'vocabulary, or train a new one with --gin_param="vocab_size = {padded}".'
+    if isinstance(vocab_size, int):
+      remedy = (
+        'Choose the model that belongs to this vocabulary, or train a new one with '
+        f'--gin_param="vocab_size = {padded_vocabulary(size)}".'
       )
+      fit.check(f'The vocabulary of {name} ({feature})', size, vocab_size, remedy)
 
 
 def data_can_be_read(name: str, split: str) -> None:

@@ -164,13 +164,13 @@ def test_settings_that_make_no_sense(settings, message):
 
 @pytest.mark.parametrize('stored', ['float32', 'bfloat16'])
 def test_the_machine_and_the_setting_decide_and_not_the_dtype_in_which_weights_are_stored(
-  stored, source, tmp_path, monkeypatch
+  stored, source, vocabulary, tmp_path, monkeypatch
 ):
   conversion.convert(conversion.Request(source, str(tmp_path / 'stored'), 'keras', dtype=stored))
   monkeypatch.setattr(machine, 'fast_format', lambda: number_format.of_processor([]))
   settings = export.ExportSettings(max_new_tokens=1)
   for dtype, expected in (('auto', tf.float32), ('bfloat16', tf.bfloat16), ('float32', tf.float32)):
-    opened = export.open_model(str(tmp_path / 'stored'), None, 'bytes', settings._replace(dtype=dtype))
+    opened = export.open_model(str(tmp_path / 'stored'), None, str(vocabulary), settings._replace(dtype=dtype))
     assert opened.model.dtype == expected
 
 
@@ -354,8 +354,17 @@ def test_a_mistake_is_one_paragraph(arguments, message, source, tmp_path, capsys
 
 def test_a_vocabulary_larger_than_the_model():
   config = switch_zoo.load_config('tiny_dense', ['vocab_size = 128'])
-  with pytest.raises(UserError, match='The vocabulary has 359 ids and the model 128'):
+  message = 'The vocabulary bytes has 359 entries, 384 when padded .* has vocab_size = 128. Give the one .*--vocab FILE'
+  with pytest.raises(UserError, match=message):
     export.check_vocabulary(text.Bytes(), config)
+
+
+def test_a_smaller_vocabulary_is_refused_as_in_training():
+  """It is another model's: what its ids mean is not what the model learned."""
+  config = switch_zoo.load_config('tiny_dense', ['vocab_size = 512'])
+  with pytest.raises(UserError, match='has 359 entries, 384 when padded .* has vocab_size = 512'):
+    export.check_vocabulary(text.Bytes(), config)
+  export.check_vocabulary(text.Bytes(), switch_zoo.load_config('tiny_dense', ['vocab_size = 384']))
 
 
 def test_sampling_of_an_export_without_a_seed_differs(source):

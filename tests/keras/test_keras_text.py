@@ -40,13 +40,14 @@ def test_a_choice_is_before_the_folder_and_the_folder_before_the_variable(model,
   assert isinstance(text.vocabulary(None, str(folder)), text.Pieces), 'that of the folder'
   # Of two in the folder that of Hugging Face, whatever is in it.
   (folder / 'spiece.model').write_bytes(b'')
-  with pytest.raises(UserError, match='spiece.model is not a sentencepiece model'):
+  with pytest.raises(UserError, match='spiece.model is empty'):
     text.vocabulary(None, str(folder))
 
 
 def test_no_vocabulary_names_all_the_ways_to_give_one(tmp_path):
   message = (
-    f'{tmp_path} has neither spiece.model nor vocabulary.model. Give --vocab FILE.*--vocab bytes.*SWITCH_ZOO_VOCAB'
+    f'{tmp_path} has neither spiece.model nor vocabulary.model nor tokenizer.json. Give --vocab FILE.*--vocab bytes.*'
+    'SWITCH_ZOO_VOCAB'
   )
   with pytest.raises(UserError, match=message):
     text.vocabulary(None, str(tmp_path))
@@ -68,15 +69,15 @@ def without_a_piece():
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    (b'\xff\xfe no protobuf', 'is not a sentencepiece model.$'),
-    (b'', 'it has no pieces'),
-    (without_a_piece(), 'is not a sentencepiece model: '),
+    (b'\xff\xfe no protobuf', 'is not a sentencepiece model: it is text'),
+    (b'', 'is empty'),
+    (without_a_piece(), 'is not a sentencepiece model, or only the beginning of one: after 1 pieces'),
   ],
 )
 def test_what_is_not_a_vocabulary(content, message, tmp_path):
   path = tmp_path / 'wrong.model'
   path.write_bytes(content)
-  with pytest.raises(UserError, match=f'--vocab={re.escape(str(path))} .*{message}'):
+  with pytest.raises(UserError, match=f'The vocabulary {re.escape(str(path))} .*{message}'):
     text.Pieces(str(path))
 
 

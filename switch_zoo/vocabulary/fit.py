@@ -1,0 +1,23 @@
+"""Whether a vocabulary is that of a model: one rule for training, answers and exports."""
+
+from switch_zoo.errors import UserError
+from switch_zoo.spec.sublayers import VOCAB_DIVISOR, padded_vocabulary
+
+
+def check(vocabulary: str, size: int, rows: int, remedy: str) -> None:
+  """Refuses a vocabulary that a model was not made for.
+
+  Args:
+    vocabulary: what it is, as the user knows it
+    size: number of its ids
+    rows: of the model's embeddings
+    remedy: what to do, in a sentence
+  Raises:
+    UserError: padded as Mesh-TensorFlow pads them, the two differ
+  """
+  padded = padded_vocabulary(size)
+  if padded != padded_vocabulary(rows):
+    raise UserError(
+      f'{vocabulary} has {size:,} entries, {padded:,} when padded to a multiple of {VOCAB_DIVISOR}; the model has '
+      f'vocab_size = {rows:,}. {remedy}'
+    )
