@@ -12,7 +12,9 @@ Files, as tensors by name and regions of bytes
   tensor_bundle              Mesh-TensorFlow: `.index` and `.data-*`
   keras_files                Keras: `model.weights.h5`
   safetensors_files          Hugging Face: `.safetensors`
-  torch_files                Hugging Face: `.bin`, without running what is in them
+  torch_pickle               the pickle in a `.bin` file, interpreted without calling or changing anything
+  torch_archive              the zip archive that it is: members and their checksums
+  torch_files                Hugging Face: `.bin`, as tensors
   huggingface                Hugging Face: all files of a folder together
   t5x                        T5X: folders of zarr arrays
 
