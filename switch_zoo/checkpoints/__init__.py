@@ -5,11 +5,14 @@ its way from one folder to another:
 
 Files, as tensors by name and regions of bytes
   arrays                     types, shapes and regions of tensors; reading and writing a part of one
+  file_checks                what a file must be before it is opened
+  json_files                 JSON of bounded size and depth
   differences                how names and shapes differ from those expected, in words
   crc32c                     checksums of TensorFlow's files
   sstable                    the table in a `.index` file
   protocol_buffer            the messages in that table
   tensor_bundle              Mesh-TensorFlow: `.index` and `.data-*`
+  keras_datasets             how a variable must be stored in Keras' file
   keras_files                Keras: `model.weights.h5`
   safetensors_files          Hugging Face: `.safetensors`
   torch_pickle               the pickle in a `.bin` file, interpreted without calling or changing anything

@@ -1,12 +1,11 @@
 """Hugging Face's folders: config.json, safetensors or `.bin` files, one or several with an index."""
 
-import json
 import os
 from typing import Any
 
 import numpy as np
 
-from switch_zoo.checkpoints import safetensors_files, torch_files
+from switch_zoo.checkpoints import file_checks, json_files, safetensors_files, torch_files
 from switch_zoo.checkpoints.arrays import CheckpointTensors, FileRegion, TensorInfo, read_region
 from switch_zoo.errors import UserError
 
@@ -68,9 +67,9 @@ def weight_files(folder: str) -> list[str]:
   """
   for whole, index in WEIGHTS:
     path = os.path.join(folder, index)
-    if os.path.isfile(path):
+    if file_checks.exists(path):
       return _indexed_files(folder, path)
-    if os.path.isfile(os.path.join(folder, whole)):
+    if file_checks.exists(os.path.join(folder, whole)):
       return [os.path.join(folder, whole)]
   raise UserError(
     f'{folder} has no weights: neither {" nor ".join(whole for whole, _ in WEIGHTS)}, nor an index of several files. '
@@ -80,7 +79,7 @@ def weight_files(folder: str) -> list[str]:
 
 def has_weights(folder: str) -> bool:
   """Whether a folder is one of Hugging Face's."""
-  return any(os.path.isfile(os.path.join(folder, name)) for files in WEIGHTS for name in (*files, CONFIG))
+  return any(os.path.lexists(os.path.join(folder, name)) for files in WEIGHTS for name in (*files, CONFIG))
 
 
 def read_config(folder: str) -> dict[str, Any]:
@@ -90,12 +89,12 @@ def read_config(folder: str) -> dict[str, Any]:
     UserError: it is not JSON
   """
   path = os.path.join(folder, CONFIG)
-  return _read_json(path) if os.path.isfile(path) else {}
+  return json_files.read(path) if file_checks.exists(path) else {}
 
 
 def _indexed_files(folder: str, index: str) -> list[str]:
   files = [os.path.join(folder, name) for name in sorted(set(_weight_map(index).values()))]
-  missing = [file for file in files if not os.path.isfile(file)]
+  missing = [file for file in files if not os.path.lexists(file)]
   if missing:
     raise UserError(
       f'{index} names {len(files)} files, but {len(missing)} of them are missing; the first is '
@@ -114,19 +113,8 @@ def _index_file(folder: str) -> str | None:
 
 
 def _weight_map(index: str) -> dict[str, str]:
-  files = _read_json(index).get('weight_map')
+  files = json_files.read(index, unique=True).get('weight_map')
   in_folder = lambda file: isinstance(file, str) and os.path.basename(file) == file
   if not isinstance(files, dict) or not all(map(in_folder, files.values())):
     raise UserError(f'{index} has no weight_map from tensors to files next to it. Copy it again.')
   return files
-
-
-def _read_json(path: str) -> dict[str, Any]:
-  try:
-    with open(path, encoding='utf-8') as file:
-      content = json.load(file)
-  except (ValueError, UnicodeDecodeError) as error:
-    raise UserError(f'{path} is not JSON: {error}. Copy it again.') from error
-  if not isinstance(content, dict):
-    raise UserError(f'{path} holds no JSON object. Copy it again.')
-  return content

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from switch_zoo.checkpoints import file_checks
 from switch_zoo.errors import UserError
 
 PICKLE = 'data.pkl'
@@ -35,6 +36,7 @@ class TorchArchive:
 
   def __init__(self, path: str):
     self.path = path
+    file_checks.check_weights(path)
     if not zipfile.is_zipfile(path):
       raise UserError(
         f'{path} is not an archive: it is cut off, or was written before PyTorch 1.6 as one pickle. Load and save it '

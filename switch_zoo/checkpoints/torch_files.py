@@ -117,9 +117,11 @@ def _read_views(path: str, data: bytes) -> dict[str, TorchView]:
     content = content['state_dict']
   if isinstance(content, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in content):
     content = _named(path, content)
-  views = content if isinstance(content, dict) else {None: content}
-  if not all(isinstance(name, str) and isinstance(view, TorchView) for name, view in views.items()):
-    raise UserError(f"{path} holds no tensors by name. Save the model's state_dict, best as safetensors.")
+  views: dict[str, TorchView] = {}
+  for name, view in content.items() if isinstance(content, dict) else [(None, content)]:
+    if not isinstance(name, str) or not isinstance(view, TorchView):
+      raise UserError(f"{path} holds no tensors by name. Save the model's state_dict, best as safetensors.")
+    views[name] = view
   return views
 
 
