@@ -18,11 +18,13 @@ Files, as tensors by name and regions of bytes
   torch_pickle               the pickle in a `.bin` file, interpreted without calling or changing anything
   torch_archive              the zip archive that it is: members and their checksums
   torch_files                Hugging Face: `.bin`, as tensors
-  huggingface                Hugging Face: all files of a folder together
   t5x                        T5X: folders of zarr arrays
 
 Names, as places in a model
   names                      the table: each variable's name in every format
+  huggingface_names          names that a wrapper made longer, tensors under another of their names
+  huggingface_refusals       quantized weights and adapters
+  huggingface                Hugging Face: all files of a folder together
   format_names               a class for each format: from variables to tensors, and back from names to places
 
 A folder, as a model and its weights
