@@ -18,7 +18,7 @@ Files, as tensors by name and regions of bytes
   torch_pickle               the pickle in a `.bin` file, interpreted without calling or changing anything
   torch_archive              the zip archive that it is: members and their checksums
   torch_files                Hugging Face: `.bin`, as tensors
-  t5x                        T5X: folders of zarr arrays
+  t5x                        T5X: zarr arrays, in folders or in a database
 
 Names, as places in a model
   names                      the table: each variable's name in every format

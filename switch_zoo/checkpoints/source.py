@@ -193,13 +193,13 @@ class KerasSource(Source):
 
 
 class T5XSource(Source):
-  """T5X: folders of zarr arrays."""
+  """T5X: zarr arrays, in folders or in a database."""
 
   kind = names.T5X
 
   @staticmethod
   def is_in(folder: str) -> bool:
-    return bool(t5x.array_folders(folder))
+    return t5x.find_root(folder) is not None
 
   def _open_tensors(self) -> CheckpointTensors:
     return t5x.T5XTensors(self.path)

@@ -63,7 +63,8 @@ def _no_checkpoint(path: str) -> str:
     )
   return (
     f'{path} holds no checkpoint: no Mesh-TensorFlow files (*.index), no {keras_files.WEIGHTS}, no Hugging Face '
-    f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*). It has {_listing(path)}.'
+    f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*, manifest.ocdbt). It has '
+    f'{_listing(path)}.'
   )
 
 
