@@ -6,6 +6,7 @@ import stat
 from switch_zoo import lfs_pointer
 from switch_zoo.errors import UserError
 
+MAX_TEXT = 1 << 20
 # Links are followed, because the caches of Hugging Face's hub are made of them.
 KINDS = {
     stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a pipe', stat.S_IFSOCK: 'a socket', stat.S_IFCHR: 'a device',
@@ -41,6 +42,22 @@ def check_regular(path: str) -> None:
     raise UserError(
       f'{path} is {KINDS.get(stat.S_IFMT(mode), "not a regular file")}, and must be a file. Copy it again.'
     )
+
+
+def check_text(path: str) -> None:
+  """Refuses what is not a short text in UTF-8.
+
+  Raises:
+    UserError: it is not
+  """
+  check_regular(path)
+  if os.path.getsize(path) > MAX_TEXT:
+    raise UserError(f'{path} has more than {MAX_TEXT:,} bytes, too many for such a file. Copy it again.')
+  try:
+    with open(path, encoding='utf-8') as file:
+      file.read()
+  except UnicodeDecodeError as error:
+    raise UserError(f'{path} is not text in UTF-8: byte {error.start:,} is not. Copy it again.') from error
 
 
 def check_weights(path: str) -> None:

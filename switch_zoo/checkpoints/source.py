@@ -82,6 +82,8 @@ class Source(ModelWeights):
     """The model: the one given, or that of the folder's gin file, or else what the tensors say."""
     gin_file = os.path.join(self._folder, model_gin.FILE)
     if model or file_checks.exists(gin_file):
+      if not model:
+        file_checks.check_text(gin_file)
       config = load_config(model or gin_file)
       self._check_count(config)
       return config
@@ -106,6 +108,7 @@ class Source(ModelWeights):
     settings = anatomy.settings
     operative_config = os.path.join(self._folder, OPERATIVE)
     if file_checks.exists(operative_config):
+      file_checks.check_text(operative_config)
       settings |= _settings_of_training(operative_config)
     else:
       self.notes.append(f'No gin file in {self.path}: the model was read from the tensors.')

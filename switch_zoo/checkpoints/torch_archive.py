@@ -86,7 +86,7 @@ class TorchArchive:
     try:
       with zipfile.ZipFile(self.path) as archive:
         infos = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error) as error:
       raise UserError(f'{self.path} is a damaged archive: {error}. Copy it again.') from error
     name, count = collections.Counter(info.filename for info in infos).most_common(1)[0] if infos else ('', 0)
     if count > 1:
@@ -105,7 +105,7 @@ class TorchArchive:
       for info, end in zip(infos, ends, strict=True):
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
           raise UserError(f'{self.path} is compressed, which torch.save does not do. Save it again as safetensors.')
-        file.seek(info.header_offset)
+        file.seek(max(0, info.header_offset))
         header = file.read(LOCAL_HEADER)
         if len(header) < LOCAL_HEADER or not header.startswith(SIGNATURE):
           raise UserError(f'{self.path} is a damaged archive: {info.filename} is not where it says. Copy it again.')
