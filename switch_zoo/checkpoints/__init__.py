@@ -8,6 +8,7 @@ Files, as tensors by name and regions of bytes
   file_checks                what a file must be before it is opened
   json_files                 JSON of bounded size and depth
   differences                how names and shapes differ from those expected, in words
+  checksums                  our checksums for formats without
   crc32c                     checksums of TensorFlow's files
   sstable                    the table in a `.index` file
   protocol_buffer            the messages in that table

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from switch_zoo.checkpoints import t5x
+from switch_zoo.checkpoints import checksums, t5x
 from switch_zoo.checkpoints.request_checks import Request
 
 
@@ -19,6 +19,7 @@ def make_fingerprint(request: Request, source_kind: str, gin: str) -> Mapping[st
     'keep_slots': request.keep_slots,
     'max_shard_bytes': request.max_shard_bytes,
     'model': [source_kind, gin],
+    'checksums': checksums.ALGORITHM,
   }
 
 

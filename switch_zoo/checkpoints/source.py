@@ -6,7 +6,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from switch_zoo.checkpoints import arrays, differences, file_checks, keras_files, model_gin, names, t5x, tensor_bundle
+from switch_zoo.checkpoints import (
+  arrays,
+  checksums,
+  differences,
+  file_checks,
+  keras_files,
+  model_gin,
+  names,
+  t5x,
+  tensor_bundle,
+)
 from switch_zoo.checkpoints.anatomy import Anatomy, activation_text, read_anatomy
 from switch_zoo.checkpoints.arrays import CheckpointTensors, TensorInfo
 from switch_zoo.checkpoints.format_names import FORMAT_NAMES
@@ -44,6 +54,7 @@ class Source(ModelWeights):
     self.path = path
     self.notes: list[str] = []
     self.tensors = self._open_tensors()
+    self._checksums = checksums.Checksums(self._folder)
     if not self.tensors.infos:
       raise UserError(f'{path} holds no tensors.')
     self.config = self._find_config(model)
@@ -72,7 +83,10 @@ class Source(ModelWeights):
     raise NotImplementedError
 
   def _read_tensor(self, name: str, index: int | None) -> np.ndarray:
-    return self.tensors.read(self._stored(name), index)
+    stored = self._stored(name)
+    array = self.tensors.read(stored, index)
+    self._checksums.check(stored, index, array)
+    return array
 
   def _stored(self, name: str) -> str:
     """The name of the tensor that is read for another."""

@@ -35,11 +35,11 @@ UNCHECKED = {
   'safetensors': ('model.safetensors',),
   'shards': ('.safetensors',),
   'bin': (),
-  'keras': ('model.weights.h5',),
+  'keras': (),
   't5x': (),
   'orbax': ('d/',),
   'mesh': (),
-  'converted': ('model.safetensors',),
+  'converted': (),
 }
 
 
