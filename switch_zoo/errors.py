@@ -4,12 +4,28 @@ import difflib
 import re
 from collections.abc import Iterable
 
+# All but a new line and a tab: C0 and C1, line separators, marks that reorder a line, half surrogates.
+_UNPRINTABLE = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
+
 
 class UserError(Exception):
   """A mistake of the user: one paragraph with the value, the rule and the remedy.
 
-  The commands print it without a traceback and exit with code 2.
+  The commands print it without a traceback and exit with code 2. Names from a stranger's file are part of many
+  messages, so control characters are written as escapes.
   """
+
+  def __init__(self, message: str):
+    super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+  """A text whose control characters, half surrogates and changes of direction are written as Python's escapes.
+
+  >>> printable('a\\x1b[31m\\nb')
+  'a\\\\x1b[31m\\nb'
+  """
+  return _UNPRINTABLE.sub(lambda match: match[0].encode('unicode_escape', 'surrogatepass').decode(), str(text))
 
 
 def paragraph(error: Exception) -> str:

@@ -5,19 +5,27 @@ its way from one folder to another:
 
 Files, as tensors by name and regions of bytes
   arrays                     types, shapes and regions of tensors; reading and writing a part of one
+  file_checks                what a file must be before it is opened
+  json_files                 JSON of bounded size and depth
   differences                how names and shapes differ from those expected, in words
+  checksums                  our checksums for formats without
   crc32c                     checksums of TensorFlow's files
   sstable                    the table in a `.index` file
   protocol_buffer            the messages in that table
   tensor_bundle              Mesh-TensorFlow: `.index` and `.data-*`
+  keras_datasets             how a variable must be stored in Keras' file
   keras_files                Keras: `model.weights.h5`
   safetensors_files          Hugging Face: `.safetensors`
-  torch_files                Hugging Face: `.bin`, without running what is in them
-  huggingface                Hugging Face: all files of a folder together
-  t5x                        T5X: folders of zarr arrays
+  torch_pickle               the pickle in a `.bin` file, interpreted without calling or changing anything
+  torch_archive              the zip archive that it is: members and their checksums
+  torch_files                Hugging Face: `.bin`, as tensors
+  t5x                        T5X: zarr arrays, in folders or in a database
 
 Names, as places in a model
   names                      the table: each variable's name in every format
+  huggingface_names          names that a wrapper made longer, tensors under another of their names
+  huggingface_refusals       quantized weights and adapters
+  huggingface                Hugging Face: all files of a folder together
   format_names               a class for each format: from variables to tensors, and back from names to places
 
 A folder, as a model and its weights

@@ -26,7 +26,7 @@ from switch_zoo.checkpoints.destinations import DESTINATIONS
 from switch_zoo.checkpoints.request_checks import Request
 from switch_zoo.checkpoints.source import Source
 from switch_zoo.checkpoints.weights import ModelWeights, WeightPart, weight_parts
-from switch_zoo.errors import UserError
+from switch_zoo.errors import UserError, printable
 from switch_zoo.spec.config import ModelConfig
 
 SYNC_BYTES = 512 << 20
@@ -73,7 +73,7 @@ def convert(request: Request, progress: Progress | None = None) -> ConversionRes
     resumed = conversion.prepare()
     conversion.run(progress or Progress())
     conversion.finish()
-  notes = [*weights.notes, *conversion.destination.notes()]
+  notes = [printable(note) for note in (*weights.notes, *conversion.destination.notes())]
   nbytes, parts = conversion.destination.nbytes, len(conversion.parts)
   return ConversionResult(weights.config, source.kind, nbytes, parts, resumed, notes)
 

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from switch_zoo.checkpoints import arrays, safetensors_files
+from switch_zoo.checkpoints import arrays, checksums, safetensors_files
 from switch_zoo.checkpoints.arrays import FileRegion, TensorInfo
 from switch_zoo.checkpoints.format_names import FORMAT_NAMES
 from switch_zoo.checkpoints.weights import WeightPart
@@ -69,7 +69,7 @@ class Destination:
     """Writes what makes the files a checkpoint, after all parts."""
 
   def write(self, part: WeightPart, array: np.ndarray) -> tuple[list[str], int]:
-    """Writes a part; gives the paths of its files, and its checksum (0 in formats without).
+    """Writes a part; gives the paths of its files, and its checksum.
 
     Args:
       part: of the model's weights, or the name of an extra tensor
@@ -100,12 +100,29 @@ class Destination:
     location = self.names.locate(*part)
     return self.regions[location.name].part(location.index), location.transposed
 
-  def _copies(self, part: WeightPart) -> list[FileRegion]:
-    """Other regions that get the same values."""
+  def _checksums_text(self, parts: Mapping[WeightPart, int]) -> str:
+    """checksums.json, from the checksums of the parts."""
+    tensors: dict[str, int | list[int]] = {}
+    for part, crc in sorted(parts.items(), key=lambda item: (item[0].variable, item[0].expert or 0)):
+      location = self.names.locate(*part)
+      if location.index is None:
+        tensors |= dict.fromkeys([location.name, *self._copied_to(part)], crc)
+      else:
+        entries = tensors.setdefault(location.name, [])
+        assert isinstance(entries, list)
+        entries.append(crc)
+    return checksums.text(tensors)
+
+  def _copied_to(self, part: WeightPart) -> list[str]:
+    """Other tensors that get the same values."""
     return []
 
+  def _copies(self, part: WeightPart) -> list[FileRegion]:
+    """Other regions that get the same values."""
+    return [self.regions[name] for name in self._copied_to(part)]
+
   def _checksum(self, stored: np.ndarray) -> int:
-    return 0
+    return checksums.checksum(stored)
 
 
 def allocate(path: str, size: int) -> None:

@@ -18,6 +18,7 @@ from switch_zoo.checkpoints import (
   tensor_bundle,
 )
 from switch_zoo.checkpoints.arrays import FileRegion, TensorInfo
+from switch_zoo.checkpoints.checksums import FILE as CHECKSUMS
 from switch_zoo.checkpoints.destination import NO_EXTRAS, Destination, Dtypes, Extras, allocate, write_text
 from switch_zoo.checkpoints.weights import WeightPart
 from switch_zoo.spec.config import ModelConfig
@@ -83,6 +84,9 @@ class KerasDestination(Destination):
     offsets = keras_files.offsets(path) if os.path.exists(path) else keras_files.create(path, self.infos)
     self.regions = {name: FileRegion(path, offsets[name], info) for name, info in self.infos.items()}
 
+  def finish(self, checksums: Mapping[WeightPart, int]) -> None:
+    write_text(os.path.join(self.folder, CHECKSUMS), self._checksums_text(checksums))
+
   def _split(self, max_shard_bytes: int) -> list[dict[str, TensorInfo]]:
     return [self.infos]
 
@@ -114,6 +118,7 @@ class HuggingFaceDestination(Destination):
       weight_map = {name: file for file, shard in self._files() for name in shard}
       index = {'metadata': {'total_size': self.nbytes}, 'weight_map': weight_map}
       write_text(os.path.join(self.folder, huggingface.WEIGHTS[0][1]), json.dumps(index, indent=2) + '\n')
+    write_text(os.path.join(self.folder, CHECKSUMS), self._checksums_text(checksums))
     write_text(os.path.join(self.folder, huggingface.CONFIG), json.dumps(self._config_json, indent=2) + '\n')
 
   def notes(self) -> list[str]:
@@ -129,10 +134,10 @@ class HuggingFaceDestination(Destination):
       ]
     return []
 
-  def _copies(self, part: WeightPart) -> list[FileRegion]:
+  def _copied_to(self, part: WeightPart) -> list[str]:
     if part.variable != 'shared/embedding':
       return []
-    return [self.regions[name] for name in names.TIED_COPIES if name in self.regions]
+    return [name for name in names.TIED_COPIES if name in self.infos]
 
   def _files(self) -> Iterator[tuple[str, dict[str, TensorInfo]]]:
     return zip(safetensors_files.file_names(len(self.shards)), self.shards, strict=True)

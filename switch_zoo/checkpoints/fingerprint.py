@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from switch_zoo.checkpoints import t5x
+from switch_zoo.checkpoints import checksums, t5x
 from switch_zoo.checkpoints.request_checks import Request
 
 
@@ -19,12 +19,14 @@ def make_fingerprint(request: Request, source_kind: str, gin: str) -> Mapping[st
     'keep_slots': request.keep_slots,
     'max_shard_bytes': request.max_shard_bytes,
     'model': [source_kind, gin],
+    'checksums': checksums.ALGORITHM,
   }
 
 
 def _stamps(path: str) -> list[list[str | int]]:
   """Name, size and time of the files of a source, and of T5X's folders of arrays."""
   folder = path if os.path.isdir(path) else os.path.dirname(path)
+  folder = t5x.find_root(folder) or folder
   with os.scandir(folder) as entries:
-    stamped = [entry for entry in entries if entry.is_file() or entry.name.startswith(t5x.PREFIX)]
+    stamped = [entry for entry in entries if entry.is_file() or entry.name.startswith(t5x.PREFIXES)]
     return sorted([entry.name, entry.stat().st_size, entry.stat().st_mtime_ns] for entry in stamped)

@@ -30,6 +30,7 @@ class FormatNames:
   """The names of a model's variables in one format, with all experts of a variable in one tensor.
 
   kind: one of `names`; column: the field of a NameRow with the format's templates
+  tensor_for_each_expert: whether the experts of a variable are stored apart
 
   Raises:
     UserError: the format has no place for a variable of the model
@@ -37,6 +38,7 @@ class FormatNames:
 
   kind: ClassVar[str]
   column: ClassVar[str]
+  tensor_for_each_expert: ClassVar[bool] = False
 
   def __init__(self, config: ModelConfig):
     self.config = config
@@ -133,6 +135,7 @@ class HuggingFaceNames(FormatNames):
   """Layers counted through the stack, a tensor for each expert, matrices as [outputs, inputs]."""
 
   kind, column = names.HUGGING_FACE, 'hugging_face'
+  tensor_for_each_expert = True
 
   def locate(self, variable: str, expert: int | None = None) -> TensorLocation:
     # The name is made first: it refuses a variable without a place.

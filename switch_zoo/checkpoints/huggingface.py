@@ -1,13 +1,20 @@
 """Hugging Face's folders: config.json, safetensors or `.bin` files, one or several with an index."""
 
-import json
 import os
 from typing import Any
 
 import numpy as np
 
-from switch_zoo.checkpoints import safetensors_files, torch_files
+from switch_zoo.checkpoints import (
+  file_checks,
+  huggingface_names,
+  huggingface_refusals,
+  json_files,
+  safetensors_files,
+  torch_files,
+)
 from switch_zoo.checkpoints.arrays import CheckpointTensors, FileRegion, TensorInfo, read_region
+from switch_zoo.checkpoints.names import SHARED
 from switch_zoo.errors import UserError
 
 CONFIG = 'config.json'
@@ -19,7 +26,10 @@ WEIGHTS = (
 
 
 class HuggingFaceTensors(CheckpointTensors):
-  """All tensors of a folder, whichever file they are in."""
+  """All tensors of a folder, whichever file they are in, by the names that transformers has.
+
+  notes: for the user, where the files have other names
+  """
 
   def __init__(self, folder: str):
     self.files = weight_files(folder)
@@ -31,8 +41,14 @@ class HuggingFaceTensors(CheckpointTensors):
     index = _index_file(folder)
     if index:
       self._check_index(index)
+    stated = read_config(folder)
+    huggingface_refusals.check(folder, stated, self.infos)
+    self._stored_names = huggingface_names.standard_names(self.infos, bool(stated.get('tie_word_embeddings', True)))
+    self.infos = {name: self.infos[stored] for name, stored in self._stored_names.items()}
+    self.notes = self._notes()
 
   def read(self, name: str, index: int | None = None) -> np.ndarray:
+    name = self._stored_names[name]
     if name in self._regions:
       return read_region(self._regions[name].part(index))
     return self._torch_files[name].read(name, index)
@@ -51,6 +67,13 @@ class HuggingFaceTensors(CheckpointTensors):
       raise UserError(f'{path} holds {repeated[0]}, which another file of the folder holds too. Keep one set of files.')
     self.infos.update(infos)
 
+  def _notes(self) -> list[str]:
+    """Where the names are not those of transformers, by one example of each kind."""
+    pairs = self._stored_names.items()
+    longer = [f'{stored} is {name}' for name, stored in pairs if stored != name and stored.endswith(f'.{name}')]
+    other = [f'{name} is stored as {stored}.' for name, stored in pairs if name == SHARED and not stored.endswith(name)]
+    return other + ([f'{len(longer):,} names have a prefix, which is left out: {longer[0]}.'] if longer else [])
+
   def _check_index(self, index: str) -> None:
     files = _weight_map(index)
     absent = sorted(files.keys() - self.infos.keys())
@@ -68,10 +91,11 @@ def weight_files(folder: str) -> list[str]:
   """
   for whole, index in WEIGHTS:
     path = os.path.join(folder, index)
-    if os.path.isfile(path):
+    if file_checks.exists(path):
       return _indexed_files(folder, path)
-    if os.path.isfile(os.path.join(folder, whole)):
+    if file_checks.exists(os.path.join(folder, whole)):
       return [os.path.join(folder, whole)]
+  huggingface_refusals.check_adapter(folder)
   raise UserError(
     f'{folder} has no weights: neither {" nor ".join(whole for whole, _ in WEIGHTS)}, nor an index of several files. '
     "Hugging Face's Flax and TensorFlow files are not read: save the model as safetensors."
@@ -80,7 +104,7 @@ def weight_files(folder: str) -> list[str]:
 
 def has_weights(folder: str) -> bool:
   """Whether a folder is one of Hugging Face's."""
-  return any(os.path.isfile(os.path.join(folder, name)) for files in WEIGHTS for name in (*files, CONFIG))
+  return any(os.path.lexists(os.path.join(folder, name)) for files in WEIGHTS for name in (*files, CONFIG))
 
 
 def read_config(folder: str) -> dict[str, Any]:
@@ -89,13 +113,16 @@ def read_config(folder: str) -> dict[str, Any]:
   Raises:
     UserError: it is not JSON
   """
-  path = os.path.join(folder, CONFIG)
-  return _read_json(path) if os.path.isfile(path) else {}
+  return _read_json_if_present(os.path.join(folder, CONFIG))
+
+
+def _read_json_if_present(path: str) -> dict[str, Any]:
+  return json_files.read(path) if file_checks.exists(path) else {}
 
 
 def _indexed_files(folder: str, index: str) -> list[str]:
   files = [os.path.join(folder, name) for name in sorted(set(_weight_map(index).values()))]
-  missing = [file for file in files if not os.path.isfile(file)]
+  missing = [file for file in files if not os.path.lexists(file)]
   if missing:
     raise UserError(
       f'{index} names {len(files)} files, but {len(missing)} of them are missing; the first is '
@@ -114,19 +141,8 @@ def _index_file(folder: str) -> str | None:
 
 
 def _weight_map(index: str) -> dict[str, str]:
-  files = _read_json(index).get('weight_map')
+  files = json_files.read(index, unique=True).get('weight_map')
   in_folder = lambda file: isinstance(file, str) and os.path.basename(file) == file
   if not isinstance(files, dict) or not all(map(in_folder, files.values())):
     raise UserError(f'{index} has no weight_map from tensors to files next to it. Copy it again.')
   return files
-
-
-def _read_json(path: str) -> dict[str, Any]:
-  try:
-    with open(path, encoding='utf-8') as file:
-      content = json.load(file)
-  except (ValueError, UnicodeDecodeError) as error:
-    raise UserError(f'{path} is not JSON: {error}. Copy it again.') from error
-  if not isinstance(content, dict):
-    raise UserError(f'{path} holds no JSON object. Copy it again.')
-  return content

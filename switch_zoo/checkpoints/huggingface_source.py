@@ -31,7 +31,9 @@ class HuggingFaceSource(Source):
     return huggingface.has_weights(folder)
 
   def _open_tensors(self) -> CheckpointTensors:
-    return huggingface.HuggingFaceTensors(self.path)
+    tensors = huggingface.HuggingFaceTensors(self.path)
+    self.notes += tensors.notes
+    return tensors
 
   @functools.cached_property
   def _head(self) -> huggingface_config.LogitsHead:

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from switch_zoo.checkpoints import file_checks, keras_datasets
 from switch_zoo.checkpoints.arrays import BFLOAT16, CheckpointTensors, TensorInfo
+from switch_zoo.checkpoints.keras_datasets import DTYPE_ATTRIBUTE, RAW_BFLOAT16
 from switch_zoo.errors import UserError
 
 if TYPE_CHECKING:
   import h5py
 
 WEIGHTS = 'model.weights.h5'
-RAW_BFLOAT16 = np.dtype('V2')
-DTYPE_ATTRIBUTE = 'dtype'
 UNFINISHED = '.unfinished'
+# What h5py raises for damage inside a file that can be opened.
+DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError)
 
 
 class KerasTensors(CheckpointTensors):
@@ -29,19 +31,32 @@ class KerasTensors(CheckpointTensors):
   def __init__(self, path: str):
     import h5py
 
-    try:
-      self._file = h5py.File(path, 'r')
-    except OSError as error:
-      raise UserError(f'{path} is not an HDF5 file, or is truncated. Copy it again.') from error
+    file_checks.check_weights(path)
+    self._path = path
     # HDF5 is not made for several threads.
     self._lock = threading.Lock()
-    self._datasets = _datasets(self._file)
-    self.infos = {name: _info(dataset) for name, dataset in self._datasets.items()}
+    try:
+      self._file = h5py.File(path, 'r')
+    except (OSError, ValueError, RuntimeError) as error:
+      raise UserError(f'{path} is not an HDF5 file, or is truncated. Copy it again.') from error
+    size = os.path.getsize(path)
+    try:
+      self._datasets = _datasets(self._file)
+      problems = {name: keras_datasets.problem(dataset, size) for name, dataset in self._datasets.items()}
+      self.infos = {name: _info(dataset) for name, dataset in self._datasets.items() if not problems[name]}
+    except DAMAGE as error:
+      raise UserError(f'{path} is damaged: {_first_line(error)}. Copy it again.') from error
+    for name, problem in problems.items():
+      if problem:
+        raise UserError(f'{path}: {name} {problem}')
 
   def read(self, name: str, index: int | None = None) -> np.ndarray:
     with self._lock:
       dataset = self._datasets[name]
-      array: np.ndarray = dataset[()] if index is None else dataset[index]
+      try:
+        array: np.ndarray = dataset[()] if index is None else dataset[index]
+      except DAMAGE as error:
+        raise UserError(f'{self._path} is damaged: {name}: {_first_line(error)}. Copy it again.') from error
     return array.view(self.infos[name].dtype) if array.dtype == RAW_BFLOAT16 else array
 
 
@@ -77,7 +92,7 @@ def offsets(path: str) -> dict[str, int]:
 
 def has_weights(folder: str) -> bool:
   """Whether a folder is one of Keras'."""
-  return os.path.isfile(os.path.join(folder, WEIGHTS))
+  return os.path.lexists(os.path.join(folder, WEIGHTS))
 
 
 def _datasets(file: 'h5py.File') -> dict[str, 'h5py.Dataset']:
@@ -92,6 +107,10 @@ def _datasets(file: 'h5py.File') -> dict[str, 'h5py.Dataset']:
 
   file.visititems(note)
   return datasets
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _info(dataset: 'h5py.Dataset') -> TensorInfo:

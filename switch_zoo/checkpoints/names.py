@@ -31,8 +31,8 @@ GLOBAL_STEP, SLOT = 'global_step', '_slot_'
 # Each placeholder of a template as a regular expression. {self} is the encoder's or the decoder's own attention in T5X;
 # {ff} the position of the feed-forward layer among a layer's sublayers in Hugging Face.
 PLACEHOLDERS = {
-    'stack': r'(?P<stack>encoder|decoder)', 'block': r'(?P<block>\d{3,})', 'sublayer': r'(?P<sublayer>\d{3,})',
-    'layer': r'(?P<layer>\d+)', 'expert': r'(?P<expert>\d+)', 'ff': r'(?:1|2)',
+    'stack': r'(?P<stack>encoder|decoder)', 'block': r'(?P<block>\d{3,9})', 'sublayer': r'(?P<sublayer>\d{3,9})',
+    'layer': r'(?P<layer>\d{1,9})', 'expert': r'(?P<expert>\d{1,9})', 'ff': r'(?:1|2)',
     'dense': rf'(?:{SWITCH_DENSE}|{T5_DENSE})',
     'self': r'(?:self_attention|attention)',
 }  # fmt: skip

@@ -80,4 +80,6 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
       position += size
     else:
       raise sstable.TableError(f'an entry of it has the unknown wire type {wire_type}')
+    if position > len(data):
+      raise sstable.TableError('an entry of it is cut off')
     yield field, content

@@ -2,20 +2,24 @@
 format, github.com/huggingface/safetensors, README.md, "Format"."""
 
 import json
-import math
 import os
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+from switch_zoo.checkpoints import file_checks, json_files
 from switch_zoo.checkpoints.arrays import BFLOAT16, FileRegion, TensorInfo
 from switch_zoo.errors import UserError
 
 DTYPES = {
     'F32': np.dtype(np.float32), 'BF16': BFLOAT16, 'F16': np.dtype(np.float16), 'F64': np.dtype(np.float64),
-    'I64': np.dtype(np.int64), 'I32': np.dtype(np.int32),
+    'I64': np.dtype(np.int64), 'I32': np.dtype(np.int32), 'I16': np.dtype(np.int16), 'I8': np.dtype(np.int8),
+    'U64': np.dtype(np.uint64), 'U32': np.dtype(np.uint32), 'U16': np.dtype(np.uint16), 'U8': np.dtype(np.uint8),
+    'BOOL': np.dtype(np.bool_),
+    'F8_E4M3': np.dtype(ml_dtypes.float8_e4m3fn), 'F8_E5M2': np.dtype(ml_dtypes.float8_e5m2),
 }  # fmt: skip
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 MAX_HEADER = 100_000_000  # as the format's own reader allows
@@ -28,17 +32,14 @@ def regions(path: str) -> dict[str, FileRegion]:
   Raises:
     UserError: the file is cut off, damaged or of another format
   """
+  file_checks.check_weights(path)
   size = os.path.getsize(path)
   text = _read_header(path, size)
-  try:
-    entries = json.loads(text)
-    entries.pop('__metadata__', None)
-    tensors = {name: _region(path, 8 + len(text), entry) for name, entry in entries.items()}
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise UserError(f'{path} is not a safetensors file: its header cannot be read ({error}). Copy it again.') from error
-  end = max((region.offset + region.info.nbytes for region in tensors.values()), default=0)
-  if end > size:
-    raise UserError(f'{path} is truncated: its header lists {end:,} bytes, it has {size:,}. Copy it again.')
+  entries = json_files.parse(text, f'{path} is not a safetensors file: its header', unique=True)
+  entries.pop('__metadata__', None)
+  start = 8 + len(text)
+  tensors = {name: _region(path, start, name, entry) for name, entry in entries.items()}
+  _check_coverage(path, tensors, start, size)
   return tensors
 
 
@@ -88,11 +89,37 @@ def _read_header(path: str, size: int) -> bytes:
     return file.read(length)
 
 
-def _region(path: str, data_start: int, entry: Mapping[str, Any]) -> FileRegion:
-  if entry['dtype'] not in DTYPES:
-    raise ValueError(f'type {entry["dtype"]} is none of {", ".join(DTYPES)}')
-  info = TensorInfo(tuple(map(int, entry['shape'])), DTYPES[entry['dtype']])
-  first, end = entry['data_offsets']
-  if first < 0 or end - first != info.nbytes or math.prod(info.shape) < 0:
-    raise ValueError('its offsets and shapes do not agree')
+def _region(path: str, data_start: int, name: str, entry: Any) -> FileRegion:
+  """The region of a tensor, from its entry in the header."""
+  try:
+    dtype, shape, (first, end) = entry['dtype'], entry['shape'], entry['data_offsets']
+  except (KeyError, TypeError, ValueError) as error:
+    raise UserError(f'{path}: the header says no type, shape and offsets for {name}. Copy it again.') from error
+  if not isinstance(dtype, str) or dtype not in DTYPES:
+    raise UserError(f'{path}: {name} is of type {dtype}, which is none of {", ".join(DTYPES)}.')
+  if not isinstance(shape, list) or not all(map(json_files.is_size, [*shape, first, end])):
+    raise UserError(f'{path}: the shape or the offsets of {name} are not whole numbers. Copy it again.')
+  info = TensorInfo(tuple(shape), DTYPES[dtype])
+  if end - first != info.nbytes:
+    raise UserError(
+      f'{path}: {name} has {end - first:,} bytes according to its offsets and {info.nbytes:,} according to its shape. '
+      'Copy it again.'
+    )
   return FileRegion(path, data_start + first, info)
+
+
+def _check_coverage(path: str, tensors: Mapping[str, FileRegion], start: int, size: int) -> None:
+  """Refuses holes and overlaps, which the format forbids: every byte after the header is one of one tensor."""
+  position = start
+  for name, region in sorted(tensors.items(), key=lambda item: (item[1].offset, item[1].info.nbytes)):
+    if region.offset != position:
+      where = 'overlaps the tensor before it' if region.offset < position else 'does not follow the tensor before it'
+      raise UserError(f'{path} is damaged: {name} {where}. Copy it again.')
+    position += region.info.nbytes
+  if position > size:
+    raise UserError(f'{path} is truncated: its header lists {position:,} bytes, it has {size:,}. Copy it again.')
+  if position < size:
+    raise UserError(
+      f'{path} is damaged: its header lists {position:,} bytes, it has {size:,}, so that the tensors may have moved. '
+      'Copy it again.'
+    )

@@ -6,7 +6,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from switch_zoo.checkpoints import arrays, differences, keras_files, model_gin, names, t5x, tensor_bundle
+from switch_zoo.checkpoints import (
+  arrays,
+  checksums,
+  differences,
+  file_checks,
+  keras_files,
+  model_gin,
+  names,
+  t5x,
+  tensor_bundle,
+)
 from switch_zoo.checkpoints.anatomy import Anatomy, activation_text, read_anatomy
 from switch_zoo.checkpoints.arrays import CheckpointTensors, TensorInfo
 from switch_zoo.checkpoints.format_names import FORMAT_NAMES
@@ -44,6 +54,7 @@ class Source(ModelWeights):
     self.path = path
     self.notes: list[str] = []
     self.tensors = self._open_tensors()
+    self._checksums = checksums.Checksums(self._folder)
     if not self.tensors.infos:
       raise UserError(f'{path} holds no tensors.')
     self.config = self._find_config(model)
@@ -72,7 +83,10 @@ class Source(ModelWeights):
     raise NotImplementedError
 
   def _read_tensor(self, name: str, index: int | None) -> np.ndarray:
-    return self.tensors.read(self._stored(name), index)
+    stored = self._stored(name)
+    array = self.tensors.read(stored, index)
+    self._checksums.check(stored, index, array)
+    return array
 
   def _stored(self, name: str) -> str:
     """The name of the tensor that is read for another."""
@@ -81,16 +95,34 @@ class Source(ModelWeights):
   def _find_config(self, model: str | None) -> ModelConfig:
     """The model: the one given, or that of the folder's gin file, or else what the tensors say."""
     gin_file = os.path.join(self._folder, model_gin.FILE)
-    if model or os.path.isfile(gin_file):
-      return load_config(model or gin_file)
+    if model or file_checks.exists(gin_file):
+      if not model:
+        file_checks.check_text(gin_file)
+      config = load_config(model or gin_file)
+      self._check_count(config)
+      return config
     return self._infer_config()
+
+  def _check_count(self, config: ModelConfig) -> None:
+    """Refuses a model with more layers or experts than there are tensors, before all of its variables are listed."""
+    stored = len(self.tensors.infos)
+    counts = {'num_encoder_layers': config.num_encoder_layers, 'num_decoder_layers': config.num_decoder_layers}
+    if FORMAT_NAMES[self.kind].tensor_for_each_expert:
+      counts['num_experts'] = config.num_experts
+    for field, count in counts.items():
+      if count > stored:
+        raise UserError(
+          f'{config.path} says {field} = {count:,}, but {self.path} has {stored:,} tensors in all. Give the right '
+          'model with --model, or delete that model.gin to have the model read from the tensors.'
+        )
 
   def _infer_config(self) -> ModelConfig:
     """The model according to the tensors, with what other files say about it."""
     anatomy = read_anatomy(FORMAT_NAMES[self.kind].place_tensors(self.tensors.infos))
     settings = anatomy.settings
     operative_config = os.path.join(self._folder, OPERATIVE)
-    if os.path.isfile(operative_config):
+    if file_checks.exists(operative_config):
+      file_checks.check_text(operative_config)
       settings |= _settings_of_training(operative_config)
     else:
       self.notes.append(f'No gin file in {self.path}: the model was read from the tensors.')
@@ -178,13 +210,13 @@ class KerasSource(Source):
 
 
 class T5XSource(Source):
-  """T5X: folders of zarr arrays."""
+  """T5X: zarr arrays, in folders or in a database."""
 
   kind = names.T5X
 
   @staticmethod
   def is_in(folder: str) -> bool:
-    return bool(t5x.array_folders(folder))
+    return t5x.find_root(folder) is not None
 
   def _open_tensors(self) -> CheckpointTensors:
     return t5x.T5XTensors(self.path)

@@ -2,7 +2,7 @@
 
 import os
 
-from switch_zoo.checkpoints import journal, keras_files, names, tensor_bundle
+from switch_zoo.checkpoints import huggingface_refusals, journal, keras_files, names, tensor_bundle
 from switch_zoo.checkpoints.huggingface_source import HuggingFaceSource
 from switch_zoo.checkpoints.source import KerasSource, MeshSource, Source, T5XSource
 from switch_zoo.errors import UserError
@@ -44,6 +44,7 @@ def detect(path: str) -> str:
       f'{path} holds several checkpoints: {" and ".join(names.TITLES[kind] for kind in kinds)}. Give each a folder.'
     )
   if not kinds:
+    huggingface_refusals.check_adapter(path)
     raise UserError(_no_checkpoint(path))
   return kinds[0]
 
@@ -62,7 +63,8 @@ def _no_checkpoint(path: str) -> str:
     )
   return (
     f'{path} holds no checkpoint: no Mesh-TensorFlow files (*.index), no {keras_files.WEIGHTS}, no Hugging Face '
-    f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*). It has {_listing(path)}.'
+    f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*, manifest.ocdbt). It has '
+    f'{_listing(path)}.'
   )
 
 

@@ -37,9 +37,14 @@ def read(data: bytes) -> dict[bytes, bytes]:
   _, position = _read_handle(data, position)
   index, _ = _read_handle(data, position)
   entries: dict[bytes, bytes] = {}
+  last = None
   for _, value in _entries(_block(data, index)):
     handle, _ = _read_handle(value, 0)
-    entries.update(_entries(_block(data, handle)))
+    for key, content in _entries(_block(data, handle)):
+      if last is not None and key <= last:
+        raise TableError('its names are not in order')
+      entries[key] = content
+      last = key
   return entries
 
 
@@ -99,13 +104,17 @@ def _block(data: bytes, handle: Handle) -> bytes:
 
 
 def _entries(block: bytes) -> Iterator[Entry]:
-  restarts = struct.unpack('<I', block[-4:])[0]
+  restarts = int.from_bytes(block[-4:], 'little')
   end = len(block) - 4 - 4 * restarts
+  if end < 0:
+    raise TableError('a block of it is too short')
   position, key = 0, b''
   while position < end:
     shared, position = read_varint(block, position)
     unshared, position = read_varint(block, position)
     size, position = read_varint(block, position)
+    if shared > len(key) or position + unshared + size > end:
+      raise TableError('an entry of it is longer than its block')
     key = key[:shared] + block[position : position + unshared]
     position += unshared
     yield key, block[position : position + size]

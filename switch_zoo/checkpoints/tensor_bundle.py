@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from switch_zoo.checkpoints import crc32c, protocol_buffer, sstable
+from switch_zoo.checkpoints import crc32c, file_checks, protocol_buffer, sstable
 from switch_zoo.checkpoints.arrays import BFLOAT16, CheckpointTensors, FileRegion, TensorInfo, read_region
 from switch_zoo.checkpoints.protocol_buffer import bytes_field, fixed32_field, varint_field
 from switch_zoo.errors import UserError
@@ -25,9 +25,10 @@ DTYPES = {
 }  # fmt: skip
 NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
 # Fields of the messages: BundleHeaderProto, VersionDef, BundleEntryProto, TensorShapeProto and its Dim.
-NUM_SHARDS, VERSION, PRODUCER = 1, 3, 1
+NUM_SHARDS, ENDIANNESS, VERSION, PRODUCER = 1, 2, 3, 1
 DTYPE, SHAPE, SHARD, OFFSET, SIZE, CHECKSUM, SLICES = 1, 2, 3, 4, 5, 6, 7
 DIM, DIM_SIZE = 2, 1
+MAX_INDEX = 1 << 30
 
 
 class BundleEntry(NamedTuple):
@@ -140,6 +141,10 @@ def _regions(prefix: str) -> Iterator[tuple[str, FileRegion, int]]:
   shards, entries = _read_index(index)
   sizes = [_size(data_file(prefix, shard, shards), index) for shard in range(shards)]
   for name, entry in entries.items():
+    if entry.shard >= shards:
+      raise UserError(
+        f'{index} is damaged: it says that {name} is in data file {entry.shard} of {shards}. Copy it again.'
+      )
     file = data_file(prefix, entry.shard, shards)
     end = entry.offset + entry.info.nbytes
     if end > sizes[entry.shard]:
@@ -152,19 +157,24 @@ def _regions(prefix: str) -> Iterator[tuple[str, FileRegion, int]]:
 def _read_index(path: str) -> tuple[int, dict[str, BundleEntry]]:
   """The number of data files, and the entry of every tensor of numbers."""
   try:
+    file_checks.check_weights(path)
+    if os.path.getsize(path) > MAX_INDEX:
+      raise sstable.TableError(f'it has more than {MAX_INDEX:,} bytes')
     with open(path, 'rb') as file:
       table = sstable.read(file.read())
     header = protocol_buffer.decode(table.pop(b'', b''))
     # Keys that begin with a zero are of slices of a tensor, whose own entry is refused.
     tensors = {key.decode(): value for key, value in table.items() if not key.startswith(b'\0')}
     entries = {name: _decode(name, value, path) for name, value in tensors.items()}
-  except sstable.TableError as error:
+  except (sstable.TableError, UnicodeDecodeError) as error:
     raise UserError(f'{path} is not the index of a TensorFlow checkpoint: {error}. Copy it again.') from error
+  if header.number(ENDIANNESS):
+    raise UserError(f'{path} was written on a big-endian machine. Save the checkpoint again on another.')
   return header.number(NUM_SHARDS, 1), {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def _size(path: str, index: str) -> int:
-  if not os.path.isfile(path):
+  if not file_checks.exists(path):
     raise UserError(f'{path} is missing: {index} says that tensors are in it. Copy all files of the checkpoint.')
   return os.path.getsize(path)
 
@@ -182,6 +192,8 @@ def _decode(name: str, value: bytes, path: str) -> BundleEntry | None:
     return None
   info = TensorInfo(_decode_shape(message.text(SHAPE)), dtype)
   crc = crc32c.unmasked(message.number(CHECKSUM))
+  if message.number(SIZE) != info.nbytes:
+    raise sstable.TableError(f'{name} has {message.number(SIZE):,} bytes, and a shape of {info.nbytes:,}')
   return BundleEntry(info, message.number(SHARD), message.number(OFFSET), crc)
 
 

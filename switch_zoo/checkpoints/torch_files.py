@@ -1,166 +1,113 @@
 """PyTorch's `.bin` files, read without PyTorch and without running anything that is in them.
 
-Such a file is a zip archive: a pickle that says which tensors there are, and the bytes of each storage as a member. A
-pickle can name any function for its reader to call. Here it can name only the few below, which build our own records;
-everything else is refused, and the message names it. Format: torch/serialization.py (PyTorch 1.6 and later).
+Such a file is a zip archive: a pickle that says which tensors there are, and the bytes of each storage as a member.
+Format: torch/serialization.py (PyTorch 1.6 and later).
 """
 
-import collections
-import io
 import math
-import pickle
-import zipfile
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import threading
+import zlib
+from typing import Any
 
 import numpy as np
 
-from switch_zoo.checkpoints.arrays import BFLOAT16, FileRegion, TensorInfo, read_region
+from switch_zoo.checkpoints import torch_pickle
+from switch_zoo.checkpoints.arrays import FileRegion, TensorInfo, read_region
+from switch_zoo.checkpoints.torch_archive import MAX_PICKLE, PICKLE, TorchArchive
+from switch_zoo.checkpoints.torch_pickle import TorchView
 from switch_zoo.errors import UserError
 
-# Class of a storage -> type of its entries.
-STORAGES = {
-    'FloatStorage': np.dtype(np.float32), 'BFloat16Storage': BFLOAT16, 'HalfStorage': np.dtype(np.float16),
-    'DoubleStorage': np.dtype(np.float64), 'LongStorage': np.dtype(np.int64), 'IntStorage': np.dtype(np.int32),
-}  # fmt: skip
-PICKLE = 'data.pkl'
-# Bytes of a zip archive's record before a member's name, and where in it are the lengths of the name and extra fields.
-LOCAL_HEADER, NAME_LENGTH, EXTRA_LENGTH = 30, 26, 28
-
-
-class TorchStorage(NamedTuple):
-  """A member of the archive."""
-
-  key: str
-  dtype: np.dtype
-  count: int
-
-
-class TorchView(NamedTuple):
-  """A tensor: a view of a storage."""
-
-  storage: TorchStorage
-  offset: int
-  shape: tuple[int, ...]
-  strides: tuple[int, ...]
-
-  @property
-  def contiguous(self) -> bool:
-    expected, steps = 1, []
-    for size in reversed(self.shape):
-      steps.append(expected)
-      expected *= size
-    return all(
-      size == 1 or step == given for size, step, given in zip(self.shape, reversed(steps), self.strides, strict=True)
-    )
+BYTE_ORDER = 'byteorder'
+# As torch has.
+MAX_AXES = 64
 
 
 class TorchFile:
-  """One `.bin` file: infos and `read` by name."""
+  """One `.bin` file: infos and `read` by name.
+
+  A tensor that is a whole storage, as nearly all are, is checked while it is read. For another, all of its storage is
+  read through once before.
+  """
 
   def __init__(self, path: str):
     self.path = path
-    if not zipfile.is_zipfile(path):
-      raise UserError(
-        f'{path} is not an archive: it is cut off, or was written before PyTorch 1.6 as one pickle. Load and save it '
-        'with a current PyTorch, best as safetensors.'
-      )
-    with zipfile.ZipFile(path) as archive:
-      members = {member.filename: member for member in archive.infolist()}
-      prefix = _find_pickle(path, members).removesuffix(PICKLE)
-      self._views = _read_views(path, archive.read(prefix + PICKLE))
-      byte_order = archive.read(prefix + 'byteorder') if prefix + 'byteorder' in members else b'little'
-    if byte_order != b'little':
+    self._archive = TorchArchive(path)
+    self._views = _read_views(path, self._archive.read(PICKLE, MAX_PICKLE))
+    has_order = BYTE_ORDER in self._archive.members
+    if has_order and self._archive.read(BYTE_ORDER, 16) != b'little':
       raise UserError(f'{path} was written on a big-endian machine. Save it again as safetensors.')
-    # For every view, not for every storage: a damaged file may describe one storage in two ways.
-    self._starts = {
-      view.storage.key: self._storage_start(f'{prefix}data/{view.storage.key}', view.storage, members)
-      for view in self._views.values()
-    }
     for name, view in self._views.items():
       self._check(name, view)
-    self.infos = {name: TensorInfo(view.shape, view.storage.dtype) for name, view in self._views.items()}
+    self.infos = {name: TensorInfo(view.shape, view.dtype) for name, view in self._views.items()}
+    self._checked: set[str] = set()
+    self._lock = threading.Lock()
 
   def read(self, name: str, index: int | None = None) -> np.ndarray:
     """A tensor, or one entry of it along its first axis. -> <dtype>[shape] or <dtype>[shape after the first axis]"""
-    view = self._views[name]
-    start = self._starts[view.storage.key]
-    itemsize = view.storage.dtype.itemsize
-    if view.contiguous:
-      return read_region(FileRegion(self.path, start + view.offset * itemsize, self.infos[name]).part(index))
-    flat = read_region(FileRegion(self.path, start, TensorInfo((view.storage.count,), view.storage.dtype)))
+    view, info = self._views[name], self.infos[name]
+    member_name = _member_name(view)
+    start = self._archive.members[member_name].offset
+    itemsize = view.dtype.itemsize
+    if _is_contiguous(view):
+      region = FileRegion(self.path, start + view.offset * itemsize, info)
+      if index is None and info.nbytes == view.storage.nbytes:
+        array = read_region(region)
+        self._archive.check(member_name, zlib.crc32(array.reshape(-1).view(np.uint8).data))
+        return array
+      self._check_storage(member_name)
+      return read_region(region.part(index))
+    self._check_storage(member_name)
+    flat = read_region(FileRegion(self.path, start, TensorInfo((view.storage.nbytes // itemsize,), view.dtype)))
     strides = [step * itemsize for step in view.strides]
     whole = np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides, writeable=False)
     return np.ascontiguousarray(whole if index is None else whole[index])
 
-  def _storage_start(self, name: str, storage: TorchStorage, members: Mapping[str, zipfile.ZipInfo]) -> int:
-    """The offset in the file of a storage's first byte."""
-    member = members.get(name)
-    if member is None or member.file_size < storage.count * storage.dtype.itemsize:
-      raise UserError(
-        f'{self.path} does not have all bytes of a tensor ({name}): it is cut off or damaged. Copy it again.'
-      )
-    if member.compress_type != zipfile.ZIP_STORED:
-      raise UserError(f'{self.path} is compressed, which torch.save does not do. Save it again as safetensors.')
-    with open(self.path, 'rb') as file:
-      file.seek(member.header_offset)
-      header = file.read(LOCAL_HEADER)
-    lengths = (int.from_bytes(header[at : at + 2], 'little') for at in (NAME_LENGTH, EXTRA_LENGTH))
-    return member.header_offset + LOCAL_HEADER + sum(lengths)
+  def _check_storage(self, member_name: str) -> None:
+    with self._lock:
+      if member_name not in self._checked:
+        self._archive.check_all_of(member_name)
+        self._checked.add(member_name)
 
   def _check(self, name: str, view: TorchView) -> None:
-    """Refuses a view that reaches outside its storage."""
-    numbers = (view.offset, *view.shape, *view.strides)
-    if len(view.shape) != len(view.strides) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+    """Refuses a view that is not inside its storage, or a storage whose bytes are not in the file."""
+    member_name = _member_name(view)
+    member = self._archive.members.get(member_name)
+    # More bytes than the tensor's type takes would be another type's.
+    if member is None or member.size != view.storage.nbytes:
+      raise UserError(
+        f'{self.path} does not have all bytes of a tensor ({member_name}), or has more: it is cut off or damaged. Copy '
+        'it again.'
+      )
+    if not _is_valid(view):
       raise UserError(f'{self.path}: {name} has no valid shape. The file is damaged; copy it again.')
+    count = view.storage.nbytes // view.dtype.itemsize
     last = view.offset + sum((size - 1) * step for size, step in zip(view.shape, view.strides, strict=True))
-    if math.prod(view.shape) and last >= view.storage.count:
+    if math.prod(view.shape) and last >= count:
       raise UserError(f'{self.path}: {name} reaches outside its storage. The file is damaged; copy it again.')
+    if math.prod(view.shape) > count:
+      raise UserError(
+        f'{self.path}: {name} has more entries than are stored for it: it is damaged, or was saved as an expanded '
+        'view. Save its .contiguous() copy.'
+      )
 
 
-class _RefusedError(Exception):
-  """The pickle names something it must not."""
+def _member_name(view: TorchView) -> str:
+  return f'data/{view.storage.key}'
 
 
-class _SafeUnpickler(pickle.Unpickler):
-  """Builds TorchViews; whatever is not in `_ALLOWED` is refused."""
-
-  def find_class(self, module: str, name: str) -> Any:
-    if module == 'torch' and name in STORAGES:
-      return STORAGES[name]
-    if (module, name) not in _ALLOWED:
-      raise _RefusedError(f'{module}.{name}')
-    return _ALLOWED[module, name]
-
-  def persistent_load(self, pid: Any) -> TorchStorage:
-    kind, dtype, key, _, count = pid
-    if kind != 'storage' or not isinstance(dtype, np.dtype) or not isinstance(count, int):
-      raise _RefusedError('a storage of an unknown type')
-    return TorchStorage(str(key), dtype, count)
+def _is_valid(view: TorchView) -> bool:
+  numbers = (view.offset, *view.shape, *view.strides)
+  same_axes = len(view.shape) == len(view.strides) <= MAX_AXES
+  return same_axes and all(type(number) is int and 0 <= number < 1 << 63 for number in numbers)
 
 
-def _rebuild_tensor(storage: Any, offset: int, size: Sequence[int], strides: Sequence[int], *_: Any) -> TorchView:
-  if not isinstance(storage, TorchStorage):
-    raise _RefusedError('a tensor without a storage')
-  return TorchView(storage, offset, tuple(size), tuple(strides))
-
-
-def _rebuild_parameter(view: TorchView, *_: Any) -> TorchView:
-  return view
-
-
-_ALLOWED = {
-  ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
-  ('torch._utils', '_rebuild_parameter'): _rebuild_parameter,
-  ('collections', 'OrderedDict'): collections.OrderedDict,
-}
-
-
-def _find_pickle(path: str, members: Mapping[str, zipfile.ZipInfo]) -> str:
-  pickles = [name for name in members if name.rpartition('/')[2] == PICKLE]
-  if len(pickles) != 1:
-    raise UserError(f'{path} has no {PICKLE}: it was not written by torch.save. Save it as safetensors.')
-  return pickles[0]
+def _is_contiguous(view: TorchView) -> bool:
+  step = 1
+  for size, stride in zip(reversed(view.shape), reversed(view.strides), strict=True):
+    if size != 1 and stride != step:
+      return False
+    step *= size
+  return True
 
 
 def _read_views(path: str, data: bytes) -> dict[str, TorchView]:
@@ -168,20 +115,36 @@ def _read_views(path: str, data: bytes) -> dict[str, TorchView]:
   content = _unpickle(path, data)
   if isinstance(content, dict) and isinstance(content.get('state_dict'), dict):
     content = content['state_dict']
-  if not isinstance(content, dict) or not all(isinstance(view, TorchView) for view in content.values()):
-    raise UserError(f"{path} holds no tensors by name. Save the model's state_dict, best as safetensors.")
-  return content
+  if isinstance(content, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in content):
+    content = _named(path, content)
+  views: dict[str, TorchView] = {}
+  for name, view in content.items() if isinstance(content, dict) else [(None, content)]:
+    if not isinstance(name, str) or not isinstance(view, TorchView):
+      raise UserError(f"{path} holds no tensors by name. Save the model's state_dict, best as safetensors.")
+    views[name] = view
+  return views
+
+
+def _named(path: str, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+  """The pairs of `list(model.named_parameters())` by name."""
+  names = [name for name, _ in pairs if isinstance(name, str)]
+  if len(set(names)) != len(pairs):
+    raise UserError(f'{path} holds a list in which a name is missing or repeated. Save the state_dict, as safetensors.')
+  return dict(pairs)
 
 
 def _unpickle(path: str, data: bytes) -> Any:
   try:
-    return _SafeUnpickler(io.BytesIO(data)).load()
-  except _RefusedError as error:
+    return torch_pickle.read(data)
+  except torch_pickle.RefusedError as error:
     raise UserError(
-      f'{path} asks for {error} to be called when it is read. Weights need no such thing, and nothing in the file was '
-      'run. Do not load it with torch.load either; ask its author for safetensors.'
+      f'{path} {error}. Weights need no such thing, and nothing in the file was run. Do not load it '
+      'with torch.load either; ask its author for safetensors.'
     ) from error
-  except Exception as error:  # noqa: BLE001 - a damaged pickle can raise nearly anything
+  except torch_pickle.QuantizedError as error:
     raise UserError(
-      f'{path} cannot be read: its list of tensors is damaged ({type(error).__name__}). Copy it again.'
+      f'{path} holds quantized tensors (torch.quantize_per_tensor or a relative). Weights are read in float32, '
+      'bfloat16 or float16: take the checkpoint it was made from.'
     ) from error
+  except torch_pickle.PickleError as error:
+    raise UserError(f'{path} cannot be read: its list of tensors is damaged ({error}). Copy it again.') from error

@@ -128,8 +128,12 @@ def load(export: ExportVersion) -> LoadedExport:
         'signatures can be served here. Use TensorFlow Serving itself for others.')  # fmt: skip
   try:
     return LoadedExport(export, tf.saved_model.load(export.folder), definitions)
-  except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
-    raise UserError(f'{export.folder} cannot be loaded: {error}') from error
+  except Exception as error:  # noqa: BLE001 - TensorFlow raises KeyError, IndexError and more for damaged files
+    reason = (str(error).splitlines() or [''])[0]
+    raise UserError(
+      f'{export.folder} cannot be loaded: {type(error).__name__}: {reason}. A file of it is damaged, cut off or of '
+      'another TensorFlow: copy it again, or export again.'
+    ) from error
 
 
 def _definitions(folder: str) -> dict[str, Any]:

@@ -225,7 +225,7 @@ CASES = {
   'a header that is not JSON': ROW(
     'hf',
     lambda case: (case.source / 'model.safetensors').write_bytes(b'\x04' + bytes(7) + b'oops'),
-    'its header cannot be read',
+    'its header is not JSON',
   ),
   'a truncated shard': ROW('shards', lambda case: case.cut(first_shard(case), -40), 'is truncated: its header lists'),
   'a missing shard': ROW('shards', lambda case: (case.source / first_shard(case)).unlink(), '1 of them are missing'),

@@ -12,7 +12,7 @@ FOLDER = pathlib.Path(checkpoints.__file__).parent
 MAP = re.findall(r'^  (\w+)  ', checkpoints.__doc__ or '', re.MULTILINE)
 # What a checkpoint must be readable without, and the folders of switch_zoo that need it or use this one.
 FORBIDDEN = ('tensorflow', 'mesh_tensorflow', 't5', 'seqio', 'torch', 'keras')
-ALLOWED_OF_SWITCH_ZOO = ('checkpoints', 'spec', 'errors', 'interrupts')
+ALLOWED_OF_SWITCH_ZOO = ('checkpoints', 'spec', 'errors', 'interrupts', 'lfs_pointer')
 
 
 def imports(name):
