@@ -23,7 +23,7 @@ NUM_LAYERS = {'encoder': 'num_layers', 'decoder': 'num_decoder_layers'}
 # Fields of config.json that the tensors decide -> ours.
 DECIDED_BY_TENSORS = {
     'd_model': 'd_model', 'd_ff': 'd_ff', 'd_kv': 'd_kv', 'num_heads': 'num_heads',
-    'num_layers': 'num_encoder_layers', 'num_decoder_layers': 'num_decoder_layers', 'vocab_size': 'vocab_size',
+    'num_layers': 'num_encoder_layers', 'num_decoder_layers': 'num_decoder_layers', 'vocab_size': 'num_ids',
     'num_experts': 'num_experts', 'relative_attention_num_buckets': 'relative_attention_num_buckets',
 }  # fmt: skip
 # Fields whose value no gin file changes.
@@ -132,6 +132,7 @@ def _contradicted_sizes(stated: Mapping[str, Any], config: ModelConfig) -> Itera
     value, actual = stated.get(field), getattr(config, ours)
     agrees = value in (None, actual)
     if field == 'vocab_size' and isinstance(value, int):
+      # The tensors may have the rows that pad it.
       agrees = agrees or padded_vocabulary(value) == actual
     if field == 'num_experts' and not actual:
       agrees = True

@@ -21,6 +21,11 @@ def make_config(model: ModelConfig, dtype: str) -> dict[str, Any]:
   Raises:
     UserError: transformers cannot build this model
   """
+  if model.num_ids != model.num_target_ids:
+    raise UserError(
+      f'The model reads {model.num_ids:,} ids and predicts {model.num_target_ids:,}: Hugging Face has one vocab_size '
+      'for both. Convert it to mesh or keras.'
+    )
   return (_switch_fields(model) if model.num_experts else _t5_fields(model)) | _common_fields(model, dtype) | FIXED
 
 
@@ -28,7 +33,7 @@ def _common_fields(model: ModelConfig, dtype: str) -> dict[str, Any]:
   return {
       'd_model': model.d_model, 'd_kv': model.d_kv, 'd_ff': model.d_ff, 'num_heads': model.num_heads,
       'num_layers': model.num_encoder_layers, 'num_decoder_layers': model.num_decoder_layers,
-      'vocab_size': model.vocab_size, 'relative_attention_num_buckets': model.relative_attention_num_buckets,
+      'vocab_size': model.num_ids, 'relative_attention_num_buckets': model.relative_attention_num_buckets,
       'dropout_rate': 0.1,
       'initializer_factor': 1.0, 'is_encoder_decoder': True, 'use_cache': True, 'pad_token_id': PADDING,
       'eos_token_id': END, 'decoder_start_token_id': PADDING, 'tie_word_embeddings': model.tied_embeddings,

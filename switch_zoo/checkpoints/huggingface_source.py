@@ -1,5 +1,6 @@
 """A checkpoint of Hugging Face: config.json next to the tensors, copies of the embedding, tables without padding."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -39,7 +40,7 @@ class HuggingFaceSource(Source):
     return huggingface_config.read_head(self.tensors, self._stated)
 
   def _find_config(self, model: str | None) -> ModelConfig:
-    config = super()._find_config(model)
+    config = self._with_stored_ids(super()._find_config(model))
     self.notes += huggingface_config.contradictions(self._stated, config)
     if config.tied_embeddings:
       return config
@@ -50,6 +51,19 @@ class HuggingFaceSource(Source):
         f'{self.path} has no {HEAD}, and its logits are not scaled: {SHARED} is written as the matrix of logits too.'
       )
     return config
+
+  def _with_stored_ids(self, config: ModelConfig) -> ModelConfig:
+    """The model with the ids that the tables have rows for, where a gin file counts the padding among them."""
+    infos = self.tensors.infos
+    tables = {'vocab_size': infos.get(SHARED), 'target_vocab_size': infos.get(HEAD) or infos.get(SHARED)}
+    ids = {'vocab_size': config.num_ids, 'target_vocab_size': config.num_target_ids}
+    stored = {field: info.shape[0] for field, info in tables.items() if info and info.shape}
+    fewer = {
+      f'unpadded_{field}': rows
+      for field, rows in stored.items()
+      if rows < ids[field] and padded_vocabulary(rows) == getattr(config, field)
+    }
+    return dataclasses.replace(config, **fewer)
 
   def _infer_config(self) -> ModelConfig:
     if not self._stated:
@@ -76,8 +90,9 @@ class HuggingFaceSource(Source):
     shapes = super()._expected_shapes()
     for name in shapes.keys() & self.tensors.infos.keys() & {SHARED, HEAD}:
       stored = self.tensors.infos[name].shape
-      # A vocabulary may lack the rows that pad it.
-      if len(stored) == 2 and (padded_vocabulary(stored[0]), stored[1]) == shapes[name]:
+      # A table may have the rows that pad it, or not.
+      rows, width = shapes[name]
+      if len(stored) == 2 and (padded_vocabulary(stored[0]), stored[1]) == (padded_vocabulary(rows), width):
         shapes[name] = stored
     return shapes
 

@@ -58,6 +58,8 @@ def describe(config: ModelConfig) -> ModelDescription:
   fields = (*SIZES, *OPTIONS, BUCKETS, *((*EXPERT_OPTIONS, 'expert_d_ff') if config.num_experts else ()))
   blocks = {'encoder': config.encoder_block, 'decoder': config.decoder_block}
   settings = {field: getattr(config, field) for field in fields}
+  # Not the rows: the rows follow from the ids, but the ids do not follow from the rows.
+  settings |= {'vocab_size': config.num_ids, 'target_vocab_size': config.num_target_ids}
   return ModelDescription(blocks, settings, config.router, config.experts_per_token)
 
 

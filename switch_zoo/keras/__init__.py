@@ -8,6 +8,7 @@ Imports neither mesh_tensorflow nor t5 nor seqio.
   sparse             rows to the networks of their experts and back
   routing            which experts a token goes to; the balance loss
   experts            the Switch feed-forward layer
+  padding_ids        masks the logits of ids that only pad the vocabulary's table
   stacks             sublayers with norm and residual, blocks of them, the encoder and the decoder
   weights_file       `*.weights.h5` with Mesh-TensorFlow's names
   model              SwitchTransformer: the Keras model, for `fit`

@@ -72,10 +72,10 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
 
 def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:
   """Raises UserError if a vocabulary has more ids than the model."""
-  rows = min(config.vocab_size, config.target_vocab_size)
-  if vocabulary.size > rows:
+  num_ids = min(config.num_ids, config.num_target_ids)
+  if vocabulary.size > num_ids:
     raise UserError(
-      f'The vocabulary has {vocabulary.size:,} ids and the model {rows:,}. Give the one it was trained with: '
+      f'The vocabulary has {vocabulary.size:,} ids and the model {num_ids:,}. Give the one it was trained with: '
       '--vocab FILE.'
     )
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from switch_zoo.keras import padding_ids
 from switch_zoo.keras.attention import MASK_BIAS, Memory, relative_bucket
 from switch_zoo.keras.inference_blocks import InferenceBlock
 from switch_zoo.keras.inference_layers import InferenceNorm, ScopedWeights
@@ -156,12 +157,13 @@ class Inference(tf.Module):
     return self.to_logits(x), tuple(updated)
 
   def to_logits(self, x: tf.Tensor) -> tf.Tensor:
-    """<float>[R, M] -> <float32>[R, V]"""
+    """<float>[R, M] -> <float32>[R, V]; ids that only pad the table get `padding_ids.MASKED`."""
     x = self.decoder_norm(x)
     if self.logits is not None:
-      return tf.cast(self.logits.times(x), tf.float32)
+      return padding_ids.masked(tf.cast(self.logits.times(x), tf.float32), self.config)
     x *= tf.cast(self.config.d_model**-0.5, x.dtype)
-    return tf.cast(tf.matmul(x, self.target_embedding, transpose_b=True), tf.float32)
+    logits = tf.matmul(x, self.target_embedding, transpose_b=True)
+    return padding_ids.masked(tf.cast(logits, tf.float32), self.config)
 
   def _position_bias(
     self, learned: tf.Tensor | None, queries: tf.Tensor, keys: tf.Tensor, bidirectional: bool = False

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from switch_zoo.keras import weights_file
+from switch_zoo.keras import padding_ids, weights_file
 from switch_zoo.keras.attention import MASK_BIAS
 from switch_zoo.keras.layers import Layer
 from switch_zoo.keras.stacks import Stack, SublayerContext
@@ -181,13 +181,14 @@ class SwitchTransformer(keras.Model):
     return tf.cast(tf.gather(table, ids), self.compute_dtype)
 
   def to_logits(self, x: tf.Tensor) -> tf.Tensor:
-    """<float>[..., M] -> <float32>[..., V]"""
+    """<float>[..., M] -> <float32>[..., V]; ids that only pad the table get `padding_ids.MASKED`."""
     if not self.config.tied_embeddings:
-      return tf.cast(self.decoder.logits(x), tf.float32)
+      return padding_ids.masked(tf.cast(self.decoder.logits(x), tf.float32), self.config)
     table = tf.cast(self._table(self.decoder), x.dtype)
     # The vectors of the table are large, those of a separate matrix would be small: arXiv:1910.10683, as
     # Mesh-TensorFlow.
-    return tf.cast(tf.matmul(x * self.config.d_model**-0.5, table, transpose_b=True), tf.float32)
+    logits = tf.matmul(x * self.config.d_model**-0.5, table, transpose_b=True)
+    return padding_ids.masked(tf.cast(logits, tf.float32), self.config)
 
   def _table(self, stack: Stack) -> tf.Variable:
     return self.shared.embedding if self.config.shared_embedding else stack.embedding

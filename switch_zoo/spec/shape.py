@@ -37,6 +37,10 @@ class ModelShape:
   dropout_rate: float
   activation_dtype: str
 
+  # Ids of the vocabularies where they are fewer than the rows; 0: as many. See `num_ids`.
+  unpadded_vocab_size: int = 0
+  unpadded_target_vocab_size: int = 0
+
   # 0 in a dense model; the fields below then have no meaning.
   num_experts: int = 0
   expert_d_ff: int = 0
@@ -50,6 +54,16 @@ class ModelShape:
   group_size: int = 0
   balance_loss_coef: float = 0.0
   expert_dropout_rate: float = 0.0
+
+  @property
+  def num_ids(self) -> int:
+    """Ids of the inputs' vocabulary; the rows of its embedding from this one on are padding."""
+    return self.unpadded_vocab_size or self.vocab_size
+
+  @property
+  def num_target_ids(self) -> int:
+    """Ids of the targets' vocabulary: what can be predicted. Logits from this one on are masked."""
+    return self.unpadded_target_vocab_size or self.target_vocab_size
 
   @property
   def gated(self) -> bool:
