@@ -6,7 +6,7 @@ from switch_zoo.checkpoints.huggingface_config import ACTIVATIONS, FIXED, SWITCH
 from switch_zoo.errors import UserError
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.sublayers import EXPERTS, layers_per_block
-from switch_zoo.spec.token_ids import END, PADDING
+from switch_zoo.spec.token_ids import PADDING
 
 # The sequence length from which the capacity in config.json is computed; transformers wants a number of tokens.
 CAPACITY_LENGTH = 512
@@ -36,7 +36,7 @@ def _common_fields(model: ModelConfig, dtype: str) -> dict[str, Any]:
       'vocab_size': model.num_ids, 'relative_attention_num_buckets': model.relative_attention_num_buckets,
       'dropout_rate': 0.1,
       'initializer_factor': 1.0, 'is_encoder_decoder': True, 'use_cache': True, 'pad_token_id': PADDING,
-      'eos_token_id': END, 'decoder_start_token_id': PADDING, 'tie_word_embeddings': model.tied_embeddings,
+      'eos_token_id': model.end_id, 'decoder_start_token_id': PADDING, 'tie_word_embeddings': model.tied_embeddings,
       'torch_dtype': dtype,
   }  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from switch_zoo.checkpoints import huggingface, huggingface_config, names
+from switch_zoo.checkpoints import huggingface, huggingface_config, huggingface_token_ids, names
 from switch_zoo.checkpoints.anatomy import Anatomy
 from switch_zoo.checkpoints.arrays import CheckpointTensors
 from switch_zoo.checkpoints.huggingface import CONFIG
@@ -25,6 +25,7 @@ class HuggingFaceSource(Source):
   def __init__(self, path: str, model: str | None = None):
     self._stated = huggingface.read_config(path)
     huggingface_config.check_model_type(path, self._stated)
+    self._end_id = huggingface_token_ids.read_end_id(path, self._stated, huggingface.read_generation_config(path))
     super().__init__(path, model)
 
   @staticmethod
@@ -41,6 +42,13 @@ class HuggingFaceSource(Source):
 
   def _find_config(self, model: str | None) -> ModelConfig:
     config = self._with_stored_ids(super()._find_config(model))
+    if self._stated:
+      config = dataclasses.replace(config, end_id=self._end_id)
+    if config.end_id >= config.num_target_ids:
+      raise UserError(
+        f'{self.path}/{CONFIG}: {huggingface_token_ids.EOS} = {config.end_id} is not an id of the '
+        f'{config.num_target_ids:,} that {SHARED} has rows for. Copy both files again.'
+      )
     self.notes += huggingface_config.contradictions(self._stated, config)
     if config.tied_embeddings:
       return config

@@ -9,6 +9,7 @@ from switch_zoo.spec import routers
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.shape import RELATIVE_BUCKETS
 from switch_zoo.spec.sublayers import DENSE, ENC_DEC_ATTENTION, EXPERTS, SELF_ATTENTION, block_of, layers_per_block
+from switch_zoo.spec.token_ids import END
 from switch_zoo.spec.zoo import load_config
 
 FILE = 'model.gin'
@@ -30,6 +31,7 @@ OPTIONS = (
   'tied_embeddings',
   'dropout_rate',
   'activation_dtype',
+  'end_id',
 )
 EXPERT_OPTIONS = (
     'num_experts', 'capacity_factor_train', 'capacity_factor_eval', 'min_expert_capacity', 'group_size',
@@ -60,6 +62,8 @@ def describe(config: ModelConfig) -> ModelDescription:
   settings = {field: getattr(config, field) for field in fields}
   # Not the rows: the rows follow from the ids, but the ids do not follow from the rows.
   settings |= {'vocab_size': config.num_ids, 'target_vocab_size': config.num_target_ids}
+  if config.end_id == END:
+    del settings['end_id']
   return ModelDescription(blocks, settings, config.router, config.experts_per_token)
 
 

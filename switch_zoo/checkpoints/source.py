@@ -21,7 +21,7 @@ OPERATIVE = 'operative_config.gin'
 # Settings of a training that belong to the model and that the tensors do not determine.
 SETTINGS_OF_TRAINING = (
     'activation_dtype', 'capacity_factor_train', 'capacity_factor_eval', 'min_expert_capacity', 'group_size',
-    'balance_loss_coef',
+    'balance_loss_coef', 'end_id',
 )  # fmt: skip
 
 

@@ -65,6 +65,7 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
   weights = sources.open_source(source, model)
   vocabulary = text.vocabulary(vocab, source if os.path.isdir(source) else os.path.dirname(source))
   config = weights.config
+  check_end(config)
   check_vocabulary(vocabulary, config)
   choice = number_format.choose(settings.dtype, machine.fast_format(), '--dtype')
   return TextModel(Inference(config, weights.whole, choice.dtype), vocabulary, settings, choice.note)
@@ -77,6 +78,16 @@ def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:
     raise UserError(
       f'The vocabulary has {vocabulary.size:,} ids and the model {num_ids:,}. Give the one it was trained with: '
       '--vocab FILE.'
+    )
+
+
+def check_end(config: ModelConfig) -> None:
+  """Raises UserError if the model ends answers with another id than the vocabularies of `text` do."""
+  if config.end_id != END:
+    raise UserError(
+      f'The model ends answers with the id {config.end_id}, and the vocabularies that switch_zoo reads end texts with '
+      f'{END}. Make ids of the texts with its own tokenizer, and answer those in Python: '
+      'switch_zoo.load(FOLDER).generate(ids).'
     )
 
 

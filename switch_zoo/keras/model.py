@@ -16,7 +16,7 @@ from switch_zoo.keras.attention import MASK_BIAS
 from switch_zoo.keras.layers import Layer
 from switch_zoo.keras.stacks import Stack, SublayerContext
 from switch_zoo.spec.config import ModelConfig
-from switch_zoo.spec.token_ids import END, PADDING
+from switch_zoo.spec.token_ids import PADDING
 
 if TYPE_CHECKING:
   from typing_extensions import Self
@@ -172,7 +172,8 @@ class SwitchTransformer(keras.Model):
     """<int32>[B, T], the encoder's output <float>[B, S, M] and input <int32>[B, S] -> <float32>[B, T, V]"""
     x = self.embedded(self.decoder, ids)
     encoded_bias = _mask_bias(tf.equal(encoder_ids, PADDING), x.dtype)
-    context = SublayerContext(_real_targets(ids, training), tf.zeros([], x.dtype), encoded, encoded_bias)
+    real = _real_targets(ids, training, self.config.end_id)
+    context = SublayerContext(real, tf.zeros([], x.dtype), encoded, encoded_bias)
     return self.to_logits(self.decoder(x, context, training=training))
 
   def embedded(self, stack: Stack, ids: tf.Tensor) -> tf.Tensor:
@@ -194,7 +195,7 @@ class SwitchTransformer(keras.Model):
     return self.shared.embedding if self.config.shared_embedding else stack.embedding
 
 
-def _real_targets(ids: tf.Tensor, training: bool) -> tf.Tensor:
+def _real_targets(ids: tf.Tensor, training: bool, end_id: int) -> tf.Tensor:
   """Which tokens the decoder reads are not padding; the leading 0 is real too. <int32>[B, T] -> <bool>[B, T]
 
   In training the end of a sequence, as an input, has no target: it counts in no loss and takes no expert's slot.
@@ -202,7 +203,7 @@ def _real_targets(ids: tf.Tensor, training: bool) -> tf.Tensor:
   real = tf.not_equal(ids[:, 1:], PADDING)
   if training:
     has_next = tf.not_equal(tf.pad(ids[:, 2:], [[0, 0], [0, 1]]), PADDING)
-    real &= tf.not_equal(ids[:, 1:], END) | has_next
+    real &= tf.not_equal(ids[:, 1:], end_id) | has_next
   return tf.concat([tf.ones_like(ids[:, :1], tf.bool), real], 1)
 
 

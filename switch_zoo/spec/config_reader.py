@@ -90,6 +90,7 @@ def _fields(reader: BindingReader) -> dict[str, Any]:
     'ff_activation': reader.get('ff_activation', tuple, 'DenseReluDense', 'activation', default=('relu',)),
     **_vocabulary(reader, 'vocab_size'),
     **_vocabulary(reader, 'target_vocab_size'),
+    **({'end_id': reader.macro('end_id', int)} if 'end_id' in reader.files.bindings else {}),
     'tied_embeddings': reader.get(
       'tied_embeddings', bool, 'Unitransformer', 'shared_embedding_and_softmax_weights', 'decoder'
     ),

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from switch_zoo.spec import sublayers
+from switch_zoo.spec import sublayers, token_ids
 
 # T5's relative positions: a learned bias for each bucket of distances. The last bucket holds all from the maximum on.
 RELATIVE_BUCKETS = 32
@@ -40,6 +40,9 @@ class ModelShape:
   # Ids of the vocabularies where they are fewer than the rows; 0: as many. See `num_ids`.
   unpadded_vocab_size: int = 0
   unpadded_target_vocab_size: int = 0
+
+  # The token that ends an answer.
+  end_id: int = token_ids.END
 
   # 0 in a dense model; the fields below then have no meaning.
   num_experts: int = 0
