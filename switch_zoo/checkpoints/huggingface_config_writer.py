@@ -63,7 +63,7 @@ def _switch_fields(model: ModelConfig) -> dict[str, Any]:
     'num_experts': model.num_experts,
     'num_sparse_encoder_layers': _num_sparse(model, 'encoder'),
     'num_sparse_decoder_layers': _num_sparse(model, 'decoder'),
-    'expert_capacity': _capacity(model),
+    'expert_capacity': model.expert_capacity or _capacity(model),
     'router_aux_loss_coef': model.balance_loss_coef,
     'router_z_loss_coef': 0.0,
     'router_jitter_noise': 0.0,

@@ -44,6 +44,14 @@ class HuggingFaceSource(Source):
     config = self._with_stored_ids(super()._find_config(model))
     if self._stated:
       config = dataclasses.replace(config, end_id=self._end_id)
+    if self._stated and config.num_experts:
+      config = dataclasses.replace(
+        config, expert_capacity=huggingface_config.read_expert_capacity(self.path, self._stated)
+      )
+      self.notes.append(
+        f'{CONFIG}: expert_capacity = {config.expert_capacity}, the tokens of a sequence that an expert has room for, '
+        'is kept. Here all tokens have room unless --expert-capacity checkpoint is given.'
+      )
     if config.end_id >= config.num_target_ids:
       raise UserError(
         f'{self.path}/{CONFIG}: {huggingface_token_ids.EOS} = {config.end_id} is not an id of the '

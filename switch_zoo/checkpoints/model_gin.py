@@ -35,7 +35,7 @@ OPTIONS = (
 )
 EXPERT_OPTIONS = (
     'num_experts', 'capacity_factor_train', 'capacity_factor_eval', 'min_expert_capacity', 'group_size',
-    'balance_loss_coef', 'expert_dropout_rate',
+    'balance_loss_coef', 'expert_dropout_rate', 'expert_capacity',
 )  # fmt: skip
 BUCKETS = 'relative_attention_num_buckets'
 
@@ -62,8 +62,10 @@ def describe(config: ModelConfig) -> ModelDescription:
   settings = {field: getattr(config, field) for field in fields}
   # Not the rows: the rows follow from the ids, but the ids do not follow from the rows.
   settings |= {'vocab_size': config.num_ids, 'target_vocab_size': config.num_target_ids}
-  if config.end_id == END:
-    del settings['end_id']
+  # What is as in every model of T5 is left out.
+  for field, usual in (('end_id', END), ('expert_capacity', 0)):
+    if settings.get(field) == usual:
+      del settings[field]
   return ModelDescription(blocks, settings, config.router, config.experts_per_token)
 
 

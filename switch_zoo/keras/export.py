@@ -68,7 +68,8 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
   check_end(config)
   check_vocabulary(vocabulary, config)
   choice = number_format.choose(settings.dtype, machine.fast_format(), '--dtype')
-  return TextModel(Inference(config, weights.whole, choice.dtype), vocabulary, settings, choice.note)
+  inference = Inference(config, weights.whole, choice.dtype, settings.expert_capacity)
+  return TextModel(inference, vocabulary, settings, choice.note)
 
 
 def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:

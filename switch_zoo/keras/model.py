@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from switch_zoo.errors import UserError
 from switch_zoo.keras import padding_ids, weights_file
 from switch_zoo.keras.attention import MASK_BIAS
 from switch_zoo.keras.layers import Layer
+from switch_zoo.keras.sequence_slots import CapacitySetting, chosen_capacity
 from switch_zoo.keras.stacks import Stack, SublayerContext
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.token_ids import PADDING
@@ -60,31 +62,44 @@ class SwitchTransformer(keras.Model):
     def __call__(self, *args: Any, **kwargs: Any) -> tf.Tensor: ...
 
   def __init__(
-    self, config: ModelConfig | Mapping[str, Any], capacity_factor: float | None = None, **kwargs: Any
+    self,
+    config: ModelConfig | Mapping[str, Any],
+    capacity_factor: float | None = None,
+    expert_capacity: CapacitySetting = None,
+    **kwargs: Any,
   ) -> None:
     """
     Args:
       config: ModelConfig, or the fields of one as `get_config` returns them
       capacity_factor: of experts outside training, to see what Mesh-TensorFlow's evaluation does; None: every token
         has room. Generation never drops a token
+      expert_capacity: tokens of each sequence that an expert has room for, in training too, as transformers counts
+        them: a number, or 'checkpoint' for `config.expert_capacity`; None: what the factors say
       **kwargs: of keras.Model: name, dtype ('float32', 'bfloat16', 'mixed_bfloat16')
     Raises:
-      UserError: the model has a router that runs in Mesh-TensorFlow only
+      UserError: the model has a router that runs in Mesh-TensorFlow only, or a capacity makes no sense for it
     """
     config = config if isinstance(config, ModelConfig) else ModelConfig(**_with_tuples(config))
     super().__init__(**{'name': config.name, **kwargs})
     self.config, self.capacity_factor = config, capacity_factor
+    self.expert_capacity = chosen_capacity(expert_capacity, config)
+    if capacity_factor is not None and self.expert_capacity is not None:
+      raise UserError(
+        f'capacity_factor={capacity_factor} counts slots in a group, expert_capacity={expert_capacity} in a sequence: '
+        'give one of them.'
+      )
     with _policy(kwargs.get('dtype')):
       if config.shared_embedding:
         self.shared = Embedding(config.vocab_size, config.d_model, name='shared')
-      self.encoder = Stack(config, 'encoder', capacity_factor)
-      self.decoder = Stack(config, 'decoder', capacity_factor)
+      self.encoder = Stack(config, 'encoder', capacity_factor, self.expert_capacity)
+      self.decoder = Stack(config, 'decoder', capacity_factor, self.expert_capacity)
     self.build()
 
   def get_config(self) -> dict[str, Any]:
     fields = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)}
     config = {**fields, 'places': dict(self.config.places)}
-    return {'config': config, 'capacity_factor': self.capacity_factor, 'name': self.name}
+    capacity = {'capacity_factor': self.capacity_factor, 'expert_capacity': self.expert_capacity}
+    return {'config': config, **capacity, 'name': self.name}
 
   def build(self, input_shape: Any = None) -> None:
     """Does nothing: all weights are created in `__init__`."""
@@ -121,7 +136,8 @@ class SwitchTransformer(keras.Model):
     """
     from switch_zoo.keras import inference
 
-    return inference.Inference(self.config, self.named_weights.__getitem__, dtype or self.compute_dtype)
+    read = self.named_weights.__getitem__
+    return inference.Inference(self.config, read, dtype or self.compute_dtype, self.expert_capacity)
 
   def generate(
     self,

@@ -144,6 +144,8 @@ def _expert_fields(reader: BindingReader, layer: str) -> dict[str, Any]:
     'balance_loss_coef': reader.macro('balance_loss_coef', float),
     'expert_dropout_rate': reader.get('expert_dropout_rate', float, layer, dropout, default=shape.DROPOUT_RATE),
   }
+  if 'expert_capacity' in reader.files.bindings:
+    fields['expert_capacity'] = reader.macro('expert_capacity', int)
   for parameter, default in DEFAULTS.items():
     fields[parameter] = reader.get(parameter, type(default), layer, parameter, default=default)
   return fields

@@ -57,6 +57,9 @@ class ModelShape:
   group_size: int = 0
   balance_loss_coef: float = 0.0
   expert_dropout_rate: float = 0.0
+  # Tokens of one sequence that an expert has room for where the checkpoint is from, transformers; 0: nothing states it.
+  # Mesh-TensorFlow's room is that of the capacity factors, and Keras' is unlimited unless it is asked for this one.
+  expert_capacity: int = 0
 
   @property
   def num_ids(self) -> int:

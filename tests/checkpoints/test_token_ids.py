@@ -5,6 +5,7 @@ import pathlib
 
 import oracles
 import pytest
+import random_models
 
 from switch_zoo.checkpoints import conversion, sources
 from switch_zoo.checkpoints.request_checks import Request, Surgery
@@ -110,6 +111,31 @@ def test_transformers_ends_answers_with_it_again(folder, tmp_path):
   assert (generation.eos_token_id, generation.pad_token_id, generation.decoder_start_token_id) == (2, 0, 0)
 
 
+def test_the_capacity_of_experts(folder, tmp_path):
+  """Released models have 64; transformers takes that where it is not stated."""
+  conversion.convert(Request(state(folder, expert_capacity=7), str(tmp_path / 'mesh'), 'mesh'))
+  assert 'expert_capacity = 7' in (tmp_path / 'mesh' / 'model.gin').read_text().splitlines()
+  assert sources.open_source(str(tmp_path / 'mesh')).config.expert_capacity == 7
+  content = json.loads((folder / CONFIG).read_text())
+  del content['expert_capacity']
+  (folder / CONFIG).write_text(json.dumps(content))
+  assert sources.open_source(str(folder)).config.expert_capacity == 64
+
+
+@pytest.mark.parametrize('capacity', [0, -1, 1.5, None, True])
+def test_a_capacity_that_is_none(folder, capacity):
+  with pytest.raises(UserError, match=r'expert_capacity = .*: it is a number of tokens'):
+    sources.open_source(state(folder, expert_capacity=capacity))
+
+
+def test_a_model_without_a_capacity_gets_one_from_its_factor(tmp_path):
+  """512 tokens x 2.0 / 3 experts."""
+  config = random_models.tiny('switch_base_8')
+  folder = random_models.save_mesh(tmp_path / 'mesh', random_models.values(config))
+  conversion.convert(Request(folder, str(tmp_path / 'hf'), 'hf'))
+  assert json.loads((tmp_path / 'hf' / CONFIG).read_text())['expert_capacity'] == 342
+
+
 def test_surgery_keeps_the_end_and_the_number_of_ids(folder, tmp_path):
   request = Request(state(folder, eos_token_id=2), str(tmp_path / 'dense'), 'hf', surgery=Surgery(dense_from='mean'))
   conversion.convert(request)
@@ -133,7 +159,8 @@ def test_mesh_refuses_to_train_with_another_end(folder, tmp_path):
 NUMBERS = (
     'd_model', 'd_kv', 'd_ff', 'num_heads', 'num_layers', 'num_decoder_layers', 'num_sparse_encoder_layers',
     'num_sparse_decoder_layers', 'num_experts', 'vocab_size', 'relative_attention_num_buckets',
-    'relative_attention_max_distance', 'layer_norm_epsilon', 'eos_token_id', 'pad_token_id', 'decoder_start_token_id',
+    'relative_attention_max_distance', 'layer_norm_epsilon', 'expert_capacity', 'eos_token_id',
+    'pad_token_id', 'decoder_start_token_id',
 )  # fmt: skip
 
 
