@@ -66,16 +66,28 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
   weights = sources.open_source(source, model)
   vocabulary = text.vocabulary(vocab, source if os.path.isdir(source) else os.path.dirname(source))
   config = weights.config
+  check_end(config)
   check_vocabulary(vocabulary, config)
   choice = number_format.choose(settings.dtype, machine.fast_format(), '--dtype')
-  return TextModel(Inference(config, weights.whole, choice.dtype), vocabulary, settings, choice.note)
+  inference = Inference(config, weights.whole, choice.dtype, settings.expert_capacity)
+  return TextModel(inference, vocabulary, settings, choice.note)
 
 
 def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:
   """Raises UserError if a vocabulary is not that of the model, by its size."""
-  for rows in (config.vocab_size, config.target_vocab_size):
+  for num_ids in (config.num_ids, config.num_target_ids):
     name = f'The vocabulary {vocabulary.name_of_file}'
-    fit.check(name, vocabulary.size, rows, 'Give the one it was trained with: --vocab FILE.')
+    fit.check(name, vocabulary.size, num_ids, 'Give the one it was trained with: --vocab FILE.')
+
+
+def check_end(config: ModelConfig) -> None:
+  """Raises UserError if the model ends answers with another id than the vocabularies of `text` do."""
+  if config.end_id != END:
+    raise UserError(
+      f'The model ends answers with the id {config.end_id}, and the vocabularies that switch_zoo reads end texts with '
+      f'{END}. Make ids of the texts with its own tokenizer, and answer those in Python: '
+      'switch_zoo.load(FOLDER).generate(ids).'
+    )
 
 
 def export(model: TextModel, folder: str) -> None:

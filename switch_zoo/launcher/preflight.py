@@ -44,7 +44,7 @@ def vocabulary_fits(name: str) -> None:
   """Opens the vocabulary of a task and checks that it is the model's.
 
   Raises:
-    UserError: the file is missing, or its padded size is not the model's vocab_size
+    UserError: the file is missing, or the model has other rows for it, or fewer ids than it
   """
   vocab_size = parameter('%vocab_size')
   for feature, spec in mixture_or_task(name).output_features.items():

@@ -4,20 +4,20 @@ from switch_zoo.errors import UserError
 from switch_zoo.spec.sublayers import VOCAB_DIVISOR, padded_vocabulary
 
 
-def check(vocabulary: str, size: int, rows: int, remedy: str) -> None:
+def check(vocabulary: str, size: int, num_ids: int, remedy: str) -> None:
   """Refuses a vocabulary that a model was not made for.
 
   Args:
     vocabulary: what it is, as the user knows it
     size: number of its ids
-    rows: of the model's embeddings
+    num_ids: of the model; where that is not known, the rows of its embeddings
     remedy: what to do, in a sentence
   Raises:
-    UserError: padded as Mesh-TensorFlow pads them, the two differ
+    UserError: the model has fewer ids, or padded as Mesh-TensorFlow pads them, the two differ
   """
   padded = padded_vocabulary(size)
-  if padded != padded_vocabulary(rows):
+  if size > num_ids or padded != padded_vocabulary(num_ids):
     raise UserError(
       f'{vocabulary} has {size:,} entries, {padded:,} when padded to a multiple of {VOCAB_DIVISOR}; the model has '
-      f'vocab_size = {rows:,}. {remedy}'
+      f'vocab_size = {num_ids:,}. {remedy}'
     )
