@@ -174,6 +174,23 @@ def test_mistakes_are_found_before_a_run(name, content, settings, message):
 
 
 @pytest.mark.parametrize(
+  ('file', 'content'),
+  [
+    ('a.tsv', 'a\tb\n'),
+    ('a.csv', 'a,b'),
+    ('a.jsonl', '\n\n'),
+    ('a.json', '[]'),
+    ('a.json', '\n[ ]\n'),
+    ('a.tsv', '\t'),
+  ],
+)
+def test_no_rows(name, file, content):
+  name(content, file)
+  with pytest.raises(UserError, match=f'{file}: there is not a single row'):
+    preflight.data_can_be_read('zoo_file', 'train')
+
+
+@pytest.mark.parametrize(
   ('file', 'content', 'message'),
   [
     ('a.csv', 'label,text,label\n1,2,3\n', 'a.csv, line 1: columns 1 and 3 are both named "label". Rename one'),
