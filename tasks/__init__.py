@@ -4,8 +4,10 @@ What a row of data goes through, from its file to the model:
 
   data_folder         the data folder, and the gin settings that all tasks share
   raw_files           bytes and lines of a file; RawRow, MalformedRow and BadField
+  json_text           one JSON value, or the reason why it cannot be a row
   json_document       a JSON document as a stream
   readers             RowReader: text, JSON lines, JSON lists, TSV and CSV, aligned text -> RawRow
+  quote_detection     whether the quotation marks of a TSV file enclose cells
   languages           codes and English names of languages
   parallel_files      line-aligned pairs of files, a language and English
 
@@ -42,6 +44,8 @@ Which tasks there are:
   summarization       zoo_xsum, zoo_cnn_dailymail
   translation         zoo_translate_*
   own_file_metrics    the metrics that zoo_file can have
+  own_file_formats    its formats, by the file's name and first bytes
+  field_template      text with fields in it
   own_file            zoo_file, a file of the user's own
   pydoc_source        the text that comes with CPython
   pydoc_topics        its paragraphs and their sections

@@ -1,5 +1,6 @@
 """Where the files of the tasks lie, and the gin settings of every task that reads them."""
 
+import glob
 import os
 from typing import NamedTuple
 
@@ -67,10 +68,30 @@ def size(path: str) -> int:
   return tf.io.gfile.stat(path).length
 
 
+def version(path: str) -> int:
+  """Changes if a file is written again."""
+  return tf.io.gfile.stat(path).mtime_nsec
+
+
 def _matches(path: str) -> list[str]:
+  """The files that a path means: the one of exactly this name, even if it contains '[', else those that match it."""
+  if _is_file(path):
+    return [path]
   if not any(mark in path for mark in '*?['):
-    return [path] if _is_file(path) else []
+    return []
+  folder = _existing_folder(path)
+  if any(mark in folder for mark in '*?['):
+    pattern = glob.escape(folder) + path[len(folder) :]
+    return sorted(match for match in glob.glob(pattern) if _is_file(match))
   return sorted(match for match in tf.io.gfile.glob(path) if _is_file(match))
+
+
+def _existing_folder(path: str) -> str:
+  """The longest beginning of a path that is a folder of exactly this name; '' in a bucket."""
+  folder = '' if '://' in path else os.path.dirname(path)
+  while folder and not os.path.isdir(folder):
+    folder = os.path.dirname(folder)
+  return folder
 
 
 def _is_file(path: str) -> bool:

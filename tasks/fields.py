@@ -1,6 +1,6 @@
 """Fields of a row, checked as they are read: a field that is not what it must be raises `raw_files.BadField`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from switch_zoo.errors import did_you_mean
@@ -16,8 +16,57 @@ def value(row: Mapping[str, Any], name: str) -> Any:
     BadField: it is missing
   """
   if name not in row:
-    raise BadField(name, f'is missing; the row has: {", ".join(row) or "nothing"}.{did_you_mean(name, row)}')
+    raise _missing(row, name, row)
   return row[name]
+
+
+def at(row: Mapping[str, Any], path: str) -> Any:
+  """A field, or one inside it: 'answers.text' is row['answers.text'], else row['answers']['text'].
+
+  What a list contains is looked up in each of its items: the texts of [{"text": "a"}, {"text": "b"}] are ["a", "b"].
+
+  Raises:
+    BadField: it is missing
+  """
+  result = _at(row, path)
+  if result is _ABSENT:
+    raise _missing(row, path, paths(row))
+  return result
+
+
+def paths(row: Mapping[str, Any]) -> list[str]:
+  """Every path that `at` knows in a row: 'answers', 'answers.text'."""
+  result = []
+  for name, content in row.items():
+    result.append(name)
+    inner = next((item for item in content if item), None) if isinstance(content, list) else content
+    if isinstance(inner, dict):
+      result += [f'{name}.{path}' for path in paths(inner)]
+  return result
+
+
+_ABSENT = object()
+
+
+def _at(content: Any, path: str) -> Any:
+  if isinstance(content, list):
+    items = [_at(item, path) for item in content]
+    return _ABSENT if any(item is _ABSENT for item in items) else items
+  if not isinstance(content, Mapping):
+    return _ABSENT
+  if path in content:
+    return content[path]
+  parts = path.split('.')
+  for count in range(len(parts) - 1, 0, -1):
+    name = '.'.join(parts[:count])
+    result = _at(content[name], '.'.join(parts[count:])) if name in content else _ABSENT
+    if result is not _ABSENT:
+      return result
+  return _ABSENT
+
+
+def _missing(row: Mapping[str, Any], name: str, valid: Iterable[str]) -> BadField:
+  return BadField(name, f'is missing; the row has: {", ".join(row) or "nothing"}.{did_you_mean(name, valid)}')
 
 
 def text(row: Mapping[str, Any], name: str) -> str:

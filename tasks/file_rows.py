@@ -43,17 +43,19 @@ class SkippedRows:
   def __init__(self) -> None:
     self._reported: set[str] = set()
 
-  def report(self, path: str, num_rows: int, malformed: Sequence[str]) -> None:
+  def report(self, path: str, num_rows: int, malformed: Sequence[str], last_line: int | None = None) -> None:
     """Reports the malformed rows of a file, if it has any.
 
     Args:
       path: of the file
       num_rows: all its rows
       malformed: a sentence about each malformed row
+      last_line: where reading ended, if it ended before the end of the file
     """
     if not malformed:
       return
-    head = f'{path}: {len(malformed):,} of {num_rows:,} rows are malformed and left out.'
+    end = f', and so is everything from line {last_line:,} on' if last_line else ''
+    head = f'{path}: {len(malformed):,} of {num_rows:,} rows are malformed and left out{end}.'
     rest = f' ... and {len(malformed) - _REPORTED_ROWS:,} more' if len(malformed) > _REPORTED_ROWS else ''
     text = f'{head} {" ".join(malformed[:_REPORTED_ROWS])}{rest}'
     if text not in self._reported:
@@ -87,12 +89,15 @@ class FileRows:
     return self._skipped is not None, tuple((path, data_folder.size(path)) for path in self._paths)
 
   def check(self) -> None:
-    """Reads the first example of the first file.
+    """Reads the first example.
 
     Raises:
-      UserError: the row is malformed, with file, line and field
+      UserError: a row before it is malformed, with file, line and field; or no file has any
     """
-    next(self._examples_in(self._paths[0]), None)
+    if next(self.examples(), None) is None:
+      names = ', '.join(self._paths[:_REPORTED_ROWS]) + (', ...' if len(self._paths) > _REPORTED_ROWS else '')
+      left_out = ' Malformed rows were left out (task_data.skip_malformed).' if self._skipped else ''
+      raise UserError(f'{names}: there is not a single row to train on or to evaluate.{left_out}')
 
   def records(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Every record and the examples it becomes; UserError for a malformed row."""
@@ -117,7 +122,7 @@ class FileRows:
     return example_datasets.from_files(paths, self._examples_in, self._fields, parallel)
 
   def _examples_in(self, path: str) -> Iterator[dict[str, Any]]:
-    malformed, num_rows = [], 0
+    malformed, num_rows, last_line = [], 0, None
     for row in self._layout.reader.rows(path):
       num_rows += 1
       try:
@@ -126,5 +131,6 @@ class FileRows:
         if self._skipped is None:
           raise
         malformed.append(str(error))
+        last_line = row.line if isinstance(row, MalformedRow) and row.rest else None
     if self._skipped is not None:
-      self._skipped.report(path, num_rows, malformed)
+      self._skipped.report(path, num_rows, malformed, last_line)

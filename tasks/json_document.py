@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from switch_zoo.tasks import json_text
 from switch_zoo.tasks.raw_files import DAMAGED, BadField, open_bytes
 
 _CHUNK = 1 << 18  # bytes read at a time
@@ -67,25 +68,58 @@ class JsonDocument:
       self._peek()
     return True
 
+  def text_after(self) -> str:
+    """The beginning of what follows the list, '' if nothing does; reads to the end of the file, and so its checksum."""
+    self._advance(self._position + 1)
+    self._peek()
+    return self._text[self._position : self._position + 20]
+
+  def skip_to_end(self) -> None:
+    """Reads the rest of the file, which says whether a gzip file is whole."""
+    while not self._ended:
+      self._advance(len(self._text))
+      self._fill(_CHUNK)
+
   def value(self) -> Any:
     """The next value; more text is read until it is complete.
 
     Raises:
-      json.JSONDecodeError: the text is not JSON
+      json.JSONDecodeError: the text is not JSON, and where the value ends is not known
+      json_text.NotARow: the value cannot be used; the position is after it
     """
     self._peek()
     while True:
       try:
         value, end = self._decoder.raw_decode(self._text, self._position)
+      except (ValueError, RecursionError) as error:
+        self._skip_wrong_value(error)
+      else:
         # A number at the end of what was read may have more digits.
         if end < len(self._text) or self._ended or isinstance(value, (dict, list, str)):
-          self.last = self._text[self._position : end]
-          self._advance(end)
+          self._take(end)
+          self._check(value)
           return value
-      except json.JSONDecodeError:
-        if self._ended:
-          raise
       self._fill(max(_CHUNK, len(self._text) - self._position))
+
+  def _check(self, value: Any) -> None:
+    json_text.check_nesting(self.last)
+    json_text.check_surrogates(self.last, value)
+
+  def _skip_wrong_value(self, error: Exception) -> None:
+    """Raises NotARow after a list or object that is closed; nothing if it may go on in text that is yet to be read."""
+    has_brackets = self._text[self._position : self._position + 1] in ('[', '{')
+    end = json_text.end_of_value(self._text, self._position) if has_brackets else None
+    if end is not None:
+      self._take(end)
+      json_text.check_nesting(self.last)
+      message = f'not JSON: {error.msg}.' if isinstance(error, json.JSONDecodeError) else json_text.long_number()
+      raise json_text.NotARow(message) from error
+    if self._ended:
+      raise error if isinstance(error, json.JSONDecodeError) else json.JSONDecodeError(str(error), '', 0)
+
+  def _take(self, end: int) -> None:
+    self.last = self._text[self._position : end]
+    self._advance(end)
 
   def _expect(self, character: str) -> None:
     if self._peek() != character:

@@ -1,18 +1,18 @@
 """Registers `zoo_file`, a task over a file of the user's own. Everything about it is set with gin, without Python.
 
-zoo_file.train = 'train.jsonl'          .jsonl, .json (a list), .tsv or .csv; plain or .gz; wildcards for shards
+zoo_file.train = 'train.jsonl'          .jsonl or .json (lines or a list), .tsv, .csv; plain or .gz; shards by wildcards
 zoo_file.validation = 'val.jsonl'       and zoo_file.test
-zoo_file.inputs = 'question'            a field, or text with fields in it: '{question} context: {passage}'
+zoo_file.inputs = 'question'            a field, or text with fields in it: '{question} context: {passage}'; a field
+                                        inside another: 'answers.text'
 zoo_file.targets = 'answer'             the same; or a field with a list of answers, of which the first is learned
 zoo_file.prefix = 'trivia question: '   before the inputs
 zoo_file.metrics = ['accuracy']         see own_file_metrics.METRICS
 zoo_file.columns = ['question', ...]    of a .tsv or .csv whose first line is not a header
+zoo_file.quoted = True                  of a .tsv: whether quotation marks enclose cells; None: the files show it
 """
 
 import dataclasses
-import json
 import os
-import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,10 +21,9 @@ import seqio
 import tensorflow as tf
 
 from switch_zoo.errors import UserError
-from switch_zoo.tasks import data_folder, fields, own_file_metrics, registration
+from switch_zoo.tasks import data_folder, field_template, fields, own_file_formats, own_file_metrics, registration
 from switch_zoo.tasks.example_datasets import TEXT_TO_TEXT
 from switch_zoo.tasks.raw_files import BadField
-from switch_zoo.tasks.readers import Delimited, JsonLines, JsonList, RowReader
 from switch_zoo.tasks.sources import FileSource, SourceState
 from switch_zoo.tasks.split_files import FoundFiles, SplitFiles
 
@@ -43,6 +42,7 @@ class OwnFileSettings(NamedTuple):
   prefix: str
   metrics: tuple[str, ...]
   columns: tuple[str, ...] | None
+  quoted: bool | None
 
 
 @gin.configurable(NAME, module='tasks')  # pyright: ignore[reportCallIssue] - gin has no types
@@ -55,11 +55,12 @@ def settings(
   prefix: str = '',
   metrics: Sequence[str] = ('accuracy',),
   columns: Sequence[str] | None = None,
+  quoted: bool | None = None,
 ) -> OwnFileSettings:
   """What gin says (`zoo_file.train`, ...)."""
   paths: dict[str, str] = {'train': train, 'validation': validation, 'test': test}
   names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-  return OwnFileSettings(paths, inputs, targets, prefix, names, tuple(columns) if columns else None)
+  return OwnFileSettings(paths, inputs, targets, prefix, names, tuple(columns) if columns else None, quoted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,32 +77,19 @@ class OwnFileRows:
 
   def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """One example; BadField for a field that is missing or is neither text nor a number."""
-    inputs, answers = self.prefix + _text(row, self.inputs), self._answers(row)
+    inputs = self.prefix + field_template.text(row, 'zoo_file.inputs', self.inputs)
+    answers = self._answers(row)
     yield {'inputs': inputs, 'targets': answers[0], 'answers': answers}
 
   def _answers(self, row: dict[str, Any]) -> list[str]:
-    answers = row.get(self.targets)
+    if '{' in self.targets and self.targets not in row:
+      return [field_template.text(row, 'zoo_file.targets', self.targets)]
+    answers = fields.at(row, self.targets)
     if not isinstance(answers, list):
-      return [_text(row, self.targets)]
+      return [field_template.as_text(self.targets, answers)]
     if not answers:
       raise BadField(self.targets, 'is an empty list; at least one answer is needed')
-    return [_as_text(self.targets, answer) for answer in answers]
-
-
-def _text(row: dict[str, Any], template: str) -> str:
-  """The field `template`; or, if it has braces, that text with the fields it names."""
-  if '{' not in template:
-    return _as_text(template, fields.value(row, template))
-  parts = string.Formatter().parse(template)
-  return ''.join(before + (_as_text(name, fields.value(row, name)) if name else '') for before, name, *_ in parts)
-
-
-def _as_text(name: str, value: Any) -> str:
-  if isinstance(value, str):
-    return value
-  if isinstance(value, (bool, int, float)):
-    return str(value)
-  raise BadField(name, f'is {json.dumps(value)[:80]}, neither text nor a number')
+    return [field_template.as_text(self.targets, answer) for answer in answers]
 
 
 class OwnFileSource(FileSource):
@@ -131,7 +119,7 @@ class OwnFileSource(FileSource):
     if not paths:
       raise UserError(f'zoo_file.{split} = "{path}": there is no such file ({os.path.abspath(path)}). {remedy}')
     rows = OwnFileRows(own.inputs, own.targets, own.prefix)
-    return FoundFiles(tuple(paths), SplitFiles(path, reader_for(paths[0], own.columns), rows))
+    return FoundFiles(tuple(paths), SplitFiles(path, own_file_formats.reader_for(paths, own.columns, own.quoted), rows))
 
   def check(self, split: str) -> None:
     """As every source of files; also refuses metrics that do not exist."""
@@ -150,30 +138,6 @@ class OwnFileSource(FileSource):
     named = [(split, path) for split, path in settings().paths.items() if path]
     missing = [f'zoo_file.{split} = "{path}"' for split, path in named if not data_folder.find('', path)]
     return SourceState(tuple(missing if named else ['a file of your own']), self.where)
-
-
-def reader_for(path: str, columns: tuple[str, ...] | None = None) -> RowReader:
-  """The reader of the format that a file's name ends in.
-
-  Args:
-    path: of the file; '.gz' at its end does not count
-    columns: of a table without a header
-  Raises:
-    UserError: another ending
-  """
-  readers: dict[str, RowReader] = {
-    '.jsonl': JsonLines(),
-    '.json': JsonList(),
-    '.tsv': Delimited(columns),
-    '.csv': Delimited(columns, delimiter=',', quoted=True),
-  }
-  ending = os.path.splitext(path.removesuffix('.gz'))[1].lower()
-  if ending not in readers:
-    raise UserError(
-      f'zoo_file: the name of "{path}" does not tell the format. It must end in {", ".join(readers)}, or in one of '
-      'these followed by .gz.'
-    )
-  return readers[ending]
 
 
 class OwnFileTask(seqio.Task):

@@ -12,6 +12,7 @@ import tensorflow as tf
 CHUNK = 1 << 18  # bytes read at a time
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 _BYTE_ORDER_MARK = b'\xef\xbb\xbf'
+_UTF16 = (b'\xff\xfe', b'\xfe\xff')
 _GZIP = b'\x1f\x8b'
 
 
@@ -49,12 +50,14 @@ class MalformedRow(NamedTuple):
 
   path, line, item: as in `RawRow`
   what: what is wrong, with the field where one is known
+  rest: whether it is the rest of the file: nothing after it is read
   """
 
   path: str
   line: int
   what: str
   item: int | None = None
+  rest: bool = False
 
   def __str__(self) -> str:
     item = f', item {self.item}' if self.item else ''
@@ -93,20 +96,40 @@ class _RawReads(io.RawIOBase):
 def lines(path: str) -> Iterator[tuple[int, bytes] | MalformedRow]:
   """(number from 1, line without its end) of a file; a byte order mark at its start is dropped.
 
-  An empty file, and a gzip file that is truncated or damaged, give a `MalformedRow` at that line.
+  Lines end with LF or CRLF; in a file that begins with lines that end with CR, as on old Macs, with CR.
+  An empty file, one in UTF-16, and a gzip file that is truncated or damaged, give a `MalformedRow` at that line.
   """
   number = 0
   try:
     with open_bytes(path) as file:
-      for number, line in enumerate(file, 1):
+      begin = file.peek(CHUNK)
+      if begin.startswith(_UTF16):
+        yield MalformedRow(path, 1, 'the file is UTF-16. Save it as UTF-8.', rest=True)
+        return
+      for number, line in enumerate(_mac_lines(file) if _has_mac_lines(begin) else file, 1):
         if number == 1:
           line = line.removeprefix(_BYTE_ORDER_MARK)
         yield number, line.rstrip(b'\r\n')
   except DAMAGED as error:
     number += 1
-    yield MalformedRow(path, number, damaged(error))
+    yield MalformedRow(path, number, damaged(error), rest=True)
   if number == 0:
-    yield MalformedRow(path, 1, 'the file is empty.')
+    yield MalformedRow(path, 1, 'the file is empty.', rest=True)
+
+
+def _has_mac_lines(begin: bytes) -> bool:
+  """Whether lines end with CR, from the first bytes of a file; a CR at the end may be half of a CRLF."""
+  return b'\n' not in begin and b'\r' in begin[:-1]
+
+
+def _mac_lines(file: io.BufferedReader) -> Iterator[bytes]:
+  """The lines of a file that end with CR."""
+  line = b''
+  while chunk := file.read1(CHUNK):
+    *whole, line = (line + chunk).split(b'\r')
+    yield from whole
+  if line:
+    yield line
 
 
 def text_lines(path: str) -> Iterator[tuple[int, str] | MalformedRow]:
@@ -130,12 +153,3 @@ def not_utf8(error: UnicodeDecodeError) -> str:
 def damaged(error: Exception) -> str:
   """The message about a gzip file that cannot be unpacked."""
   return f'the gzip file is truncated or damaged here ({error}). Copy or download it again.'
-
-
-def is_utf8(text: str) -> bool:
-  """Whether a text can be encoded in UTF-8: half of a surrogate pair cannot."""
-  try:
-    text.encode('utf-8')
-  except UnicodeEncodeError:
-    return False
-  return True

@@ -11,20 +11,10 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from switch_zoo.errors import UserError
+from switch_zoo.tasks import json_text
 from switch_zoo.tasks.json_document import JsonDocument
-from switch_zoo.tasks.raw_files import (
-  DAMAGED,
-  BadField,
-  MalformedRow,
-  RawRow,
-  damaged,
-  is_utf8,
-  lines,
-  not_utf8,
-  text_lines,
-)
-
-_SURROGATE = b'\\ud'  # how half of a surrogate pair begins in JSON
+from switch_zoo.tasks.raw_files import DAMAGED, BadField, MalformedRow, RawRow, damaged, lines, not_utf8, text_lines
 
 
 class RowReader(Protocol):
@@ -77,15 +67,14 @@ class JsonLines(_OneFile):
 
 def _json_row(path: str, number: int, line: bytes) -> RawRow | MalformedRow:
   try:
-    value = json.loads(line)
+    # Not left to json, which guesses encodings and lets surrogates pass.
+    value = json_text.parsed(line.decode('utf-8'))
   except UnicodeDecodeError as error:
     return MalformedRow(path, number, not_utf8(error))
-  except json.JSONDecodeError as error:
-    return MalformedRow(path, number, f'not JSON: {error.msg} at column {error.colno}.')
+  except json_text.NotARow as error:
+    return MalformedRow(path, number, str(error))
   if not isinstance(value, dict):
     return MalformedRow(path, number, f'a JSON {type(value).__name__}, not an object ({{"field": value, ...}}).')
-  if _SURROGATE in line.lower() and not is_utf8(json.dumps(value, ensure_ascii=False)):
-    return MalformedRow(path, number, 'half of a surrogate pair (such as "\\ud83d" alone), which is not text.')
   return RawRow(path, number, value)
 
 
@@ -153,21 +142,31 @@ class JsonList(_OneFile):
       while document.more_items(first=item == 0):
         item += 1
         yield _item_row(path, document, item)
+      if self.at:
+        document.skip_to_end()
+      elif after := document.text_after():
+        yield MalformedRow(path, document.line, f'text after the end of the list: {after!r}.', rest=True)
     except json.JSONDecodeError as error:
       what = 'the file is empty.' if document.empty else f'not JSON: {error.msg}.'
-      yield MalformedRow(path, document.line, what, item or None)
+      yield MalformedRow(path, document.line, what, item or None, rest=True)
+    except json_text.NotARow as error:
+      yield MalformedRow(path, document.line, str(error), rest=True)
     except BadField as error:
-      yield MalformedRow(path, document.line, f'{error}.')
+      yield MalformedRow(path, document.line, f'{error}.', rest=True)
     except DAMAGED as error:
-      yield MalformedRow(path, document.line, damaged(error), item or None)
+      yield MalformedRow(path, document.line, damaged(error), item or None, rest=True)
     finally:
       document.close()
 
 
 def _item_row(path: str, document: JsonDocument, item: int) -> RawRow | MalformedRow:
   line = document.line
-  value = document.value()
-  if not is_utf8(document.last):
+  try:
+    value = document.value()
+  except json_text.NotARow as error:
+    to = f' (to line {document.line})' if document.line > line else ''
+    return MalformedRow(path, line, f'{error}{to}', item)
+  if not json_text.is_utf8(document.last):
     return MalformedRow(path, line, 'the row contains bytes that are not UTF-8.', item)
   if not isinstance(value, dict):
     return MalformedRow(path, line, f'a JSON {type(value).__name__}, not an object.', item)
@@ -178,7 +177,7 @@ def _item_row(path: str, document: JsonDocument, item: int) -> RawRow | Malforme
 class Delimited(_OneFile):
   """Columns, {column: text}: TSV or CSV.
 
-  columns: their names; None: the first line holds them
+  columns: their names; None: the first line that is not empty holds them
   delimiter: what separates them
   quoted: whether "..." may contain delimiters and line ends, as in CSV; the TSV files of GLUE quote nothing
   more: whether a row may have further columns after the named ones; they are dropped
@@ -190,28 +189,39 @@ class Delimited(_OneFile):
   more: bool = False
 
   def rows(self, path: str) -> Iterator[RawRow | MalformedRow]:
-    """One row, with all `columns`, per row of the table; empty lines are skipped."""
+    """One row, with all `columns`, per row of the table; empty lines are skipped.
+
+    Raises:
+      UserError: two columns have the same name
+    """
     columns = self.columns
     for row in self._quoted_cells(path) if self.quoted else self._cells(path):
       if isinstance(row, MalformedRow):
         yield row
-      elif columns is None:
-        columns = tuple(row[1])
-      elif any(row[1]):
-        yield self._named(path, row[0], row[1], columns)
+        continue
+      begin, end, cells = row
+      if not any(cells):
+        continue
+      if columns is None:
+        columns = _distinct(tuple(cells), f'{path}, line {begin}')
+      else:
+        yield self._named(path, begin, end, cells, columns)
 
-  def _named(self, path: str, number: int, cells: list[str], columns: tuple[str, ...]) -> RawRow | MalformedRow:
+  def _named(
+    self, path: str, begin: int, end: int, cells: list[str], columns: tuple[str, ...]
+  ) -> RawRow | MalformedRow:
     if len(cells) < len(columns) or (len(cells) > len(columns) and not self.more):
       missing = f'; field "{columns[len(cells)]}" is missing' if len(cells) < len(columns) else ''
-      names = ', '.join(columns)
-      return MalformedRow(path, number, f'{len(cells)} columns instead of {len(columns)} ({names}){missing}.')
-    return RawRow(path, number, dict(zip(columns, cells, strict=False)))
+      what = f'{len(cells)} columns instead of {len(columns)} ({", ".join(columns)}){missing}'
+      return MalformedRow(path, begin, f'{what}{_to_line(begin, end)}.')
+    return RawRow(path, begin, dict(zip(columns, cells, strict=False)))
 
-  def _cells(self, path: str) -> Iterator[tuple[int, list[str]] | MalformedRow]:
+  def _cells(self, path: str) -> Iterator[tuple[int, int, list[str]] | MalformedRow]:
     for line in text_lines(path):
-      yield line if isinstance(line, MalformedRow) else (line[0], line[1].split(self.delimiter))
+      yield line if isinstance(line, MalformedRow) else (line[0], line[0], line[1].split(self.delimiter))
 
-  def _quoted_cells(self, path: str) -> Iterator[tuple[int, list[str]] | MalformedRow]:
+  def _quoted_cells(self, path: str) -> Iterator[tuple[int, int, list[str]] | MalformedRow]:
+    """(first line, last line, cells) of each row."""
     csv.field_size_limit(1 << 30)  # an article is longer than the module's 128 kB
     malformed: list[MalformedRow] = []
     reader = csv.reader(_decoded(path, malformed), delimiter=self.delimiter, strict=True)
@@ -220,14 +230,30 @@ class Delimited(_OneFile):
       try:
         cells = next(reader, None)
       except csv.Error as error:
-        yield MalformedRow(path, begin, f'not a {self.delimiter!r}-separated row: {error}.')
+        what = f'not a {self.delimiter!r}-separated row: {error}{_to_line(begin, reader.line_num)}.'
+        yield MalformedRow(path, begin, what)
         continue
       yield from malformed
       malformed.clear()
       if cells is None:
         return
-      good = is_utf8('\n'.join(cells))
-      yield (begin, cells) if good else MalformedRow(path, begin, 'the row contains bytes that are not UTF-8.')
+      good = json_text.is_utf8('\n'.join(cells))
+      what = f'the row contains bytes that are not UTF-8{_to_line(begin, reader.line_num)}.'
+      yield (begin, reader.line_num, cells) if good else MalformedRow(path, begin, what)
+
+
+def _to_line(begin: int, end: int) -> str:
+  """The last line of a row that has several: none of them is read as a row."""
+  return f' (to line {end})' if end > begin else ''
+
+
+def _distinct(columns: tuple[str, ...], place: str) -> tuple[str, ...]:
+  """The names of columns; a column without a name, which nothing can ask for, may occur several times."""
+  for number, name in enumerate(columns, 1):
+    first = columns.index(name) + 1
+    if name and first < number:
+      raise UserError(f'{place}: columns {first} and {number} are both named "{name}". Rename one of them.')
+  return columns
 
 
 def _decoded(path: str, malformed: list[MalformedRow]) -> Iterator[str]:

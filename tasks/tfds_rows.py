@@ -86,8 +86,9 @@ class TfdsRows:
     return self._dataset.name, self._split
 
   def check(self) -> None:
-    """Reads the first example; UserError if the data set has not been prepared."""
-    next(self.examples(), None)
+    """Reads the first example; UserError if there is none, or the data set has not been prepared."""
+    if next(self.examples(), None) is None:
+      raise UserError(f'{self._dataset.name} ({self._split}): there is not a single row to train on or to evaluate.')
 
   def records(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Every record and the examples it becomes."""

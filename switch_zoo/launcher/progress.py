@@ -10,6 +10,7 @@ import gin
 import tensorflow.compat.v1 as tf
 
 from switch_zoo import interrupts
+from switch_zoo.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,8 +162,17 @@ class Hook(tf.train.SessionRunHook):
       self._report(run_values.results)
 
   def end(self, session: Any) -> None:
-    """Tells the reporter that training is over."""
+    """Tells the reporter that training is over.
+
+    Raises:
+      UserError: it is over because there is no more data
+    """
     self._reporter.finish()
+    if self._step < self._last_step:
+      raise UserError(
+        f'The training data ended after step {self._step:,} of {self._last_step:,}: the task gives no more examples. '
+        'Check that its files contain rows, and that its dataset is repeated (num_epochs=None).'
+      )
 
   def _due(self) -> bool:
     step = self._step + 1

@@ -5,6 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 import zoo_harness
 
+from switch_zoo.errors import UserError
 from switch_zoo.launcher import progress
 from switch_zoo.mesh import graph as mesh_graph
 from switch_zoo.mesh import observe
@@ -67,7 +68,7 @@ class Collected:
     self.calls.append(('finish',))
 
 
-def train(steps, exported=True, every=10):
+def train(steps, exported=True, every=10, ends_after=None):
   """Runs a graph whose loss is the step's number with the hook; returns what was reported."""
   reporter = Collected()
   step = tf.train.get_or_create_global_step()
@@ -84,7 +85,7 @@ def train(steps, exported=True, every=10):
   hook = progress.Hook(loss, values if exported else {}, reporter, steps)
   hook._settings.every = every
   with tf.train.MonitoredSession(hooks=[hook]) as session:
-    for _ in range(steps):
+    for _ in range(ends_after or steps):
       session.run(train_op)
   return reporter
 
@@ -140,3 +141,8 @@ def test_speed_is_not_told_from_the_first_step():
   records = train(20).records
   assert records[0].seconds_left is None
   assert records[-1].tokens_per_second > 0 and records[-1].seconds_left == 0
+
+
+def test_training_that_ends_early_is_an_error():
+  with pytest.raises(UserError, match='training data ended after step 2 of 5: the task gives no more examples'):
+    train(5, ends_after=2)

@@ -68,11 +68,25 @@ def test_examples_and_records_come_from_all_files_in_order(write):
   assert read.shards == list(files.paths)
 
 
-def test_only_the_first_file_is_checked(write):
+def test_the_first_row_is_checked(write):
   FileRows(write([{'q': 'a'}], ['{']), TEXT_TO_TEXT).check()
-  FileRows(write([], ['{']), TEXT_TO_TEXT, SkippedRows()).check()
+  FileRows(write([], ['{', {'q': 'a'}]), TEXT_TO_TEXT, SkippedRows()).check()
   with pytest.raises(UserError, match='0.jsonl, line 1: not JSON'):
     FileRows(write(['{'], [{'q': 'a'}]), TEXT_TO_TEXT).check()
+
+
+@pytest.mark.parametrize(
+  ('lines', 'message'),
+  [([' ', ''], '0.jsonl, .*1.jsonl: there is not a single row'), ([{'q': 'a', 'times': 0}], 'not a single row')],
+)
+def test_no_rows(write, lines, message):
+  with pytest.raises(UserError, match=message):
+    FileRows(write(lines, lines), TEXT_TO_TEXT).check()
+
+
+def test_no_row_is_left(write):
+  with pytest.raises(UserError, match='not a single row .*Malformed rows were left out'):
+    FileRows(write(['{'], []), TEXT_TO_TEXT, SkippedRows()).check()
 
 
 def test_skipped_rows_are_reported_by_file(write, capsys):
@@ -92,8 +106,10 @@ def test_the_same_report_is_printed_once(capsys):
   assert not capsys.readouterr().err
   for _ in range(2):
     skipped.report('f', 1234, [f'row {number}.' for number in range(1003)])
+  skipped.report('f', 2, ['row 0.'], 7)
   assert capsys.readouterr().err == (
     'f: 1,003 of 1,234 rows are malformed and left out. row 0. row 1. row 2. ... and 1,000 more\n'
+    'f: 1 of 2 rows are malformed and left out, and so is everything from line 7 on. row 0.\n'
   )
 
 

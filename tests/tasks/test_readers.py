@@ -39,6 +39,10 @@ GOOD = {
   'further columns': (Delimited(('a',), more=True), b'1\t2\t3\n', [(1, {'a': '1'})]),
   'an empty cell': (Delimited(('a', 'b')), b'\t2\n', [(1, {'a': '', 'b': '2'})]),
   'CSV': (CSV, b'a,b\n"1, ""x""\ny",2\n3,4\n', [(2, {'a': '1, "x"\ny', 'b': '2'}), (4, {'a': '3', 'b': '4'})]),
+  'lines that end with CR': (JsonLines(), b'{"a": 1}\r{"a": 2}\r', [(1, {'a': 1}), (2, {'a': 2})]),
+  'a table with CR': (Delimited(), b'a\tb\r1\t2\r3\t4', [(2, {'a': '1', 'b': '2'}), (3, {'a': '3', 'b': '4'})]),
+  'a CR inside a line': (TextLines(), b'a\rb\nc\r\n', [(1, {'text': 'a\rb'}), (2, {'text': 'c'})]),
+  'a header after empty lines': (Delimited(), b'\n\na\n1\n', [(4, {'a': '1'})]),
   'text': (TextLines(), 'α\n\nβ'.encode(), [(1, {'text': 'α'}), (2, {'text': ''}), (3, {'text': 'β'})]),
   'a line separator of Unicode is no line end': (TextLines(), 'a\u2028b\n'.encode(), [(1, {'text': 'a\u2028b'})]),
   'JSON list': (JsonList(), b'[{"a": 1},\n {"a": "]"}]', [(1, {'a': 1}), (2, {'a': ']'})]),
@@ -71,6 +75,8 @@ BAD = {
     'too many columns': (Delimited(), b'a\tb\n1\t2\t3\n', ['line 2: 3 columns instead of 2 (a, b).']),
     'too few columns in CSV': (CSV, b'a,b\n1\n', ['line 2: 1 columns instead of 2 (a, b); field "b" is missing.']),
     'a quote that is never closed': (CSV, b'a,b\n1,"2\n', ["line 2: not a ','-separated row: unexpected end of data."]),
+    'and everything after it': (CSV, b'a,b\n1,"2\n3,4\n', [
+        "line 2: not a ','-separated row: unexpected end of data (to line 3)."]),
     'an empty file': (JsonLines(), b'', ['line 1: the file is empty.']),
     'an empty table': (Delimited(), b'', ['line 1: the file is empty.']),
     'an empty CSV': (CSV, b'', ['line 1: the file is empty.']),
@@ -85,6 +91,32 @@ BAD = {
         'line 1, item 1: a JSON int, not an object.', (1, {'a': 2})]),
     'UTF-8 in a document': (JsonList(), b'[{"a": "\xff"}, {"a": 1}]', [
         'line 1, item 1: the row contains bytes that are not UTF-8.', (1, {'a': 1})]),
+    'raw bytes of a surrogate': (JsonLines(), b'{"a": "\xed\xa0\xbd"}\n{"a": 1}\n', [
+        'line 1: not UTF-8: byte 0xed at byte 8 (invalid continuation byte).', (2, {'a': 1})]),
+    'raw bytes of a surrogate in a document': (JsonList(), b'[{"a": "\xed\xa0\xbd"}, {"a": 1}]', [
+        'line 1, item 1: the row contains bytes that are not UTF-8.', (1, {'a': 1})]),
+    'half a surrogate pair in a document': (JsonList(), b'[{"a": "\\ud83d"}, {"a": 1}]', [
+        'line 1, item 1: half of a surrogate pair (such as "\\ud83d" alone), which is not text.', (1, {'a': 1})]),
+    'a long number': (JsonLines(), b'{"a": ' + b'1' * 5000 + b'}\n{"a": 1}\n', [
+        'line 1: a number with thousands of digits. Write it as text ("...").', (2, {'a': 1})]),
+    'a long number in a document': (JsonList(), b'[{"a": ' + b'1' * 5000 + b'}, {"a": 1}]', [
+        'line 1, item 1: a number with thousands of digits. Write it as text ("...").', (1, {'a': 1})]),
+    'deep lines': (JsonLines(), b'{"a": ' + b'[' * 100_000 + b']' * 100_000 + b'}\n{"a": 1}\n', [
+        'line 1: JSON nested more than 100 deep.', (2, {'a': 1})]),
+    'a deep line that is open': (JsonLines(), b'[' * 100_000, ['line 1: JSON nested more than 100 deep.']),
+    'a deep document': (JsonList(), b'[{"a": ' + b'[' * 100_000 + b']' * 100_000 + b'}, {"a": 1}]', [
+        'line 1, item 1: JSON nested more than 100 deep.', (1, {'a': 1})]),
+    'depth that Python would parse': (JsonList(), b'[' + b'[' * 300 + b']' * 300 + b', {"a": 1}]', [
+        'line 1, item 1: JSON nested more than 100 deep.', (1, {'a': 1})]),
+    'an item that is not JSON': (JsonList(), b'[{"a": },\n{"a": "}]",\n "b"}, {"a": 1}]', [
+        'line 1, item 1: not JSON: Expecting value.', "line 2, item 2: not JSON: Expecting ':' delimiter. (to line 3)",
+        (3, {'a': 1})]),
+    'text after a document': (JsonList(), b'[{"a": 1}]\n{"a": 2}', [
+        (1, {'a': 1}), "line 2: text after the end of the list: '{\"a\": 2}'."]),
+    'zeros after a document': (JsonList(), b'[]\x00\x00', ["line 1: text after the end of the list: '\\x00\\x00'."]),
+    'UTF-16': (JsonLines(), '\ufeff{}'.encode('utf-16-le'), ['line 1: the file is UTF-16. Save it as UTF-8.']),
+    'a quote that is closed too late': (CSV, b'a,b\n"1,2\n3,"4\n5,6\n', [
+        "line 2: not a ','-separated row: ',' expected after '\"' (to line 3).", (4, {'a': '5', 'b': '6'})]),
     'half a surrogate pair': (JsonLines(), b'{"a": "\\uD83D\\ude00"}\n{"a": "\\uD83D"}\n', [
         (1, {'a': '\U0001f600'}),
         'line 2: half of a surrogate pair (such as "\\ud83d" alone), which is not text.']),
@@ -111,6 +143,16 @@ def test_a_gz_that_is_damaged(read):
   content = bytearray(gzip.compress(b'{"a": 1}\n' * 1000))
   content[-6] ^= 1  # of the checksum
   assert 'truncated or damaged' in read(JsonLines(), bytes(content))[-1]
+
+
+def test_a_gz_of_a_document_that_is_damaged_after_its_end(read):
+  whole = gzip.compress(b'[{"a": 1}]')
+  for reader in (JsonList(), JsonList(('data',))):
+    content = whole if not reader.at else gzip.compress(b'{"data": [{"a": 1}], "more": "' + b'x' * 500_000 + b'"}')
+    for wrong in (content[:-4] + b'abcd', content[:-8] + b'abcd' + content[-4:], content[:-1], content + b'more'):
+      good, bad = read(reader, wrong)
+      assert good == (1, {'a': 1}) and 'truncated or damaged' in bad
+    assert read(reader, content + bytes(100)) == [(1, {'a': 1})]
 
 
 def aligned(tmp_path, one, two):
