@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from switch_zoo.checkpoints import arrays, differences, keras_files, model_gin, names, t5x, tensor_bundle
+from switch_zoo.checkpoints import arrays, differences, keras_files, mesh_folder, model_gin, names, t5x, tensor_bundle
 from switch_zoo.checkpoints.anatomy import Anatomy, activation_text, read_anatomy
 from switch_zoo.checkpoints.arrays import CheckpointTensors, TensorInfo
 from switch_zoo.checkpoints.format_names import FORMAT_NAMES
@@ -151,14 +151,16 @@ class MeshSource(Source):
 
   @staticmethod
   def is_in(folder: str) -> bool:
-    return tensor_bundle.latest(folder) is not None
+    return mesh_folder.newest(folder) is not None
 
   @property
   def extra_tensors(self) -> Mapping[str, TensorInfo]:
     return {name: info for name, info in self.tensors.infos.items() if names.is_training_state(name)}
 
   def _open_tensors(self) -> CheckpointTensors:
-    return tensor_bundle.TensorBundle(tensor_bundle.find_prefix(self.path))
+    prefix, notes = mesh_folder.find_prefix(self.path)
+    self.notes += notes
+    return tensor_bundle.TensorBundle(prefix)
 
   def _may_be_extra(self, name: str) -> bool:
     return names.is_training_state(name)
