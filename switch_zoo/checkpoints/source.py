@@ -98,7 +98,7 @@ class Source(ModelWeights):
       settings['ff_activation'] = self._activation(anatomy)
     description = model_gin.ModelDescription(anatomy.blocks, settings | self._stated_settings(), anatomy.router)
     name = os.path.basename(os.path.abspath(self.path))
-    return model_gin.load(model_gin.text('A model read from a checkpoint.', name, description))
+    return model_gin.load(model_gin.text('A model read from a checkpoint.', name, description), self.path)
 
   def _activation(self, anatomy: Anatomy) -> tuple[str, ...]:
     """ff_activation, which the tensors do not determine."""
