@@ -86,8 +86,13 @@ def damage(prefix: str) -> str:
 
   A tensor's checksum is checked when it is read.
   """
-  if not has_prefix(prefix):
-    return f'{prefix}.index is missing.'
+  index = f'{prefix}.index'
+  if not os.path.lexists(index):
+    return f'{index} is missing.'
+  try:
+    file_checks.check_regular(index)
+  except UserError as error:
+    return str(error).removesuffix(REMEDY)
   try:
     for _ in _regions(prefix):
       pass
