@@ -30,6 +30,8 @@ What a row of data goes through, from its file to the model:
   metrics             from targets and predictions to percentages
   benchmark_means     from those to the score of a benchmark
 
+  cut_texts           texts as ids of limited length, and how many were longer
+  text_task           a task of texts: cut before they are shuffled, shuffled within a pass
   registration        adds tasks and mixtures to seqio's registries
 
 Which tasks there are:

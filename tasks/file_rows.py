@@ -1,7 +1,8 @@
 """The rows of a split's files as examples, and what becomes of rows that are malformed."""
 
 import sys
-from collections.abc import Hashable, Iterator, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,12 @@ from switch_zoo.tasks import data_folder, example_datasets
 from switch_zoo.tasks.raw_files import BadField, MalformedRow, RawRow
 from switch_zoo.tasks.split_files import FoundFiles, RowFunction
 
+# Examples that are shuffled together. Official files are in the order in which their authors left them, and a task of
+# text to text is small.
+SHUFFLED = 16384
 _PARALLEL_FILES = 16
+_PACKED = 4  # size of a text, roughly, in sizes of its gzip file
+_PATIENCE = 10  # seconds
 _REPORTED_ROWS = 3  # malformed rows that are reported one by one
 
 
@@ -63,6 +69,41 @@ class SkippedRows:
       print(text, file=sys.stderr, flush=True)
 
 
+class FirstExamples:
+  """Says on stderr how many examples have been read, while those that are shuffled before the first step are read."""
+
+  def __init__(self, num_files: int, clock: Callable[[], float] = time.monotonic) -> None:
+    """
+    Args:
+      num_files: files of a pass
+      clock: gives seconds
+    """
+    self._clock = clock
+    self._files_left = num_files
+    self._count = 0
+    self._began = self._reported = 0.0
+
+  def reported(self, examples: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The examples of a file, of which several may be read at the same time."""
+    self._began = self._began or self._clock()
+    self._reported = self._reported or self._began
+    for example in examples:
+      self._count += 1
+      if self._files_left > 0 and self._count < SHUFFLED and self._clock() - self._reported > _PATIENCE:
+        self._report()
+      yield example
+    self._files_left -= 1
+
+  def _report(self) -> None:
+    self._reported = self._clock()
+    seconds = self._reported - self._began
+    print(
+      f'Reading: {self._count:,} examples in {seconds:.0f} s. Up to {SHUFFLED:,} are shuffled before the first step.',
+      file=sys.stderr,
+      flush=True,
+    )
+
+
 class FileRows:
   """The rows of a split that lies in files."""
 
@@ -87,6 +128,11 @@ class FileRows:
   def version(self) -> Hashable:
     """Changes if the number of examples may have changed."""
     return self._skipped is not None, tuple((path, data_folder.size(path)) for path in self._paths)
+
+  @property
+  def num_bytes(self) -> int:
+    """The size of the files; of gzip files, about that of their text."""
+    return sum(data_folder.size(path) * (_PACKED if path.endswith('.gz') else 1) for path in self._paths)
 
   def check(self) -> None:
     """Reads the first example.
@@ -119,7 +165,9 @@ class FileRows:
     if shuffle:
       paths = paths.shuffle(len(self._paths), seed=seed)
     parallel = min(_PARALLEL_FILES, len(self._paths))
-    return example_datasets.from_files(paths, self._examples_in, self._fields, parallel)
+    waiting = FirstExamples(len(self._paths))
+    read = (lambda path: waiting.reported(self._examples_in(path))) if shuffle else self._examples_in
+    return example_datasets.from_files(paths, read, self._fields, parallel)
 
   def _examples_in(self, path: str) -> Iterator[dict[str, Any]]:
     malformed, num_rows, last_line = [], 0, None

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gin
-import seqio
 import tensorflow as tf
 
 from switch_zoo.errors import UserError
@@ -26,6 +25,7 @@ from switch_zoo.tasks.example_datasets import TEXT_TO_TEXT
 from switch_zoo.tasks.raw_files import BadField
 from switch_zoo.tasks.sources import FileSource, SourceState
 from switch_zoo.tasks.split_files import FoundFiles, SplitFiles
+from switch_zoo.tasks.text_task import TextTask
 
 NAME = 'zoo_file'
 SPLITS = ('train', 'validation', 'test')
@@ -140,7 +140,7 @@ class OwnFileSource(FileSource):
     return SourceState(tuple(missing if named else ['a file of your own']), self.where)
 
 
-class OwnFileTask(seqio.Task):
+class OwnFileTask(TextTask):
   """The task over the user's file; gin says which metrics it has at the time they are needed."""
 
   @property

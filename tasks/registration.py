@@ -6,11 +6,10 @@ from typing import Any
 import seqio
 
 from switch_zoo.tasks import vocabularies
+from switch_zoo.tasks.file_rows import SHUFFLED
 from switch_zoo.tasks.sources import FileSource
+from switch_zoo.tasks.text_task import TextTask
 
-# Examples that are shuffled together. Official files are in the order in which their authors left them, and a task of
-# text to text is small.
-SHUFFLED = 16384
 TOKENIZED = (seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim)
 # A mixing rate, or a function from a seqio.Task to its rate, called when the mixture is read.
 Rate = float | Callable[..., float]
@@ -29,7 +28,7 @@ def add_task(
   preprocessors: Sequence[Callable] = TOKENIZED,
   vocabulary: seqio.Vocabulary = vocabularies.DEFAULT,
   shuffled: int = SHUFFLED,
-  task_class: type[seqio.Task] = seqio.Task,
+  task_class: type[seqio.Task] | None = None,
 ) -> None:
   """Registers a task.
 
@@ -42,7 +41,7 @@ def add_task(
       (<string>[]) are tokenized, and other fields are left to the metrics
     vocabulary: of inputs and targets
     shuffled: examples that are shuffled together
-    task_class: seqio.Task, or a class derived from it
+    task_class: by default TextTask if the preprocessors are those of texts, else seqio.Task
   """
   seqio.TaskRegistry.add(
     name,
@@ -52,7 +51,7 @@ def add_task(
     postprocess_fn=postprocess_fn,
     metric_fns=list(metric_fns),
     shuffle_buffer_size=shuffled,
-    task_cls=task_class,
+    task_cls=task_class or (TextTask if preprocessors is TOKENIZED else seqio.Task),
   )
 
 

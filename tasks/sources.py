@@ -34,6 +34,9 @@ class SplitRows(Protocol):
   @property
   def version(self) -> Hashable: ...
 
+  @property
+  def num_bytes(self) -> int | None: ...
+
   def check(self) -> None: ...
 
   def records(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]: ...
@@ -115,6 +118,10 @@ class FileSource(seqio.DataSource):
     if rows.version not in self._counts:
       self._counts[rows.version] = sum(1 for _ in rows.examples())
     return self._counts[rows.version]
+
+  def num_bytes(self, split: str) -> int | None:
+    """The size of a split's files; None if it is not known."""
+    return self.split_rows(split).num_bytes
 
   @property
   def supports_arbitrary_sharding(self) -> bool:

@@ -85,6 +85,10 @@ class TfdsRows:
     """Changes if the number of examples may have changed: the name has a version in it."""
     return self._dataset.name, self._split
 
+  @property
+  def num_bytes(self) -> None:
+    """Not known."""
+
   def check(self) -> None:
     """Reads the first example; UserError if there is none, or the data set has not been prepared."""
     if next(self.examples(), None) is None:
