@@ -14,6 +14,7 @@ from switch_zoo import machine, number_format
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import (
   checkpoint_check,
+  decoding_check,
   graph_settings,
   layout_check,
   preflight,
@@ -111,6 +112,7 @@ def check(model_dir: str, bound: GinFiles) -> None:
 
 
 def _check_infer() -> None:
+  decoding_check.decoding_possible()
   preflight.input_file_present(preflight.parameter('utils.decode_from_file.input_filename'), 'INPUT_FILE')
   preflight.output_file_possible(preflight.parameter('utils.decode_from_file.output_filename'), 'OUTPUT_FILE')
 
