@@ -8,7 +8,9 @@ from rich.console import Console
 from switch_zoo.errors import UserError
 
 if TYPE_CHECKING:
-  from switch_zoo.keras.generation import Beam, Sampling
+  from switch_zoo.keras.generation import BeamRule, Sampling
+
+EARLY_STOPPING_VALUES = {'false': False, 'true': True, 'never': 'never'}
 
 MODEL = typer.Option(None, '--model', help='A name, or a gin file. By default the shape is read from SRC.')
 VOCAB = typer.Option(
@@ -31,9 +33,28 @@ EXPERT_CAPACITY = typer.Option(
 MAX_NEW_TOKENS = typer.Option(64, '--max-new-tokens', help='Length of the longest answer.')
 MAX_INPUT_TOKENS = typer.Option(1024, '--max-input-tokens', help='Longer inputs are truncated.')
 BEAM_SIZE = typer.Option(1, '--beam-size', help='Beam search with this many beams; 1: no beam search.')
-LENGTH_PENALTY = typer.Option(0.6, '--length-penalty', help='Alpha of the beam search.')
+LENGTH_PENALTY = typer.Option(
+  None, '--length-penalty', help='Alpha of the beam search.  [default: 0.6; of the rule transformers 1.0]'
+)
+BEAM_RULE = typer.Option(
+  't5', '--beam-rule', metavar='{t5,transformers}', help='Whose beam search: how answers are ranked and when it stops.'
+)
+EARLY_STOPPING = typer.Option(
+  'false', '--early-stopping', metavar='{false,true,never}', help='When the beam search of transformers stops.'
+)
 TEMPERATURE = typer.Option(0.0, '--temperature', help='Above 0: sample from the probabilities at this temperature.')
 TOP_K = typer.Option(0, '--top-k', help='Sample from this many of the most likely tokens; 0: from all.')
+NUM_RETURN_SEQUENCES = typer.Option(
+  1, '--num-return-sequences', help='Answers to each input: that many of the beams, or samples.'
+)
+REPETITION_PENALTY = typer.Option(
+  1.0, '--repetition-penalty', help='Above 1: tokens that have occurred become less likely.'
+)
+NO_REPEAT_NGRAM_SIZE = typer.Option(
+  0, '--no-repeat-ngram-size', help='No sequence of this many tokens occurs twice in an answer; 0: off.'
+)
+MIN_NEW_TOKENS = typer.Option(0, '--min-new-tokens', help='The end does not come before this many tokens.')
+FORCED_BOS_TOKEN_ID = typer.Option(None, '--forced-bos-token-id', help='Id of the first token of every answer.')
 TOP_P = typer.Option(1.0, '--top-p', help='Sample from the most likely tokens that together have this probability.')
 
 
@@ -43,11 +64,26 @@ def show_note(note: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
 
 
-def beam(size: int, length_penalty: float) -> 'Beam | None':
-  """The beam search for more than one beam, else None."""
-  from switch_zoo.keras.generation import Beam
+def beam(size: int, length_penalty: float | None, rule: str, early_stopping: str) -> 'BeamRule | None':
+  """The beam search for more than one beam, else None.
 
-  return None if size == 1 else Beam(size, length_penalty)
+  Raises:
+    UserError: an unknown value, or a setting of a beam search of transformers where there is none
+  """
+  from switch_zoo.keras.generation import Beam, TransformersBeam
+
+  rules = {'t5': Beam, 'transformers': TransformersBeam}
+  for name, value, values in (('beam-rule', rule, rules), ('early-stopping', early_stopping, EARLY_STOPPING_VALUES)):
+    if value not in values:
+      raise UserError(f'--{name}={value}: use one of {", ".join(values)}.')
+  if early_stopping != 'false' and rule != 'transformers':
+    raise UserError('--early-stopping belongs to the beam search of transformers: give --beam-rule transformers too.')
+  if size == 1:
+    if rule != 't5':
+      raise UserError(f'--beam-rule={rule} chooses a beam search: give --beam-size too, such as 4.')
+    return None
+  chosen = TransformersBeam(size, early_stopping=EARLY_STOPPING_VALUES[early_stopping]) if rule != 't5' else Beam(size)
+  return chosen if length_penalty is None else chosen._replace(length_penalty=length_penalty)
 
 
 def sampling(temperature: float, top_k: int, top_p: float) -> 'Sampling | None':

@@ -16,27 +16,36 @@ def command(
   max_new_tokens: int = answering.MAX_NEW_TOKENS,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
   beam_size: int = answering.BEAM_SIZE,
-  length_penalty: float = answering.LENGTH_PENALTY,
+  length_penalty: float | None = answering.LENGTH_PENALTY,
+  beam_rule: str = answering.BEAM_RULE,
+  early_stopping: str = answering.EARLY_STOPPING,
   temperature: float = answering.TEMPERATURE,
   top_k: int = answering.TOP_K,
   top_p: float = answering.TOP_P,
+  num_return_sequences: int = answering.NUM_RETURN_SEQUENCES,
+  repetition_penalty: float = answering.REPETITION_PENALTY,
+  no_repeat_ngram_size: int = answering.NO_REPEAT_NGRAM_SIZE,
+  min_new_tokens: int = answering.MIN_NEW_TOKENS,
+  forced_bos_token_id: int | None = answering.FORCED_BOS_TOKEN_ID,
   seed: int | None = typer.Option(
     None, '--seed', help='Seed of sampling: the same batch gets the same answers every time.'
   ),
 ) -> None:
   """Exports a SavedModel that needs only tensorflow and tensorflow_text, in the layout of TensorFlow Serving."""
   from switch_zoo.keras import export
+  from switch_zoo.keras.generation import LogitsProcessors
 
   export.check_destination(folder)
-  sampling = answering.sampling(temperature, top_k, top_p)
   settings = export.ExportSettings(
     dtype,
     max_new_tokens,
     max_input_tokens,
-    answering.beam(beam_size, length_penalty),
-    sampling,
+    answering.beam(beam_size, length_penalty, beam_rule, early_stopping),
+    answering.sampling(temperature, top_k, top_p),
     seed,
-    expert_capacity=expert_capacity,
+    LogitsProcessors(repetition_penalty, no_repeat_ngram_size, min_new_tokens, forced_bos_token_id),
+    num_return_sequences,
+    expert_capacity,
   )
   opened = export.open_model(source, model, vocab, settings)
   answering.show_note(opened.note)

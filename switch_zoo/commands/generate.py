@@ -1,10 +1,11 @@
 """`switch_zoo generate SRC`: answers to texts, from weights of any format."""
 
 import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -24,6 +25,7 @@ def command(
   file: str | None = typer.Option(None, '--file', help="A file with one text per line; '-' is standard input."),
   batch_size: int = typer.Option(32, '--batch-size', min=1, help='Texts answered in one batch.'),
   as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, output, score.'),
+  as_json_lines: bool = typer.Option(False, '--jsonl', help='The items of that list on stdout, one on each line.'),
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
   dtype: str = answering.DTYPE,
@@ -31,42 +33,88 @@ def command(
   max_new_tokens: int = answering.MAX_NEW_TOKENS,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
   beam_size: int = answering.BEAM_SIZE,
-  length_penalty: float = answering.LENGTH_PENALTY,
+  length_penalty: float | None = answering.LENGTH_PENALTY,
+  beam_rule: str = answering.BEAM_RULE,
+  early_stopping: str = answering.EARLY_STOPPING,
   temperature: float = answering.TEMPERATURE,
   top_k: int = answering.TOP_K,
   top_p: float = answering.TOP_P,
+  num_return_sequences: int = answering.NUM_RETURN_SEQUENCES,
+  repetition_penalty: float = answering.REPETITION_PENALTY,
+  no_repeat_ngram_size: int = answering.NO_REPEAT_NGRAM_SIZE,
+  min_new_tokens: int = answering.MIN_NEW_TOKENS,
+  forced_bos_token_id: int | None = answering.FORCED_BOS_TOKEN_ID,
   seed: int = typer.Option(0, '--seed', help='Seed of sampling.'),
 ) -> None:
-  """Answers texts: one line per text, in the order of the inputs."""
+  """Answers texts: one line per text, in the order of the inputs.
+
+  With --num-return-sequences N each text has N lines, SCORE<tab>OUTPUT, the best first.
+  """
+  if as_json and as_json_lines:
+    raise UserError('Give either --json, one list, or --jsonl, one item on each line.')
   lines = read_lines(texts, file)
   import tensorflow as tf
 
   from switch_zoo.keras import export
+  from switch_zoo.keras.generation import LogitsProcessors
 
   settings = export.ExportSettings(
     dtype,
     max_new_tokens,
     max_input_tokens,
-    answering.beam(beam_size, length_penalty),
+    answering.beam(beam_size, length_penalty, beam_rule, early_stopping),
     answering.sampling(temperature, top_k, top_p),
     seed,
-    expert_capacity=expert_capacity,
+    LogitsProcessors(repetition_penalty, no_repeat_ngram_size, min_new_tokens, forced_bos_token_id),
+    num_return_sequences,
+    expert_capacity,
   )
   opened = export.open_model(source, model, vocab, settings)
   answering.show_note(opened.note)
   answer = tf.function(opened.answer, input_signature=[tf.TensorSpec([None], tf.string)])
-  rows = []
+  items = []
   for batch in batches(lines, batch_size, 'answering'):
-    answers = answer(tf.constant(batch))
-    outputs = [output.decode(errors='replace') for output in answers['outputs'].numpy()]
-    rows += [
-      {'input': text, 'output': output, 'score': float(score)}
-      for text, output, score in zip(batch, outputs, answers['scores'].numpy(), strict=True)
-    ]
-    if not as_json:
-      print('\n'.join(one_line(output) for output in outputs), flush=True)
+    answers = {name: values.numpy() for name, values in answer(tf.constant(batch)).items()}
+    new = [_item(text, {name: values[row] for name, values in answers.items()}) for row, text in enumerate(batch)]
+    if as_json:
+      items += new
+    else:
+      print(
+        '\n'.join(json.dumps(item, ensure_ascii=False) if as_json_lines else _lines(item) for item in new), flush=True
+      )
   if as_json:
-    print(json.dumps(rows, indent=2, ensure_ascii=False))
+    print(json.dumps(items, indent=2, ensure_ascii=False))
+
+
+def _item(text: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+  """One text and its answer as JSON: {input, output, score}, or with several {input, answers: [{output, score}]}.
+
+  Args:
+    text: the input
+    answer: a row of what `TextModel.answer` returns
+  """
+  if answer['scores'].ndim == 0:
+    return {'input': text, **_answer(answer)}
+  count = len(answer['scores'])
+  return {'input': text, 'answers': [_answer({name: answer[name][n] for name in answer}) for n in range(count)]}
+
+
+def _answer(answer: Mapping[str, Any]) -> dict[str, Any]:
+  scores = {name.removesuffix('s'): json_number(value) for name, value in answer.items() if name != 'outputs'}
+  return {'output': answer['outputs'].decode(errors='replace'), **scores}
+
+
+def json_number(value: Any) -> float | None:
+  """A number as JSON knows it; None, which becomes null, for NaN and the infinities."""
+  return float(value) if math.isfinite(value) else None
+
+
+def _lines(item: dict[str, Any]) -> str:
+  """The line of a text, or a line SCORE<tab>OUTPUT for each of its answers."""
+  if 'answers' not in item:
+    return one_line(item['output'])
+  number = lambda score: math.nan if score is None else score
+  return '\n'.join(f'{number(answer["score"]):.4f}\t{one_line(answer["output"])}' for answer in item['answers'])
 
 
 def read_lines(texts: list[str] | None, file: str | None) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -54,6 +55,9 @@ def command(
     queue=max_queue,
   )
   with server.open_socket(host, port) as bound:  # before the weights are read, which takes longer
+    opened = server.opened_to(bound)
+    if opened:
+      print(opened, file=sys.stderr, flush=True)
     # Until the server installs its own handler. Not an exception, which could get lost while TensorFlow is imported.
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     model = saved_model.load(version)

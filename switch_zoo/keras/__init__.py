@@ -24,7 +24,9 @@ Imports neither mesh_tensorflow nor t5 nor seqio.
   inference_blocks   those as sublayers and blocks
   inference          Inference: the weights once more, for decoding with caches
   decode_loop        the loop over tokens, caches that grow, log-probabilities
+  logits_processors  what changes scores before a token is chosen: penalties, bans, a forced token
   sampling           greedy answers and samples
+  beams              two rules for a beam search: T5's and that of transformers
   beam_search        beam search
   scoring            log-probabilities of given targets
   generation         `answer` and `score`: what chooses among those
@@ -68,6 +70,7 @@ B batch  S input tokens  C capacity of a cache in tokens  N heads  D d_kv  M d_m
     v
   Inference.to_logits             decoder_norm, then the embedding or a matrix of logits   [B, M] -> <float32>[B, V]
     |
+    |  LogitsProcessors.apply                                                     [B, V] -> [B, V]
     |  Sampling.draw (or beam_search._extended)                                   [B, V] -> ids <int32>[B]
     |  decode_loop.log_probability                                                scores <float32>[B] +=
     v

@@ -8,17 +8,24 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from switch_zoo.keras.inference import cache_capacity, grown
+from switch_zoo.keras.inference import Encoded, cache_capacity, grown
 
 # A log-probability, or a logit, of what cannot be chosen.
 IMPOSSIBLE = -1e9
 
 
 class Answers(NamedTuple):
-  """ids: <int32>[B, length], padding after the end; scores: <float32>[B], log-probability, natural logarithm."""
+  """Answers to B inputs; with several for each, N of them, all have the axis N after B.
+
+  ids: <int32>[B, length], padding after the end
+  scores: <float32>[B], log-probability under the model itself, natural logarithm
+  beam_scores: <float32>[B], what a beam search ranked them by, best first: the sum of log-probabilities as the logits
+    processors left them, divided by the length penalty; None without a beam search
+  """
 
   ids: tf.Tensor
   scores: tf.Tensor
+  beam_scores: tf.Tensor | None = None
 
 
 def run(
@@ -41,6 +48,11 @@ def run(
     return tf.while_loop(has_room, step, state, shape_invariants=_growing(state))
 
   return tf.while_loop(unfinished, until_full, state, shape_invariants=_growing(state))
+
+
+def repeated(encoded: Encoded, count: int) -> Encoded:
+  """Each sequence this many times, one after the other."""
+  return tf.nest.map_structure(lambda x: tf.repeat(x, count, axis=0), encoded)
 
 
 def log_probability(logits: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:

@@ -33,15 +33,34 @@ class TextModel(tf.Module):
     self.model, self.vocabulary, self.settings, self.note = model, vocabulary, settings, note
 
   def answer(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-    """<string>[batch] -> outputs <string>[batch], scores <float32>[batch], log-probability, natural logarithm"""
+    """Answers to texts.
+
+    Args:
+      inputs: <string>[batch]
+    Returns:
+      outputs <string>[batch], scores <float32>[batch], log-probability, natural logarithm; with N answers to each input
+      both are [batch, N], and a beam search adds beam_scores, what it ranked them by
+    """
     settings = self.settings
     seed = settings.seed
     if seed is None:
       seed = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int32)
-    answers = generation.answer(
-      self.model, self._ids(inputs), settings.max_new_tokens, settings.beam, settings.sampling, seed
+    ids, scores, beam_scores = generation.answer(
+      self.model,
+      self._ids(inputs),
+      settings.max_new_tokens,
+      settings.beam,
+      settings.sampling,
+      seed,
+      settings.processors,
+      settings.num_return_sequences,
     )
-    return {'outputs': self.vocabulary.decode(answers.ids), 'scores': answers.scores}
+    if settings.num_return_sequences == 1:
+      return {'outputs': self.vocabulary.decode(ids), 'scores': scores}
+    shape = [tf.shape(inputs)[0], settings.num_return_sequences]
+    outputs = self.vocabulary.decode(tf.reshape(ids, [shape[0] * shape[1], tf.shape(ids)[2]]))
+    answers = {'outputs': tf.reshape(outputs, shape), 'scores': tf.reshape(scores, shape)}
+    return answers if beam_scores is None else {**answers, 'beam_scores': tf.reshape(beam_scores, shape)}
 
   def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
     """<string>[batch], <string>[batch] -> scores <float32>[batch] of the targets"""
@@ -70,6 +89,7 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
   config = weights.config
   check_end(config)
   check_vocabulary(vocabulary, config)
+  settings.processors.check_vocabulary(config.target_vocab_size)
   choice = number_format.choose(settings.dtype, machine.fast_format(), '--dtype')
   inference = Inference(config, weights.whole, choice.dtype, settings.expert_capacity)
   return TextModel(inference, vocabulary, settings, choice.note)

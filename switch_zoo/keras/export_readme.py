@@ -1,6 +1,7 @@
 """The README next to an export."""
 
 from switch_zoo.keras.export_settings import ExportSettings
+from switch_zoo.keras.generation import TransformersBeam
 from switch_zoo.spec.config import ModelConfig
 
 _TEXT = """# {name}
@@ -10,10 +11,11 @@ an answer has at most {max_new_tokens} tokens, and an input of more than {max_in
 
 | signature | takes | returns |
 | --- | --- | --- |
-| `serving_default` | `inputs`: string [batch] | `outputs`: string [batch]; `scores`: float32 [batch] |
+| `serving_default` | `inputs`: string [batch] | {returns} |
 | `score` | `inputs`, `targets`: string [batch] | `scores`: float32 [batch] |
 
-A score is the log-probability of the output or target, natural logarithm. A batch may have any size, 0 included.
+A score is the log-probability of the output or target, natural logarithm.{several}
+A batch may have any size, 0 included.
 
 In Python, with `tensorflow` and `tensorflow_text` alone:
 
@@ -60,15 +62,52 @@ def text(name: str, config: ModelConfig, settings: ExportSettings, dtype: str) -
     parameters=config.num_parameters,
     dtype=dtype,
     method=_method(settings),
+    returns=_returns(settings),
+    several=_several(settings),
     max_new_tokens=settings.max_new_tokens,
     max_input_tokens=settings.max_input_tokens,
   )
 
 
 def _method(settings: ExportSettings) -> str:
-  if settings.beam:
-    return f'beam search with {settings.beam.size} beams and length penalty {settings.beam.length_penalty}'
-  if settings.sampling and settings.sampling.temperature:
-    s = settings.sampling
-    return f'sampling at temperature {s.temperature}, top-k {s.top_k or "off"}, top-p {s.top_p}'
+  parts = [_search(settings)]
+  processors = settings.processors
+  if processors.repetition_penalty != 1:
+    parts.append(f'repetition penalty {processors.repetition_penalty}')
+  if processors.no_repeat_ngram_size:
+    parts.append(f'no sequence of {processors.no_repeat_ngram_size} tokens twice')
+  if processors.min_new_tokens:
+    parts.append(f'at least {processors.min_new_tokens} tokens before the end')
+  if processors.forced_bos_token_id is not None:
+    parts.append(f'{processors.forced_bos_token_id} as the first token')
+  return ', '.join(parts)
+
+
+def _search(settings: ExportSettings) -> str:
+  beam, sampling = settings.beam, settings.sampling
+  if isinstance(beam, TransformersBeam):
+    rule = f'length penalty {beam.length_penalty} and early_stopping {beam.early_stopping}, by the rule of transformers'
+    return f'beam search with {beam.size} beams, {rule}'
+  if beam:
+    return f'beam search with {beam.size} beams and length penalty {beam.length_penalty}'
+  if sampling and sampling.temperature:
+    return f'sampling at temperature {sampling.temperature}, top-k {sampling.top_k or "off"}, top-p {sampling.top_p}'
   return 'taking the most likely token each time'
+
+
+def _returns(settings: ExportSettings) -> str:
+  n = settings.num_return_sequences
+  shape = f'[batch, {n}]' if n > 1 else '[batch]'
+  names = ['`scores`', '`beam_scores`'] if n > 1 and settings.beam else ['`scores`']
+  return f'`outputs`: string {shape}; {", ".join(names)}: float32 {shape}'
+
+
+def _several(settings: ExportSettings) -> str:
+  if settings.num_return_sequences == 1:
+    return ''
+  if not settings.beam:
+    return f' Each input gets {settings.num_return_sequences} samples.'
+  return (
+    f' Each input gets {settings.num_return_sequences} answers, best first; `beam_scores` are what the beam search\n'
+    'ranked them by: log-probabilities divided by the length penalty.'
+  )

@@ -14,18 +14,22 @@ class ExportSettings(NamedTuple):
   dtype: of weights and activations; 'auto': the one this machine computes fast in
   max_new_tokens: the longest answer
   max_input_tokens: longer inputs and targets are truncated to this
-  beam: generation.Beam, or None
+  beam: generation.Beam or TransformersBeam, or None
   sampling: generation.Sampling, or None
   seed: for sampling; None: other answers every time
+  processors: generation.LogitsProcessors
+  num_return_sequences: answers to each input
   expert_capacity: tokens of a text that an expert has room for: a number, 'checkpoint' or 'none'; see sequence_slots
   """
 
   dtype: str = number_format.AUTO
   max_new_tokens: int = 64
   max_input_tokens: int = 1024
-  beam: generation.Beam | None = None
+  beam: generation.BeamRule | None = None
   sampling: generation.Sampling | None = None
   seed: int | None = None
+  processors: generation.LogitsProcessors = generation.LogitsProcessors()
+  num_return_sequences: int = 1
   expert_capacity: CapacitySetting = None
 
   def check(self) -> None:
@@ -37,5 +41,4 @@ class ExportSettings(NamedTuple):
         raise UserError(f'--{name.replace("_", "-")}={getattr(self, name)} must be at least 1.')
     if self.beam and self.sampling:
       raise UserError('A beam search does not draw tokens: give either --beam-size, or --temperature and its options.')
-    for part in filter(None, (self.beam, self.sampling)):
-      part.check()
+    generation.check(self.max_new_tokens, self.beam, self.sampling, self.processors, self.num_return_sequences)

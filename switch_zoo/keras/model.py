@@ -23,7 +23,7 @@ from switch_zoo.spec.token_ids import PADDING
 if TYPE_CHECKING:
   from typing_extensions import Self
 
-  from switch_zoo.keras.generation import Answers, Beam, Sampling
+  from switch_zoo.keras.generation import Answers, BeamRule, LogitsProcessors, Sampling
   from switch_zoo.keras.inference import Inference
 
 
@@ -143,27 +143,33 @@ class SwitchTransformer(keras.Model):
     self,
     encoder_input_tokens: TokenIds,
     max_new_tokens: int = 64,
-    beam: 'Beam | None' = None,
+    beam: 'BeamRule | None' = None,
     sampling: 'Sampling | None' = None,
     seed: int = 0,
+    processors: 'LogitsProcessors | None' = None,
+    num_return_sequences: int = 1,
   ) -> 'Answers':
     """Answers to token ids; for many calls keep `for_inference()` and use `switch_zoo.keras.generation`.
 
     Args:
       encoder_input_tokens: <int32>[B, S], 0 is padding
       max_new_tokens: the longest answer, including its end
-      beam: generation.Beam; None: no beam search
+      beam: generation.Beam or TransformersBeam; None: no beam search
       sampling: generation.Sampling; None: the most likely token every time
       seed: for sampling
+      processors: generation.LogitsProcessors; None: logits as they are
+      num_return_sequences: N answers to each input: beams or samples
     Returns:
-      generation.Answers: ids <int32>[B, length] and scores <float32>[B]
+      generation.Answers: ids <int32>[B, length] and scores <float32>[B]; with N above 1, [B, N, length] and [B, N]
     Raises:
       UserError: a setting that makes no sense
     """
     from switch_zoo.keras import generation
 
     inputs = tf.convert_to_tensor(encoder_input_tokens)
-    return tf.function(generation.answer)(self.for_inference(), inputs, max_new_tokens, beam, sampling, seed)
+    return tf.function(generation.answer)(
+      self.for_inference(), inputs, max_new_tokens, beam, sampling, seed, processors, num_return_sequences
+    )
 
   def score(self, encoder_input_tokens: TokenIds, targets: TokenIds) -> tf.Tensor:
     """Log-probability of targets, natural logarithm. <int32>[B, S], <int32>[B, T] -> <float32>[B]"""

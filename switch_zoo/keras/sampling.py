@@ -1,6 +1,6 @@
 """Greedy answers and samples.
 
-B batch  S input tokens  V vocabulary
+B batch  S input tokens  V vocabulary  N answers for each input
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from switch_zoo.errors import UserError
 from switch_zoo.keras import decode_loop
 from switch_zoo.keras.decode_loop import IMPOSSIBLE, Answers
 from switch_zoo.keras.inference import Inference
+from switch_zoo.keras.logits_processors import LogitsProcessors
 from switch_zoo.spec.token_ids import PADDING
 
 
@@ -49,6 +50,8 @@ def sample(
   max_new_tokens: tf.Tensor | int,
   sampling: Sampling,
   seed: tf.Tensor | int = 0,
+  processors: LogitsProcessors | None = None,
+  num_return_sequences: int = 1,
 ) -> Answers:
   """Greedy answers or samples. Stops when all sequences have ended, or after `max_new_tokens`.
 
@@ -58,10 +61,15 @@ def sample(
     max_new_tokens: <int32>[], including the end of an answer
     sampling: Sampling
     seed: <int32>[]; the same seed gives the same answers to the same batch
+    processors: LogitsProcessors, or None
+    num_return_sequences: N samples of each input; with more than 1 answers have the axis N
   """
-  weights, batch = model.read(), tf.shape(inputs)[0]
+  n, weights, processors = num_return_sequences, model.read(), processors or LogitsProcessors()
+  batch = tf.shape(inputs)[0] * n
   with model.using(weights):
     encoded = model.encode(inputs).for_steps()
+  if n > 1:
+    encoded = decode_loop.repeated(encoded, n)
 
   def unfinished(position: tf.Tensor, ids: tf.Tensor, alive: tf.Tensor, *_: Any) -> tf.Tensor:
     return (position < max_new_tokens) & tf.reduce_any(alive)
@@ -71,8 +79,8 @@ def sample(
   ) -> tuple[Any, ...]:
     with model.using(weights):
       logits, caches = model.step(ids, position, encoded, caches)
-    ids = sampling.draw(logits, tf.stack([seed, position]))
-    # Under the model itself, whatever the sampling made of its logits.
+    ids = sampling.draw(processors.apply(logits, answers, position, model.config.end_id), tf.stack([seed, position]))
+    # Under the model itself, whatever processors and sampling made of its logits.
     scores += tf.where(alive, decode_loop.log_probability(logits, ids), 0.0)
     ids = tf.where(alive, ids, PADDING)
     return (
@@ -93,6 +101,9 @@ def sample(
     model.caches(batch),
   )
   *_, scores, answers, _ = decode_loop.run(unfinished, step, start)
+  if n > 1:
+    shape = [tf.shape(inputs)[0], n]
+    return Answers(tf.reshape(answers, [*shape, tf.shape(answers)[1]]), tf.reshape(scores, shape))
   return Answers(answers, scores)
 
 

@@ -7,6 +7,7 @@ In the order of a run:
   run               a run configured by gin: configures, checks, executes
   model_api         the same for T5's model API (--use_model_api)
   preflight         checks of single settings: task, vocabulary, data, folders, files
+  decoding_check    checks the settings of answers to a file
   graph_settings    what decides the graph: model type, vocabularies, batch, layout
   layout_check      builds that graph, and checks that the layout fits it
   latest            which checkpoint a run uses, also where the folder's state file is lost or the newest is damaged

@@ -16,6 +16,7 @@ from switch_zoo import machine, number_format
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import (
   checkpoint_check,
+  decoding_check,
   graph_settings,
   init_checkpoint,
   latest,
@@ -136,6 +137,7 @@ def _check_initial(prefix: str, graph: mtf.Graph, resumed: bool) -> None:
 
 
 def _check_infer() -> None:
+  decoding_check.decoding_possible()
   preflight.input_file_present(preflight.parameter('utils.decode_from_file.input_filename'), 'INPUT_FILE')
   preflight.output_file_possible(preflight.parameter('utils.decode_from_file.output_filename'), 'OUTPUT_FILE')
 

@@ -4,6 +4,8 @@
   request_body   reads a request's body: not more than allowed, and to its end before answering
   batching       a queue that joins requests into batches, and the thread that runs the model
   app            HTTP: paths, status codes, limits
+  protocol       HTTP on one connection: where a request ends, and how a connection does
+  listening      stops new connections before the socket is closed
   server         runs the app on a socket, and stops it without losing a request
   saved_model    finds, checks and loads an export; only this file imports TensorFlow
 

@@ -1,28 +1,31 @@
 """Runs the app on a socket with uvicorn until SIGTERM or Ctrl-C, then stops it without losing a request.
 
 While stopping, the health check reports it and new requests are refused with 503, while accepted requests are answered;
-a moment later the socket is closed. A second signal stops it at once.
+a moment later the socket is closed, and whoever has connected by then still gets an answer. A second signal stops it at
+once.
 """
 
 import asyncio
 import errno
+import ipaddress
 import os
 import select
 import socket
 import types
 from collections.abc import Callable
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from switch_zoo import interrupts
 from switch_zoo.errors import UserError
-from switch_zoo.serving import rest_json
+from switch_zoo.serving import listening
 from switch_zoo.serving.app import RestService, Servable, ServerLimits
+from switch_zoo.serving.protocol import ServingProtocol
 
 BACKLOG = 2048
-LAST_TICKS = 3  # tenths of a second after the last answer during which requests under way are still refused with 503
+# Tenths of a second: how long after the last answer new connections are still accepted, and for how long at most the
+# server then waits for them to send a request. Their requests are refused with 503.
+LAST_TICKS, PATIENCE_TICKS = 3, 5
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -50,6 +53,19 @@ def url(bound: socket.socket) -> str:
   return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
 
+def opened_to(bound: socket.socket) -> str:
+  """One line on who can connect to a bound socket, if others than this machine can; else ''."""
+  host, port = bound.getsockname()[:2]
+  address = ipaddress.ip_address(host.partition('%')[0])
+  if address.is_loopback:
+    return ''
+  where = 'every address of this machine' if address.is_unspecified else f'the address {host}'
+  return (
+    f'Listening on port {port} of {where}: any machine that can reach it may send requests, without a password or '
+    'encryption. Leave out --host to accept requests from this machine only, or put a proxy in front.'
+  )
+
+
 def run(model: Servable, bound: socket.socket, limits: ServerLimits, started: Callable[[], None]) -> int:
   """Serves a model until a signal.
 
@@ -72,7 +88,7 @@ def run(model: Servable, bound: socket.socket, limits: ServerLimits, started: Ca
   config = uvicorn.Config(
     service.app(),
     loop='asyncio',  # uvicorn takes uvloop where that happens to be installed, which handles signals otherwise
-    http=TimedProtocol,
+    http=ServingProtocol,
     ws='none',
     lifespan='off',
     log_config=None,
@@ -87,40 +103,6 @@ def run(model: Servable, bound: socket.socket, limits: ServerLimits, started: Ca
   asyncio.run(server.serve([bound]))
   service.batcher.close()
   return 0
-
-
-class TimedProtocol(H11Protocol):
-  """uvicorn's protocol with a time limit for the head of a request, for which uvicorn waits without one."""
-
-  def connection_made(self, transport: asyncio.Transport) -> None:
-    """Starts the clock."""
-    super().connection_made(transport)
-    self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-
-  def data_received(self, data: bytes) -> None:
-    """Handles bytes of a request."""
-    # uvicorn stops the clock at the first byte. Here it runs until the head is complete, which also stops it.
-    self.conn.receive_data(data)
-    self.handle_events()
-
-  def timeout_keep_alive_handler(self) -> None:
-    """Answers 408 if a part of a head arrived; closes an idle connection."""
-    head, _ = self.conn.trailing_data
-    if head and self.conn.our_state is h11.IDLE and not self.transport.is_closing():
-      self._answer(408, f'The request did not arrive within {self.timeout_keep_alive:g} s.')
-    else:
-      super().timeout_keep_alive_handler()
-
-  def send_400_response(self, msg: str) -> None:
-    """Answers what is not HTTP."""
-    self._answer(400, msg)
-
-  def _answer(self, status: int, message: str) -> None:
-    body = rest_json.to_bytes({'error': message})
-    headers = [('content-type', 'application/json'), ('content-length', str(len(body))), ('connection', 'close')]
-    for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
-      self.transport.write(self.conn.send(event))
-    self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -149,18 +131,24 @@ class _Server(uvicorn.Server):
     if self._service.stopping and not self._service.num_accepted:
       self._idle_ticks += 1
     if self._idle_ticks == LAST_TICKS:
+      listening.stop_new_connections(self._bound)
+    if self._idle_ticks == LAST_TICKS + 1:
       await self._stop_listening()
-    return self._idle_ticks > LAST_TICKS
+    late = self._idle_ticks - LAST_TICKS - 1
+    return late > 0 and (late > PATIENCE_TICKS or all(map(_is_quiet, self.server_state.connections)))
 
   async def _stop_listening(self) -> None:
     """Closes the socket once no connection waits in its backlog: the system would reset those that do."""
-    self._bound.listen(0)  # from here on the system adds hardly any
     for _ in range(BACKLOG):
       if not select.select([self._bound], [], [], 0)[0]:
         break
       await asyncio.sleep(0)  # lets the event loop accept them
     for server in self.servers:
       server.close()
+
+
+def _is_quiet(connection: object) -> bool:
+  return isinstance(connection, ServingProtocol) and connection.is_quiet
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> UserError:

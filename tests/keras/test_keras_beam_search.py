@@ -76,6 +76,37 @@ def test_the_best_of_all_answers_is_found(alpha, seed):
     np.testing.assert_allclose(score, answers[best], rtol=1e-4)
 
 
+def test_the_best_five_of_all_answers_are_found():
+  model, answers_of_inputs = model_and_answers(2)
+  found = model.generate(INPUTS, LENGTH, beam=Beam(ALL), num_return_sequences=5)
+  rank = lambda ids: answers[ids] / ((5 + len(ids)) / 6) ** 0.6
+  for row, answers in enumerate(answers_of_inputs):
+    best = sorted(answers, key=rank, reverse=True)[:5]
+    assert [tuple(ids[: len(b)]) for ids, b in zip(found.ids[row].numpy(), best, strict=True)] == best
+    np.testing.assert_allclose(found.scores[row], [answers[ids] for ids in best], rtol=1e-4)
+    np.testing.assert_allclose(found.beam_scores[row], list(map(rank, best)), rtol=1e-4)
+
+
+def test_where_too_few_end_unfinished_answers_follow_them():
+  """The end may only be the first token: one answer ends, the others do not."""
+  model, answers_of_inputs = model_and_answers(2)
+  inference = model.for_inference()
+  to_logits = inference.to_logits
+  calls = []
+
+  def ends_at_first_only(x):
+    calls.append(1)
+    return tf.where((tf.range(VOCAB) == END) & (len(calls) > 1), -1e12, to_logits(x))
+
+  inference.to_logits = ends_at_first_only
+  found = generation.beam_search(inference, tf.constant(INPUTS), LENGTH, Beam(8), num_return_sequences=3)
+  for row, answers in enumerate(answers_of_inputs):
+    ids = found.ids[row].numpy()
+    assert ids[0].tolist() == [END, 0, 0] and END not in ids[1:]
+    np.testing.assert_allclose(found.scores[row, 0], answers[(END,)], rtol=1e-4)
+    assert found.scores[row, 1] >= found.scores[row, 2]
+
+
 def test_where_nothing_ends_the_best_unfinished_answer_is_given():
   model, _ = model_and_answers(2)
   inference = model.for_inference()

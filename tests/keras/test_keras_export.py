@@ -1,6 +1,7 @@
 """An export answers in a process without our packages; `generate` and `score` say the same."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import tensorflow as tf
 import switch_zoo
 from switch_zoo import cli, machine, number_format
 from switch_zoo.checkpoints import conversion
+from switch_zoo.commands import generate
 from switch_zoo.errors import UserError
 from switch_zoo.keras import SwitchTransformer, export, export_readme, generation, text
+from switch_zoo.serving import rest_json, saved_model
 from switch_zoo.tasks import pydoc_topics, vocabularies
 
 SMALL = ['d_model = 16', 'd_ff = 32', 'd_kv = 4', 'num_heads = 3', 'num_encoder_layers = 2', 'num_decoder_layers = 2']
@@ -125,6 +128,13 @@ def test_signatures(exported):
   assert describe(score.structured_outputs) == {'scores': floats}
 
 
+def test_a_target_for_two_inputs_is_refused_by_the_export_and_by_what_serves_it(exported):
+  loaded = saved_model.load(saved_model.find(str(exported)))
+  with pytest.raises(rest_json.RequestError, match='Not as many targets as inputs') as error:
+    loaded.run('score', {'inputs': [b'a', b'b'], 'targets': [b'c']})
+  assert error.value.status == 400
+
+
 @pytest.mark.parametrize(
   ('settings', 'method'),
   [
@@ -133,6 +143,15 @@ def test_signatures(exported):
     ({'sampling': generation.Sampling(0.7, 0, 0.9)}, 'sampling at temperature 0.7, top-k off, top-p 0.9'),
     ({'sampling': generation.Sampling(0.7, 40)}, 'sampling at temperature 0.7, top-k 40, top-p 1.0'),
     ({'sampling': generation.Sampling(top_k=40)}, 'taking the most likely token each time'),
+    (
+      {'beam': generation.TransformersBeam(3, early_stopping=True)},
+      'beam search with 3 beams, length penalty 1.0 and early_stopping True, by the rule of transformers',
+    ),
+    (
+      {'processors': generation.LogitsProcessors(1.5, 3, 4, 9)},
+      'taking the most likely token each time, repetition penalty 1.5, no sequence of 3 tokens twice, '
+      'at least 4 tokens before the end, 9 as the first token',
+    ),
   ],
 )
 def test_the_readme_says_how_the_export_answers(settings, method):
@@ -146,6 +165,17 @@ def test_the_readme_says_how_the_export_answers(settings, method):
   assert '{' not in readme.replace('{"instances": ["a question"]}', ''), 'a field that was not filled in'
 
 
+def test_the_readme_says_what_several_answers_are():
+  config, beam, sampling = switch_zoo.load_config('tiny_dense'), generation.Beam(4), generation.Sampling(1.0)
+  readme = lambda **settings: export_readme.text('mine', config, export.ExportSettings(**settings), 'float32')
+  beams = readme(beam=beam, num_return_sequences=3)
+  assert '`outputs`: string [batch, 3]; `scores`, `beam_scores`: float32 [batch, 3] |' in beams
+  assert 'Each input gets 3 answers, best first' in beams
+  samples = readme(sampling=sampling, num_return_sequences=2)
+  assert '`outputs`: string [batch, 2]; `scores`: float32 [batch, 2] |' in samples and 'gets 2 samples.' in samples
+  assert '`outputs`: string [batch]; `scores`: float32 [batch] |' in readme(beam=beam)
+
+
 @pytest.mark.parametrize(
   ('settings', 'message'),
   [
@@ -155,6 +185,11 @@ def test_the_readme_says_how_the_export_answers(settings, method):
     ({'beam': generation.Beam(), 'sampling': generation.Sampling(1.0)}, 'does not draw tokens'),
     ({'beam': generation.Beam(-1)}, 'beam size -1'),
     ({'sampling': generation.Sampling(1.0, top_p=1.5)}, 'top_p=1.5'),
+    ({'num_return_sequences': 2}, 'there is only one answer'),
+    (
+      {'processors': generation.LogitsProcessors(min_new_tokens=65)},
+      'min_new_tokens=65 is more than max_new_tokens=64',
+    ),
   ],
 )
 def test_settings_that_make_no_sense(settings, message):
@@ -183,6 +218,54 @@ def test_a_seed_gives_the_same_answers_every_time(source):
     answers.append(tuple(tf.function(model.answer)(texts)['scores'].numpy()))
   assert answers[0] == answers[1] != answers[2]
   assert len(set(answers[0])) > 1, 'each text of a batch has its own draw'
+
+
+@pytest.fixture(scope='module')
+def beams(source):
+  """A model that gives two answers to each text."""
+  settings = export.ExportSettings('float32', 5, beam=generation.TransformersBeam(3), num_return_sequences=2)
+  return export.open_model(source, None, None, settings)
+
+
+def test_an_export_of_several_answers(beams, tmp_path):
+  """Its signature, its answers, and what the server makes of them."""
+  export.export(beams, str(tmp_path / 'beams'))
+  loaded = saved_model.load(saved_model.find(str(tmp_path / 'beams')))
+  signature = tf.saved_model.load(str(tmp_path / 'beams' / '1')).signatures['serving_default']
+  shapes = {name: (spec.dtype, spec.shape.as_list()) for name, spec in signature.structured_outputs.items()}
+  floats = (tf.float32, [None, 2])
+  assert shapes == {'outputs': (tf.string, [None, 2]), 'scores': floats, 'beam_scores': floats}
+  assert signature(inputs=tf.constant([], tf.string))['outputs'].shape == [0, 2]
+  request = rest_json.parse(json.dumps({'instances': TEXTS}).encode(), loaded.signatures)
+  served = json.loads(rest_json.render(request, loaded.run(request.signature, request.columns)))['predictions']
+  expected = beams.answer(tf.constant(TEXTS))
+  assert [row['outputs'] for row in served] == [[o.decode() for o in row] for row in expected['outputs'].numpy()]
+  for name in ('scores', 'beam_scores'):
+    np.testing.assert_allclose([row[name] for row in served], expected[name], rtol=1e-4)
+  scored = beams.score(tf.constant(TEXTS), expected['outputs'][:, 0])['scores']
+  assert scored.shape == [len(TEXTS)]
+
+
+def test_several_answers_are_lines_and_json(source, beams, capsys, monkeypatch):
+  expected = beams.answer(tf.constant(['one', 'two']))
+  outputs = [[o.decode() for o in row] for row in expected['outputs'].numpy()]
+  options = ['--beam-size', 3, '--beam-rule', 'transformers', '--num-return-sequences', 2, '--max-new-tokens', 5]
+  words = ['generate', source, '--text', 'one', '--text', 'two', '--dtype', 'float32', *options]
+  code, out, _ = run(capsys, monkeypatch, *words)
+  lines = [line.split('\t') for line in out.splitlines()]
+  assert code == 0 and [text for _, text in lines] == [output for row in outputs for output in row]
+  np.testing.assert_allclose([float(score) for score, _ in lines], np.ravel(expected['scores']), atol=1e-3)
+  rows = json.loads(run(capsys, monkeypatch, *words, '--json')[1])
+  assert [row['input'] for row in rows] == ['one', 'two']
+  assert [[answer['output'] for answer in row['answers']] for row in rows] == outputs
+  for name in ('score', 'beam_score'):
+    found = [[answer[name] for answer in row['answers']] for row in rows]
+    np.testing.assert_allclose(found, expected[name + 's'], rtol=1e-4)
+  assert list(map(json.loads, run(capsys, monkeypatch, *words, '--jsonl')[1].splitlines())) == rows
+
+
+def test_a_score_that_is_no_number_is_null():
+  assert [generate.json_number(np.float32(x)) for x in (-1.5, math.nan, -math.inf)] == [-1.5, None, None]
 
 
 def test_an_export_may_go_to_an_empty_folder_or_to_one_below_new_ones(opened, tmp_path, monkeypatch):
@@ -341,6 +424,17 @@ def test_a_format_that_is_slow_here_is_used_all_the_same_and_said(source, capsys
     (['export', 'SRC', 'NEW', '--dtype', 'float16'], 'use one of auto, float32, bfloat16'),
     (['export', 'SRC', 'NEW', '--beam-size', '2', '--temperature', '1'], 'does not draw tokens'),
     (['export', 'SRC', 'NEW', '--beam-size', '0'], 'beam size 0'),
+    (['export', 'SRC', 'NEW', '--beam-size', '2', '--num-return-sequences', '3'], 'more than the beam size 2'),
+    (['export', 'SRC', 'NEW', '--forced-bos-token-id', '512'], 'its ids are 0 to 511'),
+    (['export', 'SRC', 'NEW', '--no-repeat-ngram-size', '-1'], 'no_repeat_ngram_size=-1'),
+    (['generate', 'SRC', '--text', 'a', '--num-return-sequences', '2'], 'there is only one answer'),
+    (['generate', 'SRC', '--text', 'a', '--repetition-penalty', '0'], 'repetition_penalty=0.0 must be above 0'),
+    (['generate', 'SRC', '--text', 'a', '--min-new-tokens', '65'], 'more than max_new_tokens=64'),
+    (['generate', 'SRC', '--text', 'a', '--beam-rule', 'hf'], '--beam-rule=hf: use one of t5, transformers'),
+    (['generate', 'SRC', '--text', 'a', '--beam-rule', 'transformers'], 'give --beam-size too'),
+    (['generate', 'SRC', '--text', 'a', '--early-stopping', 'yes'], 'use one of false, true, never'),
+    (['generate', 'SRC', '--text', 'a', '--early-stopping', 'true'], 'give --beam-rule transformers too'),
+    (['generate', 'SRC', '--text', 'a', '--json', '--jsonl'], 'either --json, one list, or --jsonl'),
   ],
 )
 def test_a_mistake_is_one_paragraph(arguments, message, source, tmp_path, capsys, monkeypatch):

@@ -149,6 +149,19 @@ def test_a_score_does_not_depend_on_padding(model):
   np.testing.assert_allclose(model.score(INPUTS, padded), model.score(INPUTS, targets), rtol=1e-5)
 
 
+@pytest.mark.parametrize(('inputs', 'targets'), [(3, 1), (1, 3), (3, 2)])
+def test_one_target_is_never_scored_for_several_inputs(inputs, targets):
+  model = made('tiny_dense')
+  rows = np.array([[8, 9, 1], [7, 6, 1], [7, 1, 0]], np.int32)
+  with pytest.raises(UserError, match=f'{inputs} inputs and {targets} targets: give one target for each input'):
+    model.score(INPUTS[:inputs], rows[:targets])
+  inference = model.for_inference()
+  ids = tf.TensorSpec([None, None], tf.int32)
+  score = tf.function(lambda i, t: generation.score(inference, i, t)).get_concrete_function(ids, ids)
+  with pytest.raises(tf.errors.InvalidArgumentError, match='Not as many targets as inputs'):
+    score(tf.constant(INPUTS[:inputs]), tf.constant(rows[:targets]))
+
+
 def test_no_targets_score_nothing(model):
   np.testing.assert_array_equal(model.score(INPUTS, np.zeros([3, 0], np.int32)), [0, 0, 0])
 

@@ -227,6 +227,15 @@ def test_an_address_that_is_not_available(mistake, export):
   assert 'Give an address of this machine with --host' in mistake(export, '--host', 'no.such.host.invalid')
 
 
+def test_it_says_what_another_host_opens(export):
+  command = [sys.executable, '-c', CODE, 'serve', str(export), '--port', '0', '--host', '0.0.0.0']
+  with running(command) as process:
+    assert ' on http://0.0.0.0:' in process.first_line
+    code, out, err = process.end(signal.SIGTERM)
+  assert (code, out, err.count('\n')) == (0, '[]\n', 1)
+  assert 'every address of this machine: any machine that can reach it may send requests' in err
+
+
 SAYS_WHEN_IT_IMPORTS = """
 import sys, threading, time
 def watch():

@@ -133,6 +133,106 @@ def test_a_client_that_sends_a_byte_now_and_then_is_disconnected_too(server):
     assert time.monotonic() - begun < 3
 
 
+def half_closed(url, sent):
+  """A socket that has sent these bytes and then shut its sending side."""
+  client = connect(url)
+  client.sendall(sent)
+  client.shutdown(socket.SHUT_WR)
+  return client
+
+
+def request(text, *lines):
+  body = json.dumps({'instances': [text]}).encode()
+  return head(len(body), *lines) + body
+
+
+@pytest.mark.parametrize('text', ['a', 'sleep 0.4'])
+@pytest.mark.parametrize('lines', [(), ('Connection: close',)], ids=['keep-alive', 'close'])
+def test_a_client_that_has_shut_its_sending_side_is_answered(server, text, lines):
+  with half_closed(server.url, request(text, *lines)) as client:
+    status, document = read(client)
+    assert (status, document['predictions'][0]['outputs']) == (200, text.upper())
+    assert client.recv(1) == b''
+
+
+def test_a_client_of_http_1_0_gets_no_interim_response(server):
+  with half_closed(server.url, request('sleep 0.4').replace(b'HTTP/1.1', b'HTTP/1.0')) as client:
+    assert client.recv(12) == b'HTTP/1.1 200'
+
+
+def test_requests_one_after_the_other_are_all_answered_after_the_sending_side_is_shut(server):
+  with half_closed(server.url, request('sleep 0.2') + request('b') + request('c')) as client:
+    answers = [read(client) for _ in 'abc']
+  assert [document['predictions'][0]['outputs'] for _, document in answers] == ['SLEEP 0.2', 'B', 'C']
+
+
+def test_many_clients_that_have_shut_their_sending_side(serving):
+  with serving() as server, concurrent.futures.ThreadPoolExecutor(16) as pool:
+
+    def client(number):
+      with half_closed(server.url, request(f'text {number}')) as connection:
+        return read(connection)
+
+    answers = list(pool.map(client, range(300)))
+    assert [document['predictions'][0]['outputs'] for _, document in answers] == [f'TEXT {n}' for n in range(300)]
+    assert server.end(signal.SIGTERM)[::2] == (0, '')
+
+
+@pytest.mark.parametrize(
+  ('sent', 'answer'),
+  [(request('a')[:-3], 400), (head(100)[:30], 400), (b'', None), (request('a') + head(100)[:30], 200)],
+  ids=['in the body', 'in the head', 'without a request', 'in the second head'],
+)
+def test_a_request_that_is_cut_off_is_refused(server, sent, answer):
+  with half_closed(server.url, sent) as client:
+    response = read(client)
+    assert (response and response[0]) == answer
+    if answer == 200:
+      response = read(client)
+    assert response is None or answer != 200 or response[0] == 400
+    assert client.recv(1) == b''
+  if response:
+    assert response[1] == {'error': 'The connection was closed before the request was complete.'}
+
+
+def framed(*lines):
+  """A request with these lines on the length of its body, which could end in several places."""
+  fields = '\r\n'.join([f'POST {PREDICT} HTTP/1.1', 'Host: x', *lines, '', ''])
+  return fields.encode() + b'5\r\nhello\r\n0\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+  ('lines', 'message'),
+  [
+    (['Content-Length: 15', 'Transfer-Encoding: chunked'], 'both Content-Length and Transfer-Encoding'),
+    (['transfer-encoding: chunked', 'CONTENT-LENGTH: 15'], 'both Content-Length and Transfer-Encoding'),
+    (['Content-Length: 15', 'Content-Length: 4'], 'more than one Content-Length'),
+    (['Content-Length: 15', 'X: y', 'content-length: 15'], 'more than one Content-Length'),
+    (['Content-Length: 15, 15'], 'more than one Content-Length'),
+    (['Content-Length: +15'], 'bad Content-Length'),
+    (['Content-Length: -1'], 'bad Content-Length'),
+    (['Transfer-Encoding: chunked', 'Transfer-Encoding: chunked'], 'multiple Transfer-Encoding'),
+    (['Transfer-Encoding: gzip, chunked'], 'Only Transfer-Encoding: chunked is supported'),
+    (['Transfer-Encoding : chunked'], 'illegal header line'),
+  ],
+  ids=str,
+)
+def test_a_request_that_may_end_in_several_places_is_refused_and_what_follows_is_not_read(server, lines, message):
+  with connect(server.url) as client:
+    client.sendall(framed(*lines) + request('smuggled'))
+    status, document = read(client)
+    assert status == 400 and message in document['error']
+    assert client.recv(1) == b'', 'the connection is closed, and the second request not answered'
+
+
+def test_a_refused_client_gets_its_answer_though_it_sends_more(server):
+  with connect(server.url) as client:
+    for _ in range(20):
+      client.sendall(b'no HTTP\r\n\r\n' * 1000)
+      time.sleep(0.01)
+    assert read(client)[0] == 400
+
+
 def test_the_requests_of_a_client_that_disconnected_are_dropped(serving):
   with serving(batch_size=1) as server:
     body = b'{"instances": ["sleep 0.3"]}'
@@ -184,6 +284,45 @@ def test_a_signal_among_many_requests_leaves_none_without_an_answer(serving):
     statuses = [status for future in clients for status in future.result()]
   assert code == 0 and set(statuses) == {200, 503}
   assert statuses.count(200) == json.loads(out)['texts'] >= 16
+
+
+def test_whoever_connects_while_the_server_stops_is_answered_or_refused(serving):
+  """Until no connection is possible: none is reset, and none is closed without an answer."""
+
+  def client(url):
+    statuses = []
+    while True:
+      try:
+        connection = connect(url)
+      except ConnectionRefusedError:
+        return statuses
+      with connection:
+        connection.sendall(request('a'))
+        statuses.append(read(connection)[0])
+
+  with serving() as server, concurrent.futures.ThreadPoolExecutor(24) as pool:
+    clients = [pool.submit(client, server.url) for _ in range(24)]
+    time.sleep(0.5)
+    code, _, err = server.end(signal.SIGTERM)
+    statuses = [status for future in clients for status in future.result(timeout=20)]
+  assert (code, err) == (0, '') and set(statuses) == {200, 503}
+
+
+def test_a_client_that_had_connected_before_the_server_stopped_is_refused_with_an_answer(serving):
+  with serving() as server, connect(server.url) as early, connect(server.url) as silent:
+    time.sleep(0.1)
+    server.popen.send_signal(signal.SIGTERM)
+    for _ in range(100):  # until nobody can connect
+      time.sleep(0.01)
+      try:
+        with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port), timeout=0.05):
+          pass
+      except (ConnectionRefusedError, TimeoutError):
+        break
+    early.sendall(request('a'))
+    assert read(early)[0] == 503
+    assert silent.recv(1) == b''
+    assert server.end()[::2] == (0, '')
 
 
 def test_a_second_signal_stops_it_at_once(serving):
