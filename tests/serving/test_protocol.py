@@ -1,11 +1,13 @@
 """Where a request ends, and who can reach a server; test_server.py has the connections."""
 
+import select
 import socket
+import sys
 
 import pytest
 
 from switch_zoo.errors import UserError
-from switch_zoo.serving import server
+from switch_zoo.serving import listening, server
 from switch_zoo.serving.protocol import framing_problem
 
 LENGTH, CHUNKED = b'Content-Length: 5', b'Transfer-Encoding: chunked'
@@ -65,3 +67,23 @@ def test_an_address_of_ipv6(host, is_open):
     pytest.skip(f'{host} cannot be used here')
   with bound:
     assert ('every address of this machine' in server.opened_to(bound)) == is_open
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the filter is that of Linux')
+def test_after_new_connections_are_stopped_the_backlog_only_gets_shorter():
+  """So nothing is in it when it is empty and the socket is closed: the system would reset what is."""
+  with server.open_socket('127.0.0.1', 0) as listener:
+    listener.listen(16)
+    address = listener.getsockname()
+    early = [socket.create_connection(address, timeout=5) for _ in range(3)]
+    listening.stop_new_connections(listener)
+    with pytest.raises(TimeoutError):
+      socket.create_connection(address, timeout=0.3)
+    accepted = [listener.accept()[0] for _ in early]
+    assert not select.select([listener], [], [], 0)[0]
+  with pytest.raises(ConnectionRefusedError):
+    socket.create_connection(address, timeout=5)
+  for client, connection in zip(early, accepted, strict=True):
+    with client, connection:
+      connection.sendall(b'still connected')
+      assert client.recv(20) == b'still connected'
