@@ -17,8 +17,9 @@ class UserError(Exception):
   messages, so control characters are written as escapes.
   """
 
-  def __init__(self, message: str):
-    super().__init__(printable(message))
+  # Not in __init__: TensorFlow makes an exception of a traced function again only if its class has none.
+  def __str__(self) -> str:
+    return printable(super().__str__())
 
 
 def printable(text: str) -> str:
