@@ -3,6 +3,7 @@
 B batch  V rows of the target vocabulary's table
 """
 
+import numpy as np
 import tensorflow as tf
 
 from switch_zoo.spec.config import ModelConfig
@@ -16,4 +17,5 @@ def masked(logits: tf.Tensor, config: ModelConfig) -> tf.Tensor:
   rows, num_ids = config.target_vocab_size, config.num_target_ids
   if num_ids == rows:
     return logits
-  return logits + tf.where(tf.range(rows) < num_ids, 0.0, MASKED)
+  # A constant: made of operations it would be computed again for every token.
+  return logits + np.where(np.arange(rows) < num_ids, 0.0, MASKED).astype(np.float32)

@@ -451,6 +451,10 @@ def test_a_vocabulary_larger_than_the_model():
   message = 'The vocabulary bytes has 359 entries, 384 when padded .* has vocab_size = 128. Give the one .*--vocab FILE'
   with pytest.raises(UserError, match=message):
     export.check_vocabulary(text.Bytes(), config)
+  # The rows that pad the table are not ids.
+  config = switch_zoo.load_config('tiny_dense', ['vocab_size = 300'])
+  with pytest.raises(UserError, match='The vocabulary has 359 ids and the model 300'):
+    export.check_vocabulary(text.Bytes(), config)
 
 
 def test_a_smaller_vocabulary_is_refused_as_in_training():
