@@ -45,16 +45,16 @@ class Reader:
 
   def __init__(self, path):
     self.table = open_table(str(path))
-    self._python, self._tensors = PythonText(self.table), TensorText(self.table)
+    self._python, self.tensors = PythonText(self.table), TensorText(self.table)
 
   def ids(self, *texts):
     """Ids of each text."""
-    ids = self._tensors.encode(tf.constant(list(texts))).to_list()
+    ids = self.tensors.encode(tf.constant(list(texts))).to_list()
     assert ids == [self._python.encode(text) for text in texts]
     return ids
 
   def text(self, ids):
     """The text of ids."""
-    text = self._tensors.decode(tf.ragged.constant([ids], dtype=tf.int32)).numpy()[0].decode()
+    text = self.tensors.decode(tf.ragged.constant([ids], dtype=tf.int32)).numpy()[0].decode()
     assert text == self._python.decode(ids)
     return text

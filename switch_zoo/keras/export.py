@@ -89,7 +89,7 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
   config = weights.config
   check_end(config)
   check_vocabulary(vocabulary, config)
-  settings.processors.check_vocabulary(config.target_vocab_size)
+  settings.processors.check_vocabulary(config.num_target_ids)
   choice = number_format.choose(settings.dtype, machine.fast_format(), '--dtype')
   inference = Inference(config, weights.whole, choice.dtype, settings.expert_capacity)
   return TextModel(inference, vocabulary, settings, choice.note)

@@ -53,7 +53,7 @@ def answer(
   """
   processors = processors or LogitsProcessors()
   check(max_new_tokens, beam, sampling, processors, num_return_sequences)
-  processors.check_vocabulary(model.config.target_vocab_size)
+  processors.check_vocabulary(model.config.num_target_ids)
   if beam:
     return beam_search(model, inputs, max_new_tokens, beam, processors, num_return_sequences)
   return sample(model, inputs, max_new_tokens, sampling or Sampling(), seed, processors, num_return_sequences)

@@ -51,11 +51,11 @@ class LogitsProcessors(NamedTuple):
     if self.forced_bos_token_id is not None and self.forced_bos_token_id < 0:
       raise UserError(f'forced_bos_token_id={self.forced_bos_token_id} must be the id of a token, 0 or above.')
 
-  def check_vocabulary(self, vocab_size: int) -> None:
+  def check_vocabulary(self, num_ids: int) -> None:
     """Raises UserError if a model with this many ids does not have the forced token."""
-    if self.forced_bos_token_id is not None and self.forced_bos_token_id >= vocab_size:
+    if self.forced_bos_token_id is not None and self.forced_bos_token_id >= num_ids:
       raise UserError(
-        f'forced_bos_token_id={self.forced_bos_token_id} is not an id of this model: its ids are 0 to {vocab_size - 1}.'
+        f'forced_bos_token_id={self.forced_bos_token_id} is not an id of this model: its ids are 0 to {num_ids - 1}.'
       )
 
   def apply(self, scores: tf.Tensor, previous: tf.Tensor, position: tf.Tensor, end_id: int = END) -> tf.Tensor:

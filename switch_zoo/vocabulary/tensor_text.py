@@ -1,5 +1,6 @@
 """Text to ids and back as TensorFlow operations, which an export keeps. Needs tensorflow_text."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -27,13 +28,11 @@ class TensorText(tf.Module):
     Raises:
       UserError: TensorFlow Text refuses its model
     """
-    import tensorflow_text
-
     super().__init__()
     self._table = table
     try:
-      self.pieces: Any = tensorflow_text.SentencepieceTokenizer(table.model)
-      self._bytes: Any = tensorflow_text.SentencepieceTokenizer(table.normalizer) if table.normalizer else None
+      self.pieces: Any = _tokenizer(table.model)
+      self._bytes: Any = _tokenizer(table.normalizer) if table.normalizer else None
       if tf.executing_eagerly():  # sentencepiece looks at a model when it is first used
         self.pieces.vocab_size()
     except (tf.errors.OpError, ValueError) as error:
@@ -65,6 +64,13 @@ class TensorText(tf.Module):
       shown = tf.reduce_all(tf.not_equal(ids.flat_values[:, None], hidden), axis=1)
       ids = tf.ragged.boolean_mask(ids, ids.with_flat_values(shown))
     return _replaced(self.pieces.detokenize(ids), self._table.text_rules)
+
+
+def _tokenizer(model: bytes) -> Any:
+  import tensorflow_text
+
+  # A SavedModel finds the models of a process by the names of their operations: equal names would be one model.
+  return tensorflow_text.SentencepieceTokenizer(model, name=f'sentencepiece_{hashlib.sha256(model).hexdigest()[:16]}')
 
 
 def _replaced(texts: tf.Tensor, rules: tuple[Rule, ...]) -> tf.Tensor:

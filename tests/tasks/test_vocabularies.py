@@ -188,3 +188,64 @@ def test_the_vocabulary_of_t5():
   assert vocabularies.DEFAULT.vocab_size == 32100
   ids = [13959, 1566, 12, 2968, 10, 466, 19, 207, 5]
   assert vocabularies.DEFAULT.encode('translate English to German: That is good.') == ids
+
+
+@pytest.fixture
+def saved(file, tmp_path):
+  """The tokenizer.json that transformers 5 makes of the model, with a token added."""
+  transformers = pytest.importorskip('transformers')
+  (tmp_path / 'hub').mkdir()
+  (tmp_path / 'hub' / 'spiece.model').write_bytes(file.read_bytes())
+  tokenizer = transformers.T5Tokenizer.from_pretrained(str(tmp_path / 'hub'))
+  tokenizer.add_tokens(['<sep>'])
+  tokenizer.save_pretrained(tmp_path / 'saved')
+  return tmp_path / 'saved' / 'tokenizer.json', tokenizer
+
+
+def test_a_tokenizer_json_alone(saved, monkeypatch):
+  path, tokenizer = saved
+  monkeypatch.setenv(vocabularies.VARIABLE, str(path))
+  text = 'the (<extra_id_0>) cat<sep>a log'
+  ids = tokenizer.encode(text, add_special_tokens=False)
+  assert vocabularies.DEFAULT.vocab_size == len(tokenizer) == 123
+  assert (vocabularies.DEFAULT.pad_id, vocabularies.DEFAULT.eos_id, vocabularies.DEFAULT.unk_id) == (0, 1, 2)
+  assert vocabularies.DEFAULT.encode(text) == ids
+  assert vocabularies.DEFAULT.decode([*ids, 1, 5]) == vocabularies.DEFAULT.decode(ids)
+  with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    assert session.run(vocabularies.DEFAULT.encode_tf(tf.constant(text))).tolist() == ids
+    rows = vocabularies.DEFAULT.encode_tf(tf.constant([text, ''])).to_tensor()
+    assert session.run(rows).tolist() == [ids, [0] * len(ids)]
+    texts = session.run(vocabularies.DEFAULT.decode_tf(tf.constant([[*ids, 1, 5], [1] + [0] * (len(ids) + 1)])))
+    assert [one.decode() for one in texts] == [vocabularies.DEFAULT.decode(ids), '']
+
+
+def test_span_corruption_counts_down_from_the_first_sentinel_and_not_from_the_last_id(saved, monkeypatch):
+  path, tokenizer = saved
+  monkeypatch.setenv(vocabularies.VARIABLE, str(path))
+  assert vocabularies.first_sentinel(vocabularies.DEFAULT) == tokenizer.convert_tokens_to_ids('<extra_id_0>') == 121
+  monkeypatch.setenv(vocabularies.VARIABLE, 'bytes')
+  assert vocabularies.first_sentinel(vocabularies.DEFAULT) == 358
+
+
+@pytest.mark.parametrize(
+  'config', ['{"extra_ids": 0}', '{"added_tokens_decoder": {"22": {"content": "<extra_id_0>"}}}']
+)
+def test_a_vocabulary_without_sentinels_in_the_order_of_t5(config, file, monkeypatch):
+  (file.parent / 'tokenizer_config.json').write_text(config)
+  monkeypatch.setenv(vocabularies.VARIABLE, str(file))
+  with pytest.raises(UserError, match='has no sentinels in the order of T5.*a task without span corruption'):
+    vocabularies.first_sentinel(vocabularies.DEFAULT)
+
+
+def test_sentinels_without_a_blank_before_them(vocabulary):
+  """As text of a task may have them: one id each, in Python and in TensorFlow."""
+  ids = vocabulary.encode('the(<extra_id_0>)cat<extra_id_99>')
+  assert ids.count(121) == ids.count(22) == 1 and ids[-1] == 22
+  with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    assert session.run(vocabulary.encode_tf(tf.constant('the(<extra_id_0>)cat<extra_id_99>'))).tolist() == ids
+
+
+def test_a_folder_in_place_of_a_file(file, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, str(file.parent))
+  with pytest.raises(UserError, match=f'is a folder. Give the file in it: {file}'):
+    _ = vocabularies.DEFAULT.vocab_size

@@ -8,6 +8,7 @@ import unicodedata
 import hypothesis
 import hypothesis.strategies as st
 import pytest
+import tensorflow as tf
 import vocabulary_harness
 
 from switch_zoo.errors import UserError
@@ -158,18 +159,23 @@ def test_bytes_that_are_not_all_there(document, tmp_path):
     open_table(str(tmp_path / 'tokenizer.json'))
 
 
-def test_an_export_keeps_it(folder, tmp_path):
-  """The operations of a SavedModel, loaded again."""
-  import tensorflow as tf
-
-  reader, _ = both(folder / 'tokenizer.json')
+def save(text, folder):
   module = tf.Module()
-  module.text = reader._tensors
-  module.ids = tf.function(lambda texts: reader._tensors.encode(texts).to_tensor(), [tf.TensorSpec([None], tf.string)])
-  tf.saved_model.save(module, str(tmp_path / 'saved'))
-  ids = tf.saved_model.load(str(tmp_path / 'saved')).ids(tf.constant(TEXTS)).numpy().tolist()
-  expected = reader.ids(*TEXTS)
-  assert [row[: len(right)] for row, right in zip(ids, expected, strict=True)] == expected
+  module.text = text
+  module.ids = tf.function(lambda texts: text.encode(texts).to_tensor(), [tf.TensorSpec([None], tf.string)])
+  tf.saved_model.save(module, folder)
+
+
+def test_exports_keep_it_also_two_in_one_process(folder, tmp_path):
+  """The operations of two SavedModels with other vocabularies, loaded again: none takes the pieces of another."""
+  other = vocabulary_harness.train(tmp_path / 'other')
+  readers = [vocabulary_harness.Reader(path) for path in (folder / 'tokenizer.json', other)]
+  for number, reader in enumerate(readers):
+    save(reader.tensors, str(tmp_path / str(number)))
+  loaded = [tf.saved_model.load(str(tmp_path / str(number))) for number in range(2)]
+  for reader, model in zip(readers, loaded, strict=True):
+    ids, expected = model.ids(tf.constant(TEXTS)).numpy().tolist(), reader.ids(*TEXTS)
+    assert [row[: len(right)] for row, right in zip(ids, expected, strict=True)] == expected
 
 
 def without_marks(document):
