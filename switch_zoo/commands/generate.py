@@ -1,6 +1,5 @@
 """`switch_zoo generate SRC`: answers to texts, from weights of any format."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from switch_zoo import interrupts
-from switch_zoo.commands import answering
+from switch_zoo.commands import answering, json_output
 from switch_zoo.errors import UserError
 
 TEXTS = typer.Option(None, '--text', help='A text. May be repeated.')
@@ -64,7 +63,7 @@ def command(
     if not as_json:
       print('\n'.join(one_line(output) for output in outputs), flush=True)
   if as_json:
-    print(json.dumps(rows, indent=2, ensure_ascii=False))
+    print(json_output.as_json(rows))
 
 
 def read_lines(texts: list[str] | None, file: str | None) -> list[str]:
@@ -79,7 +78,7 @@ def read_lines(texts: list[str] | None, file: str | None) -> list[str]:
     raise UserError('Give the texts with --text, or a file of them with --file (- is standard input), not both.')
   data = _read(file)
   try:
-    text = data.decode('utf-8')
+    text = data.decode('utf-8-sig')
   except UnicodeDecodeError as error:
     line = data[: error.start].count(b'\n') + 1
     raise UserError(

@@ -10,6 +10,7 @@ In the order of a run:
   graph_settings    what decides the graph: model type, vocabularies, batch, layout
   layout_check      builds that graph, and checks that the layout fits it
   checkpoint_check  checks that the checkpoint in the folder is one of this model
+  literal_folder    a folder whose name is a pattern gets another while it is used
   replacements      the table of everything in released code that a run replaces
   run_state         the state of one run, and the one place that holds the run in progress
   model_function    replacement: the Estimator's model function, with our hooks

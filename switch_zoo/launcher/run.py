@@ -16,6 +16,7 @@ from switch_zoo.launcher import (
   checkpoint_check,
   graph_settings,
   layout_check,
+  literal_folder,
   preflight,
   progress,
   replacements,
@@ -100,14 +101,15 @@ def check(model_dir: str, bound: GinFiles) -> None:
   mode = preflight.parameter('utils.run.mode', 'train')
   if mode in _SPLIT:
     preflight.data_can_be_read(name, preflight.parameter(*_SPLIT[mode]))
-  if mode == 'train':
-    preflight.model_dir_can_be_written(model_dir)
-    preflight.init_checkpoint_present(preflight.parameter('utils.run.init_checkpoint'))
-  else:
-    preflight.checkpoint_present(model_dir)
-  _FILES.get(mode, lambda: None)()
-  graph = layout_check.checked_graph(graph_settings.of_gin_run(bound), bound)
-  checkpoint_check.same_variables(model_dir, graph)
+  with literal_folder.alias(model_dir) as folder:
+    if mode == 'train':
+      preflight.model_dir_can_be_written(folder)
+      preflight.init_checkpoint_present(preflight.parameter('utils.run.init_checkpoint'))
+    else:
+      preflight.checkpoint_present(folder)
+    _FILES.get(mode, lambda: None)()
+    graph = layout_check.checked_graph(graph_settings.of_gin_run(bound), bound)
+    checkpoint_check.same_variables(folder, graph)
 
 
 def _check_infer() -> None:
@@ -132,22 +134,28 @@ _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_stri
 
 def execute(model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None) -> list[MetricResult]:
   """Runs what gin is configured for. Returns what an evaluation measured."""
+  with literal_folder.alias(model_dir, create=True) as folder:
+    return _execute(model_dir, folder, tpu, reporter)
+
+
+def _execute(model_dir: str, folder: str, tpu: Tpu, reporter: progress.Reporter | None) -> list[MetricResult]:
+  """As `execute`; `folder` is another path of `model_dir`, for TensorFlow."""
   tf.disable_v2_behavior()
   replacements.install()
   steps = preflight.parameter('utils.run.train_steps', 0)
-  if _done_already(model_dir, steps):
+  if _done_already(model_dir, folder, steps):
     return []
   run = run_state.Run(reporter or progress.Lines(), steps if isinstance(steps, int) else 0)
   with run_state.as_current(run):
-    mesh_utils.run(model_dir=model_dir, **dataclasses.asdict(tpu))
+    mesh_utils.run(model_dir=folder, **dataclasses.asdict(tpu))
   if reporter is None:
-    _print_what_was_written(model_dir)
+    _print_what_was_written(model_dir, folder)
   return run.all_results()
 
 
-def _done_already(model_dir: str, steps: object) -> bool:
+def _done_already(model_dir: str, folder: str, steps: object) -> bool:
   """Prints that there is nothing left to train, if so; the released code would end without a word."""
-  checkpoint = tf.train.latest_checkpoint(model_dir) if tf.io.gfile.isdir(model_dir) else None
+  checkpoint = tf.train.latest_checkpoint(folder) if tf.io.gfile.isdir(folder) else None
   if preflight.parameter('utils.run.mode', 'train') != 'train' or checkpoint is None or not isinstance(steps, int):
     return False
   step = mesh_utils.get_step_from_checkpoint_path(checkpoint)
@@ -157,14 +165,14 @@ def _done_already(model_dir: str, steps: object) -> bool:
   return True
 
 
-def _print_what_was_written(model_dir: str) -> None:
+def _print_what_was_written(model_dir: str, folder: str) -> None:
   written: Callable[[], str | None] | None = {
-    'train': lambda: tf.train.latest_checkpoint(model_dir),
-    'infer': lambda: f'{preflight.parameter("utils.decode_from_file.output_filename")}-{_step(model_dir)}',
+    'train': lambda: tf.train.latest_checkpoint(folder),
+    'infer': lambda: f'{preflight.parameter("utils.decode_from_file.output_filename")}-{_step(folder)}',
     'score_from_strings': lambda: f'{preflight.parameter("launcher.save_scores.scores_filename")}.scores',
   }.get(preflight.parameter('utils.run.mode', 'train'))
   if written:
-    _print(f'Written: {written()}')
+    _print(f'Written: {written()}'.replace(folder, model_dir))
 
 
 def _step(model_dir: str) -> int | str:

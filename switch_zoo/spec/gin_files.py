@@ -144,7 +144,7 @@ class GinFiles:
   def _include(self, path: str) -> None:
     self.includes.append(path)
     if path not in self.texts:
-      with open(path, encoding='utf-8') as file:
+      with open(path, encoding='utf-8-sig') as file:
         self.texts[path] = file.read()
     self._read(self.texts[path], path)
 
