@@ -9,6 +9,8 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
+from switch_zoo.spec.token_ids import END
+
 # A text's first bytes are enough for its first ids: no piece of T5's vocabularies has more than 16 characters.
 _BYTES_PER_ID = 64
 _SETTINGS = {'inputs': 'INPUTS_LENGTH', 'targets': 'TARGETS_LENGTH'}
@@ -92,5 +94,5 @@ def _ids(text: tf.Tensor, feature: seqio.utils.Feature, length: int) -> tuple[tf
   ids = tf.cond(is_whole | (tf.size(ids) >= 2 * length), lambda: ids, lambda: encode(text))
   ids.set_shape([None])
   room = length - 1 if feature.add_eos else length
-  end = [feature.vocabulary.eos_id] if feature.add_eos else []
+  end = [feature.vocabulary.eos_id or END] if feature.add_eos else []
   return tf.concat([ids[:room], tf.constant(end, feature.dtype)], axis=0), tf.size(ids) > room

@@ -5,7 +5,6 @@ import functools
 import importlib
 import inspect
 import logging
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -128,7 +127,7 @@ def _search_path(folders: Sequence[str]) -> Iterator[None]:
   readers = gin_config._FILE_READERS  # pylint: disable=protected-access - gin can add one, but not replace its own
   released = readers[0]
   # gin itself reads files in the machine's encoding, and takes a byte order mark for a name.
-  readers[0] = functools.partial(open, encoding='utf-8-sig'), os.path.isfile
+  readers[0] = functools.partial(released[0], encoding='utf-8-sig'), released[1]
   try:
     yield
   finally:
