@@ -3,10 +3,13 @@
 import sys
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
+
+from switch_zoo.spec.token_ids import END
 
 # A text's first bytes are enough for its first ids: no piece of T5's vocabularies has more than 16 characters.
 _BYTES_PER_ID = 64
@@ -28,7 +31,7 @@ class CutTexts:
     self._counts = np.zeros(len(lengths), np.int64)
     self._reported = False
 
-  def tokenized(self, rows: tf.data.Dataset, features: Mapping[str, seqio.Feature]) -> tf.data.Dataset:
+  def tokenized(self, rows: tf.data.Dataset, features: Mapping[str, seqio.utils.Feature]) -> tf.data.Dataset:
     """One pass over texts as ids, which end with the end of a sequence where the feature has one.
 
     Args:
@@ -37,7 +40,8 @@ class CutTexts:
     Returns:
       ids of each feature (<int32>[any], no longer than its length), its text as NAME_pretokenized, other fields
     """
-    present = [name for name in self._lengths if name in features and name in rows.element_spec]
+    fields: Any = rows.element_spec
+    present = [name for name in self._lengths if name in features and name in fields]
 
     def ids_of(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
       result = {f'{name}_pretokenized' if name in present else name: value for name, value in row.items()}
@@ -52,7 +56,8 @@ class CutTexts:
 
     # As many at a time as in seqio: some take much longer than others.
     ids = rows.map(ids_of, num_parallel_calls=256 if len(present) else tf.data.AUTOTUNE)
-    return ids.concatenate(tf.data.Dataset.from_generator(self._end, output_signature=ids.element_spec))
+    end: Any = tf.data.Dataset.from_generator(self._end, output_signature=ids.element_spec)
+    return ids.concatenate(end)
 
   def _count(self, flags: np.ndarray) -> np.bool_:
     with self._lock:
@@ -76,7 +81,7 @@ class CutTexts:
     return ()
 
 
-def _ids(text: tf.Tensor, feature: seqio.Feature, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _ids(text: tf.Tensor, feature: seqio.utils.Feature, length: int) -> tuple[tf.Tensor, tf.Tensor]:
   """The ids of a text, and whether there are more than fit.
 
   A text of megabytes is not tokenized to its end for a few hundred ids. Its beginning has the same first ids: what
@@ -89,5 +94,5 @@ def _ids(text: tf.Tensor, feature: seqio.Feature, length: int) -> tuple[tf.Tenso
   ids = tf.cond(is_whole | (tf.size(ids) >= 2 * length), lambda: ids, lambda: encode(text))
   ids.set_shape([None])
   room = length - 1 if feature.add_eos else length
-  end = [feature.vocabulary.eos_id] if feature.add_eos else []
+  end = [feature.vocabulary.eos_id or END] if feature.add_eos else []
   return tf.concat([ids[:room], tf.constant(end, feature.dtype)], axis=0), tf.size(ids) > room

@@ -48,11 +48,12 @@ class TextTask(seqio.Task):
     ids = self._ids(sequence_length, split, shuffle, seed)
     if num_epochs != 1:
       # Texts and answers, of which training needs none, would fill the memory of the shuffle.
-      keys = [key for key in self.output_features if key in ids.element_spec]
+      fields: Any = ids.element_spec
+      keys = [key for key in self.output_features if key in fields]
       ids = ids.map(lambda row: {key: row[key] for key in keys}, num_parallel_calls=tf.data.AUTOTUNE)
       ids = ids.cache() if self._is_small(split) else ids
     if shuffle:
-      ids = ids.shuffle(shuffle_buffer_size or self.shuffle_buffer_size, seed=seed)
+      ids = ids.shuffle(shuffle_buffer_size or self.shuffle_buffer_size or 1, seed=seed)
     return ids.repeat(num_epochs).prefetch(tf.data.AUTOTUNE)
 
   def _ids(self, lengths: Mapping[str, int], split: str, shuffle: bool, seed: int | None) -> tf.data.Dataset:

@@ -1,5 +1,6 @@
 """The subcommands of `switch_zoo`. Each module has a `command`: its parameters are the flags, its docstring the help.
 
+  json_output      what --json prints
   models           every model with its size and source
   describe         one model, with the gin line each number comes from
   answering        options that `generate`, `score` and `export` share

@@ -1,6 +1,5 @@
 """`switch_zoo generate SRC`: answers to texts, from weights of any format."""
 
-import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from switch_zoo import interrupts
-from switch_zoo.commands import answering
+from switch_zoo.commands import answering, json_output
 from switch_zoo.errors import UserError
 
 TEXTS = typer.Option(None, '--text', help='A text. May be repeated.')
@@ -80,10 +79,10 @@ def command(
       items += new
     else:
       print(
-        '\n'.join(json.dumps(item, ensure_ascii=False) if as_json_lines else _lines(item) for item in new), flush=True
+        '\n'.join(json_output.as_json(item, None) if as_json_lines else _lines(item) for item in new), flush=True
       )
   if as_json:
-    print(json.dumps(items, indent=2, ensure_ascii=False))
+    print(json_output.as_json(items))
 
 
 def _item(text: str, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,21 +99,15 @@ def _item(text: str, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _answer(answer: Mapping[str, Any]) -> dict[str, Any]:
-  scores = {name.removesuffix('s'): json_number(value) for name, value in answer.items() if name != 'outputs'}
+  scores = {name.removesuffix('s'): float(value) for name, value in answer.items() if name != 'outputs'}
   return {'output': answer['outputs'].decode(errors='replace'), **scores}
-
-
-def json_number(value: Any) -> float | None:
-  """A number as JSON knows it; None, which becomes null, for NaN and the infinities."""
-  return float(value) if math.isfinite(value) else None
 
 
 def _lines(item: dict[str, Any]) -> str:
   """The line of a text, or a line SCORE<tab>OUTPUT for each of its answers."""
   if 'answers' not in item:
     return one_line(item['output'])
-  number = lambda score: math.nan if score is None else score
-  return '\n'.join(f'{number(answer["score"]):.4f}\t{one_line(answer["output"])}' for answer in item['answers'])
+  return '\n'.join(f'{answer["score"]:.4f}\t{one_line(answer["output"])}' for answer in item['answers'])
 
 
 def read_lines(texts: list[str] | None, file: str | None) -> list[str]:
@@ -129,7 +122,7 @@ def read_lines(texts: list[str] | None, file: str | None) -> list[str]:
     raise UserError('Give the texts with --text, or a file of them with --file (- is standard input), not both.')
   data = _read(file)
   try:
-    text = data.decode('utf-8')
+    text = data.decode('utf-8-sig')
   except UnicodeDecodeError as error:
     line = data[: error.start].count(b'\n') + 1
     raise UserError(

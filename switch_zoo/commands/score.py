@@ -1,10 +1,8 @@
 """`switch_zoo score SRC`: log-probabilities of targets."""
 
-import json
-
 import typer
 
-from switch_zoo.commands import answering
+from switch_zoo.commands import answering, json_output
 from switch_zoo.commands.generate import TEXTS, batches, read_lines
 from switch_zoo.errors import UserError
 
@@ -41,7 +39,7 @@ def command(
     if not as_json:
       print('\n'.join(f'{score:.4f}' for score in scores), flush=True)
   if as_json:
-    print(json.dumps(rows, indent=2, ensure_ascii=False))
+    print(json_output.as_json(rows))
 
 
 def read_pairs(texts: list[str] | None, targets: list[str] | None, file: str | None) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from switch_zoo import whole_package
+from switch_zoo.commands import json_output
 from switch_zoo.errors import UserError
 
 if TYPE_CHECKING:  # importing it imports TensorFlow
@@ -67,7 +68,7 @@ def command(
     lengths = {'inputs': inputs_length, 'targets': targets_length}
     _show(catalogue, entry, _split_to_show(entry, split), show, lengths, as_json)
   elif as_json:
-    print(json.dumps(as_dict(entry), indent=2))
+    print(json_output.as_json(as_dict(entry)))
   else:
     _print_entry(Console(highlight=False, soft_wrap=True), entry)
 
@@ -133,7 +134,7 @@ def _catalogue(parameters: Sequence[str]) -> ModuleType:
 
 def _list(entries: Sequence['CatalogueEntry'], every: bool, as_json: bool) -> None:
   if as_json:
-    print(json.dumps([as_dict(entry) for entry in entries], indent=2))
+    print(json_output.as_json([as_dict(entry) for entry in entries]))
     return
   console = Console(highlight=False)
   lines = list(map(_line, entries)) if every else folded(entries)
@@ -178,7 +179,7 @@ def _show(
   processed = list(catalogue.examples(entry.name, split, count, lengths))
   if as_json:
     rows = [json.loads(catalogue.as_json(row)) for row in raw]
-    print(json.dumps({'name': entry.name, 'split': split, 'raw': rows, 'processed': processed}, ensure_ascii=False))
+    print(json_output.as_json({'name': entry.name, 'split': split, 'raw': rows, 'processed': processed}, indent=None))
     return
   console = Console(highlight=False, soft_wrap=True)
   for number, row in enumerate(raw, 1):

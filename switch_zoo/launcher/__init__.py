@@ -13,6 +13,7 @@ In the order of a run:
   latest            which checkpoint a run uses, also where the folder's state file is lost or the newest is damaged
   init_checkpoint   checks that the weights a training starts from can be taken over
   checkpoint_check  checks that the checkpoint a run uses is one of this model
+  literal_folder    a folder whose name is a pattern gets another while it is used
   replacements      the table of everything in released code that a run replaces
   run_state         the state of one run, and the one place that holds the run in progress
   building          building a large graph in less time

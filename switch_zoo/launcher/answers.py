@@ -24,6 +24,16 @@ def as_text(decode: Callable[..., Iterable[bytes | str]]) -> Callable[..., Itera
   return decode_text
 
 
+def without_mark(get_inputs: Callable[..., list[str]]) -> Callable[..., list[str]]:
+  """`mesh_utils.get_inputs_from_file` whose first line has no byte order mark."""
+
+  @functools.wraps(get_inputs)
+  def get(*args: Any, **kwargs: Any) -> list[str]:
+    return [line.removeprefix('\ufeff') for line in get_inputs(*args, **kwargs)]
+
+  return get
+
+
 def one_line(text: bytes | str) -> str:
   """Text on one line: an answer is one line of its file, whatever the model wrote."""
   return ' '.join(tf.compat.as_text(text, 'utf-8').splitlines()) if text else ''

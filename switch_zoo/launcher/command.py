@@ -10,7 +10,7 @@ import t5.data
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import model_api, results
+from switch_zoo.launcher import literal_folder, model_api, results
 from switch_zoo.launcher import run as launcher_run
 from switch_zoo.spec.gin_files import GinFiles
 
@@ -33,9 +33,7 @@ def run(flags: Any, bound: GinFiles) -> None:
   # After gin, so that gin does not override it.
   t5.data.add_global_cache_dirs(flags.additional_task_cache_dirs)
   if flags.use_model_api:
-    model = model_api.checked_model(flags, bound)
-    _log_command(flags.model_dir)
-    measured = model_api.execute(model, flags)
+    measured = _run_model_api(flags, bound)
   else:
     launcher_run.check(flags.model_dir, bound)
     _log_command(flags.model_dir)
@@ -43,6 +41,14 @@ def run(flags: Any, bound: GinFiles) -> None:
     measured = launcher_run.execute(flags.model_dir, tpu)
   if measured:
     print(results.table(measured))
+
+
+def _run_model_api(flags: Any, bound: GinFiles) -> list[results.MetricResult]:
+  with literal_folder.alias(flags.model_dir) as folder:
+    flags.model_dir = folder
+    model = model_api.checked_model(flags, bound)
+    _log_command(folder)
+    return model_api.execute(model, flags)
 
 
 def _import(module: str) -> None:

@@ -21,6 +21,7 @@ from switch_zoo.launcher import (
   init_checkpoint,
   latest,
   layout_check,
+  literal_folder,
   preflight,
   progress,
   replacements,
@@ -105,19 +106,20 @@ def check(model_dir: str, bound: GinFiles) -> None:
   mode = preflight.parameter('utils.run.mode', 'train')
   if mode in _SPLIT:
     preflight.data_can_be_read(name, preflight.parameter(*_SPLIT[mode]))
-  if mode == 'train':
-    preflight.model_dir_can_be_written(model_dir)
-    checkpoint = latest.to_resume(model_dir)[0]
-  else:
-    preflight.checkpoint_present(model_dir)
-    checkpoint = next(iter(latest.to_evaluate(model_dir, evaluated_steps())), latest.newest(model_dir))
-  initial = init_checkpoint.find(preflight.parameter('utils.run.init_checkpoint')) if mode == 'train' else None
-  _FILES.get(mode, lambda: None)()
-  graph = layout_check.checked_graph(graph_settings.of_gin_run(bound), bound)
-  if checkpoint:
-    checkpoint_check.same_variables(checkpoint, graph)
-  if initial:
-    _check_initial(initial, graph, resumed=checkpoint is not None)
+  with literal_folder.alias(model_dir) as folder:
+    if mode == 'train':
+      preflight.model_dir_can_be_written(folder)
+      checkpoint = latest.to_resume(folder)[0]
+    else:
+      preflight.checkpoint_present(folder)
+      checkpoint = next(iter(latest.to_evaluate(folder, evaluated_steps())), latest.newest(folder))
+    initial = init_checkpoint.find(preflight.parameter('utils.run.init_checkpoint')) if mode == 'train' else None
+    _FILES.get(mode, lambda: None)()
+    graph = layout_check.checked_graph(graph_settings.of_gin_run(bound), bound)
+    if checkpoint:
+      checkpoint_check.same_variables(checkpoint, graph)
+    if initial:
+      _check_initial(initial, graph, resumed=checkpoint is not None)
 
 
 def evaluated_steps() -> Any:
@@ -160,35 +162,41 @@ _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_stri
 
 def execute(model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None) -> list[MetricResult]:
   """Runs what gin is configured for. Returns what an evaluation measured."""
+  with literal_folder.alias(model_dir, create=True) as folder:
+    return _execute(model_dir, folder, tpu, reporter)
+
+
+def _execute(model_dir: str, folder: str, tpu: Tpu, reporter: progress.Reporter | None) -> list[MetricResult]:
+  """As `execute`; `folder` is another path of `model_dir`, for TensorFlow."""
   tf.disable_v2_behavior()
   replacements.install()
   steps = preflight.parameter('utils.run.train_steps', 0)
-  if _done_already(model_dir, steps):
+  if _done_already(model_dir, folder, steps):
     return []
-  _prepare(model_dir)
+  _prepare(model_dir, folder)
   run = run_state.Run(reporter or progress.Lines(), steps if isinstance(steps, int) else 0)
-  read = (latest.newest(model_dir), preflight.parameter('utils.run.init_checkpoint'))
+  read = (latest.newest(folder), preflight.parameter('utils.run.init_checkpoint'))
   with run_state.as_current(run), latest.damage_explained(*read):
-    mesh_utils.run(model_dir=model_dir, **dataclasses.asdict(tpu))
+    mesh_utils.run(model_dir=folder, **dataclasses.asdict(tpu))
   if reporter is None:
-    _print_what_was_written(model_dir)
+    _print_what_was_written(model_dir, folder)
   return run.all_results()
 
 
-def _prepare(model_dir: str) -> None:
+def _prepare(model_dir: str, folder: str) -> None:
   """Makes the folder of a training ready, and says which checkpoint is used where that was in doubt."""
-  note = latest.prepare_training(model_dir) if _is_training() else latest.note(model_dir)
+  note = latest.prepare_training(folder) if _is_training() else latest.note(folder)
   if note:
-    _print(note)
+    _print(note.replace(folder, model_dir))
 
 
 def _is_training() -> bool:
   return preflight.parameter('utils.run.mode', 'train') == 'train'
 
 
-def _done_already(model_dir: str, steps: object) -> bool:
+def _done_already(model_dir: str, folder: str, steps: object) -> bool:
   """Prints that there is nothing left to train, if so; the released code would end without a word."""
-  checkpoint = latest.to_resume(model_dir)[0] if _is_training() else None
+  checkpoint = latest.to_resume(folder)[0] if _is_training() else None
   if checkpoint is None or not isinstance(steps, int):
     return False
   step = mesh_utils.get_step_from_checkpoint_path(checkpoint)
@@ -198,14 +206,14 @@ def _done_already(model_dir: str, steps: object) -> bool:
   return True
 
 
-def _print_what_was_written(model_dir: str) -> None:
+def _print_what_was_written(model_dir: str, folder: str) -> None:
   written: Callable[[], str | None] | None = {
-    'train': lambda: latest.newest(model_dir),
-    'infer': lambda: f'{preflight.parameter("utils.decode_from_file.output_filename")}-{_step(model_dir)}',
+    'train': lambda: latest.newest(folder),
+    'infer': lambda: f'{preflight.parameter("utils.decode_from_file.output_filename")}-{_step(folder)}',
     'score_from_strings': lambda: f'{preflight.parameter("launcher.save_scores.scores_filename")}.scores',
   }.get(preflight.parameter('utils.run.mode', 'train'))
   if written:
-    _print(f'Written: {written()}')
+    _print(f'Written: {written()}'.replace(folder, model_dir))
 
 
 def _step(model_dir: str) -> int | str:

@@ -1,6 +1,7 @@
 """Configures a run with gin, and explains gin's errors in a user's words."""
 
 import contextlib
+import functools
 import importlib
 import inspect
 import logging
@@ -123,9 +124,14 @@ def _search_path(folders: Sequence[str]) -> Iterator[None]:
   prefixes = gin_config._LOCATION_PREFIXES  # pylint: disable=protected-access - gin can add a folder, but not remove it
   before = len(prefixes)
   prefixes.extend(folders)
+  readers = gin_config._FILE_READERS  # pylint: disable=protected-access - gin can add one, but not replace its own
+  released = readers[0]
+  # gin itself reads files in the machine's encoding, and takes a byte order mark for a name.
+  readers[0] = functools.partial(released[0], encoding='utf-8-sig'), released[1]
   try:
     yield
   finally:
+    readers[0] = released
     del prefixes[before:]
 
 

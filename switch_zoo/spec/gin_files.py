@@ -260,7 +260,7 @@ def _text(path: str) -> str:
     UserError: it cannot be read, or is not text
   """
   try:
-    with open(path, encoding='utf-8') as file:
+    with open(path, encoding='utf-8-sig') as file:
       return file.read()
   except UnicodeDecodeError as error:
     raise UserError(

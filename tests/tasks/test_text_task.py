@@ -67,7 +67,7 @@ def test_cuts_are_counted_once(write, capfd):
   task = write([('a', 'b'), ('aone ' * 20, 'b'), ('aone ' * 9000, 'btwo ' * 9000)])
   for _ in range(2):
     read(task.get_dataset({'inputs': 17, 'targets': 5}, 'train', shuffle=False))
-  read(task.get_dataset({'inputs': 10_000, 'targets': 10_000}, 'train', shuffle=False))
+  read(task.get_dataset({'inputs': 100_000, 'targets': 100_000}, 'train', shuffle=False))
   (line,) = capfd.readouterr().err.splitlines()
   assert line == (
     'zoo_file, train: the tokens after the limit were cut off examples: 2 with inputs longer than INPUTS_LENGTH = 17, '

@@ -1,0 +1,62 @@
+"""A model's folder whose name TensorFlow would read as a pattern ('run[1]'): it gets another name while it is used.
+
+TensorFlow looks for checkpoints with patterns, in Python and in C++, and has no way to write a bracket in one.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+
+from switch_zoo.errors import UserError
+
+_MARKS = '*?[\\'
+_STATE = 'checkpoint'
+_PATH = re.compile(r'(_paths?: ")(?:[^"]*/)?([^"/]+)(")')
+
+
+@contextlib.contextmanager
+def alias(model_dir: str, create: bool = False) -> Iterator[str]:
+  """Within, a path of the folder that is no pattern: a link to it if its own path is one.
+
+  Args:
+    model_dir: the folder; one that does not exist is returned as it is
+    create: whether to create it
+  Raises:
+    UserError: as raised within, with the folder's own path
+  """
+  if create and '://' not in model_dir and _is_pattern(model_dir):
+    os.makedirs(model_dir, exist_ok=True)
+  if '://' in model_dir or not _is_pattern(model_dir) or not os.path.isdir(model_dir):
+    yield model_dir
+    return
+  with tempfile.TemporaryDirectory(prefix='switch_zoo_') as folder:
+    link = os.path.join(folder, 'model')
+    os.symlink(os.path.abspath(model_dir), link, target_is_directory=True)
+    _make_state_relative(model_dir)
+    try:
+      yield link
+    except UserError as error:
+      raise UserError(str(error).replace(link, model_dir)) from error
+    finally:
+      _make_state_relative(model_dir)
+
+
+def _is_pattern(path: str) -> bool:
+  return any(mark in path for mark in _MARKS)
+
+
+def _make_state_relative(model_dir: str) -> None:
+  """Lets the file that names the checkpoints name them relative to itself: neither link nor pattern is in it."""
+  path = os.path.join(model_dir, _STATE)
+  if not os.path.isfile(path):
+    return
+  with open(path, encoding='utf-8', errors='surrogateescape') as file:
+    text = file.read()
+  is_here = lambda name: os.path.exists(os.path.join(model_dir, f'{name}.index'))
+  relative = _PATH.sub(lambda match: f'{match[1]}{match[2]}{match[3]}' if is_here(match[2]) else match[0], text)
+  if relative != text:
+    with open(f'{path}.new', 'w', encoding='utf-8', errors='surrogateescape') as file:
+      file.write(relative)
+    os.replace(f'{path}.new', path)
