@@ -8,7 +8,7 @@ from rich.console import Console
 
 from switch_zoo import interrupts, tf_compat
 from switch_zoo.commands import convert, demo, describe, export, generate, models, score, serve, tasks, verify
-from switch_zoo.errors import UserError, paragraph
+from switch_zoo.errors import UserError, full_disk, paragraph
 
 app = typer.Typer(
   name='switch_zoo',
@@ -74,6 +74,9 @@ def _command_line_mistake(error: Exception) -> int:
   exit_code = getattr(error, 'exit_code', None)
   if exit_code is not None:
     return exit_code
+  full = full_disk(error)
+  if full:
+    return _fail(f'{full}: {paragraph(error)[:300]} Free some space, and repeat the command.', 2)
   if tf_compat.debugging():
     raise error
   return _fail(f'{type(error).__name__}: {error} (switch_zoo --debug shows where.)', 1)

@@ -1,6 +1,8 @@
 """The one exception for a user's mistake, and how its message is worded."""
 
 import difflib
+import errno
+import os
 import re
 from collections.abc import Iterable
 
@@ -44,6 +46,26 @@ def from_tensorflow(text: str) -> str | None:
   """
   match = re.search(r'\bUserError: (.*?)\nTraceback \(most recent call last\)', text, re.DOTALL)
   return ' '.join(match[1].split()) if match else None
+
+
+def full_disk(error: Exception) -> str | None:
+  """What kept a file from being written, where that is its size; None for any other error.
+
+  TensorFlow has errors of its own, whose text ends with the system's.
+
+  >>> full_disk(OSError(28, 'No space left on device'))
+  'No space is left'
+  """
+  text = str(error)
+  numbers = [error.errno] if isinstance(error, OSError) else [n for n in _FULL if f'; {os.strerror(n)}' in text]
+  return next((_FULL[number] for number in numbers if number in _FULL), None)
+
+
+_FULL = {
+  errno.ENOSPC: 'No space is left',
+  errno.EDQUOT: 'The disk quota is used up',
+  errno.EFBIG: 'A file this large is not allowed (by the file system, or by `ulimit -f`)',
+}
 
 
 def did_you_mean(name: str, valid: Iterable[str], limit: int = 3) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from switch_zoo import interrupts, tf_compat, whole_package
 from switch_zoo.errors import UserError, paragraph
-from switch_zoo.spec import gin_files
+from switch_zoo.spec import gin_files, setting_kinds
 
 
 def console_entry_point() -> None:
@@ -66,6 +66,7 @@ def _run(values: Any) -> None:
   # Before the imports that take seconds: most mistakes are in the gin files.
   bound = gin_files.read(values.gin_file or [], values.gin_param or [], values.gin_location_prefix)
   bound.check()
+  setting_kinds.check(bound)
   if values.mode and not values.use_model_api:
     raise UserError(f'--mode={values.mode} belongs to --use_model_api. Add that flag, or set utils.run.mode in gin.')
   from switch_zoo.launcher import command

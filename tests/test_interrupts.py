@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import typer
@@ -143,3 +144,48 @@ def test_generate_and_score_check_for_it_before_each_batch():
     press_ctrl_c()
   with pytest.raises(KeyboardInterrupt):
     next(groups)
+
+
+# The main thread is inside C most of the time and hears nothing there; the signal wakes another thread.
+BUSY = """
+import ctypes
+from switch_zoo import interrupts
+interrupts.install()
+print('ready', flush=True)
+while True:
+  try:
+    ctypes.CDLL(None).sleep(20)
+  except KeyboardInterrupt:
+    pass
+"""
+
+
+def test_the_first_is_answered_at_once_and_the_second_ends_the_process():
+  pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+  with subprocess.Popen([sys.executable, '-c', BUSY], **pipes) as process:
+    assert process.stdout.readline() == 'ready\n'
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == '\n'
+    assert process.stderr.readline() == 'Ctrl-C: stopping. Press it again to end at once.\n'
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    assert time.monotonic() - began < 10
+
+
+def test_those_before_are_forgotten():
+  """With each pressed once, none is the second."""
+  for _ in range(3):
+    interrupts.install()
+    with pytest.raises(KeyboardInterrupt):
+      press_ctrl_c()
+  time.sleep(0.2)
+
+
+def test_a_handler_of_another_is_left_alone():
+  heard = []
+  signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+  for _ in range(3):
+    press_ctrl_c()
+  time.sleep(0.2)
+  assert len(heard) == 3

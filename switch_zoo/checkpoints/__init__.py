@@ -13,6 +13,7 @@ Files, as tensors by name and regions of bytes
   sstable                    the table in a `.index` file
   protocol_buffer            the messages in that table
   tensor_bundle              Mesh-TensorFlow: `.index` and `.data-*`
+  mesh_folder                the newest checkpoint of a folder that a training writes, and whether it is whole
   keras_datasets             how a variable must be stored in Keras' file
   keras_files                Keras: `model.weights.h5`
   safetensors_files          Hugging Face: `.safetensors`

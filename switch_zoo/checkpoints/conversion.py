@@ -1,7 +1,6 @@
 """A conversion from one format to another: written next to the destination, and moved into its place at the end."""
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from switch_zoo.checkpoints.destinations import DESTINATIONS
 from switch_zoo.checkpoints.request_checks import Request
 from switch_zoo.checkpoints.source import Source
 from switch_zoo.checkpoints.weights import ModelWeights, WeightPart, weight_parts
-from switch_zoo.errors import UserError, printable
+from switch_zoo.errors import UserError, full_disk, printable
 from switch_zoo.spec.config import ModelConfig
 
 SYNC_BYTES = 512 << 20
@@ -68,7 +67,8 @@ def convert(request: Request, progress: Progress | None = None) -> ConversionRes
   weights = _operated(source, request.surgery)
   conversion = _Conversion(request, source, weights)
   request_checks.check_destination(request)
-  request_checks.check_space(request, conversion.destination.nbytes)
+  files = [sum(info.nbytes for info in shard.values()) for shard in conversion.destination.shards]
+  request_checks.check_space(request, conversion.destination.nbytes, max(files))
   with _explained_errors(request):
     resumed = conversion.prepare()
     conversion.run(progress or Progress())
@@ -98,10 +98,10 @@ class _Conversion:
 
   def prepare(self) -> int:
     """Makes the folder and its files, or finds those of an interrupted conversion; gives the parts already there."""
-    if self.request.resume:
+    if self.request.resume and journal.is_begun(self.request.partial_folder):
       self.journal.resume()
     else:
-      os.mkdir(self.request.partial_folder)
+      os.makedirs(self.request.partial_folder, exist_ok=True)
       self.journal.begin()
     self.destination.create()
     return len(self.journal.checksums)
@@ -127,7 +127,7 @@ class _Conversion:
     """Writes the files that make it a checkpoint, and gives the folder its final name."""
     self.destination.finish(self.journal.checksums)
     write_text(os.path.join(self.request.partial_folder, model_gin.FILE), self.gin)
-    os.rename(self.request.partial_folder, self.request.folder)
+    _rename(self.request.partial_folder, self.request.folder)
     # Last: a folder without it cannot be resumed.
     os.remove(os.path.join(self.request.folder, journal.FILE))
 
@@ -142,6 +142,21 @@ class _Conversion:
     axes = self.weights.config.variables[part.variable]
     info = TensorInfo(tuple(axes.values()), self.dtypes[part.variable])
     return info.nbytes // (axes['experts'] if part.expert is not None else 1)
+
+
+def _rename(partial: str, folder: str) -> None:
+  """Gives the finished folder its name.
+
+  Raises:
+    UserError: the system refuses; everything is in `partial`
+  """
+  try:
+    os.rename(partial, folder)
+  except OSError as error:
+    raise UserError(
+      f'{partial} is complete, but cannot be renamed to {folder}: {error.strerror}. Repeat the command with --resume '
+      f'when that is mended, or rename the folder yourself and delete {journal.FILE} in it.'
+    ) from error
 
 
 def _extras(source: Source, request: Request) -> Extras:
@@ -170,16 +185,18 @@ def _explained_errors(request: Request) -> Iterator[None]:
   """Says what to do if the disk is full after all; removes what was written from a source that turns out damaged."""
   try:
     yield
-  except UserError:
-    if not request.resume:
+  except UserError as error:
+    # What is complete and only lacks its name stays.
+    if not request.resume and not isinstance(error.__cause__, OSError):
       shutil.rmtree(request.partial_folder, ignore_errors=True)
     raise
   except OSError as error:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    full = full_disk(error)
+    if not full:
       raise
     raise UserError(
-      f'No space is left for {request.destination}. What is written is in {request.partial_folder}: free some space '
-      'and repeat the command with --resume, or delete that folder.'
+      f'{full} for {request.destination}. What is written is in {request.partial_folder}: free some space and repeat '
+      'the command with --resume, or delete that folder.'
     ) from error
   except EOFError as error:
     shutil.rmtree(request.partial_folder, ignore_errors=True)

@@ -9,6 +9,8 @@ from switch_zoo.checkpoints.weights import WeightPart
 from switch_zoo.errors import UserError
 
 FILE = 'conversion.journal'
+# Its name until its first line is on the disk.
+NEW = f'{FILE}.new'
 # Suffix of the folder until it is complete.
 PARTIAL = '.partial'
 
@@ -16,6 +18,20 @@ PARTIAL = '.partial'
 def unfinished(folder: str) -> bool:
   """Whether a folder is that of a conversion in progress: it has a record, and not yet its final name."""
   return os.path.abspath(folder).endswith(PARTIAL) and os.path.isfile(os.path.join(folder, FILE))
+
+
+def is_begun(folder: str) -> bool:
+  """Whether a folder has the record of a request, so that its conversion can be resumed."""
+  path = os.path.join(folder, FILE)
+  if not os.path.isfile(path):
+    return False
+  with open(path, encoding='utf-8', errors='replace') as file:
+    return isinstance(_parse(file.readline()), dict)
+
+
+def is_abandoned(folder: str) -> bool:
+  """Whether a folder is what a conversion that was killed before its record was written left: nothing else is in it."""
+  return os.path.isdir(folder) and not is_begun(folder) and set(os.listdir(folder)) <= {FILE, NEW}
 
 
 class Journal:
@@ -33,8 +49,12 @@ class Journal:
 
   def begin(self) -> None:
     """Starts a new record."""
-    with open(self.path, 'w', encoding='utf-8') as file:
+    new = os.path.join(os.path.dirname(self.path), NEW)
+    with open(new, 'w', encoding='utf-8') as file:
       file.write(json.dumps(self._request) + '\n')
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(new, self.path)
 
   def resume(self) -> None:
     """Reads the record of an interrupted conversion.

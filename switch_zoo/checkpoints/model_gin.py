@@ -1,10 +1,12 @@
 """The `model.gin` next to converted weights: `switch_zoo.load_config` and `t5_mesh_transformer --gin_file` read it."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from switch_zoo.errors import UserError
 from switch_zoo.spec import routers
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.shape import RELATIVE_BUCKETS
@@ -75,9 +77,12 @@ def text(title: str, source: str, description: ModelDescription, departures: str
   return '\n'.join(lines) + '\n'
 
 
-def load(content: str) -> ModelConfig:
+def load(content: str, origin: str) -> ModelConfig:
   """The ModelConfig of a file's text.
 
+  Args:
+    content: the text
+    origin: the checkpoint that it describes, for messages: the text is in no file of the user
   Raises:
     UserError: it is not a model
   """
@@ -85,7 +90,11 @@ def load(content: str) -> ModelConfig:
     path = os.path.join(folder, FILE)
     with open(path, 'w', encoding='utf-8') as file:
       file.write(content)
-    return load_config(path)
+    try:
+      return load_config(path)
+    except UserError as error:
+      message = re.sub(rf'{re.escape(path)}(, line \d+)?', f'the model of {origin}', str(error))
+      raise UserError(message) from error
 
 
 def _architecture(description: ModelDescription) -> Iterator[str]:

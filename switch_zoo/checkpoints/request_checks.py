@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import resource
 import shutil
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -56,8 +57,8 @@ class Request:
 
   @property
   def folder(self) -> str:
-    """The destination's absolute path, without a slash at its end."""
-    return os.path.abspath(self.destination)
+    """The destination's absolute path, without a slash at its end: that of the folder itself if it is a link."""
+    return os.path.realpath(self.destination)
 
   @property
   def partial_folder(self) -> str:
@@ -95,6 +96,11 @@ def check_destination(request: Request) -> None:
     raise UserError(f'{path} is a file. Give a folder that does not exist yet.')
   if os.path.isdir(path) and os.listdir(path):
     raise UserError(f'{path} is not empty: a conversion makes a folder of its own. Give another one, or empty it.')
+  if os.path.ismount(path):
+    raise UserError(
+      f'{path} is where a disk is mounted, and a conversion ends by giving its folder that name. Give a new folder on '
+      f'that disk: {os.path.join(path, "NAME")}.'
+    )
   _check_partial(request)
   parent = os.path.dirname(path)
   if not os.path.isdir(parent):
@@ -105,8 +111,13 @@ def check_destination(request: Request) -> None:
     )
 
 
-def check_space(request: Request, nbytes: int) -> None:
-  """Refuses a destination on a disk without room for `nbytes` of tensors.
+def check_space(request: Request, nbytes: int, largest: int = 0) -> None:
+  """Refuses a destination on a disk without room for `nbytes` of tensors, or where a file may not be that large.
+
+  Args:
+    request: what is asked for
+    nbytes: of all tensors
+    largest: bytes of the largest file
 
   Raises:
     UserError: with what is free and what is needed
@@ -115,6 +126,12 @@ def check_space(request: Request, nbytes: int) -> None:
   for folder, _, files in os.walk(request.partial_folder):
     written += sum(os.stat(os.path.join(folder, file)).st_blocks * 512 for file in files)
   needed = max(0, nbytes - written) + SPARE_BYTES
+  limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+  if 0 <= limit < largest:
+    raise UserError(
+      f'A file of {largest / 1e9:,.2f} GB is needed, and this shell allows {limit / 1e9:,.2f} GB. Raise the limit with '
+      '`ulimit -f unlimited`, or give a smaller --max-shard-size.'
+    )
   parent = os.path.dirname(request.folder)
   free = shutil.disk_usage(parent).free
   if free < needed:
@@ -139,13 +156,13 @@ def _check_slots(request: Request, surgery_flags: Sequence[str]) -> None:
 
 def _check_partial(request: Request) -> None:
   partial, name = request.partial_folder, os.path.basename(request.folder)
-  begun = os.path.isfile(os.path.join(partial, journal.FILE))
-  if os.path.exists(partial) and not begun:
+  begun, abandoned = journal.is_begun(partial), journal.is_abandoned(partial)
+  if os.path.lexists(partial) and not begun and not abandoned:
     raise UserError(f'{partial} is in the way: a conversion is written there first. Move or delete it.')
   if begun and not request.resume:
     raise UserError(
       f'{partial} exists: a conversion to {name} was interrupted. Add --resume to continue it; to start again, delete '
       'that folder.'
     )
-  if request.resume and not begun:
+  if request.resume and not begun and not abandoned:
     raise UserError(f'--resume: there is no {partial} with a conversion to continue. Leave it out to start one.')

@@ -12,6 +12,7 @@ from switch_zoo.checkpoints import (
   differences,
   file_checks,
   keras_files,
+  mesh_folder,
   model_gin,
   names,
   t5x,
@@ -130,7 +131,7 @@ class Source(ModelWeights):
       settings['ff_activation'] = self._activation(anatomy)
     description = model_gin.ModelDescription(anatomy.blocks, settings | self._stated_settings(), anatomy.router)
     name = os.path.basename(os.path.abspath(self.path))
-    return model_gin.load(model_gin.text('A model read from a checkpoint.', name, description))
+    return model_gin.load(model_gin.text('A model read from a checkpoint.', name, description), self.path)
 
   def _activation(self, anatomy: Anatomy) -> tuple[str, ...]:
     """ff_activation, which the tensors do not determine."""
@@ -183,14 +184,16 @@ class MeshSource(Source):
 
   @staticmethod
   def is_in(folder: str) -> bool:
-    return tensor_bundle.latest(folder) is not None
+    return mesh_folder.newest(folder) is not None
 
   @property
   def extra_tensors(self) -> Mapping[str, TensorInfo]:
     return {name: info for name, info in self.tensors.infos.items() if names.is_training_state(name)}
 
   def _open_tensors(self) -> CheckpointTensors:
-    return tensor_bundle.TensorBundle(tensor_bundle.find_prefix(self.path))
+    prefix, notes = mesh_folder.find_prefix(self.path)
+    self.notes += notes
+    return tensor_bundle.TensorBundle(prefix)
 
   def _may_be_extra(self, name: str) -> bool:
     return names.is_training_state(name)

@@ -187,7 +187,9 @@ def _rebuilt(config: ModelConfig, feed_forward: Sequence[str], changes: Mapping[
   dropped = (*model_gin.EXPERT_OPTIONS, 'expert_d_ff')
   settings = {name: value for name, value in model_gin.describe(config).settings.items() if name not in dropped}
   description = model_gin.ModelDescription(blocks, {**settings, **changes}, router)
-  return model_gin.load(model_gin.text(config.title or config.name, config.source or config.name, description))
+  return model_gin.load(
+    model_gin.text(config.title or config.name, config.source or config.name, description), config.name
+  )
 
 
 def _by_layer(config: ModelConfig, other: ModelConfig) -> dict[str, str]:

@@ -5,7 +5,6 @@ that one expert of it can be read or written. What is written is what `tf.train.
 entry each. Format: tensorflow/core/protobuf/tensor_bundle.proto and tensorflow/core/util/tensor_bundle.
 """
 
-import glob
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ NUM_SHARDS, ENDIANNESS, VERSION, PRODUCER = 1, 2, 3, 1
 DTYPE, SHAPE, SHARD, OFFSET, SIZE, CHECKSUM, SLICES = 1, 2, 3, 4, 5, 6, 7
 DIM, DIM_SIZE = 2, 1
 MAX_INDEX = 1 << 30
+REMEDY = ' Copy it again.'
 
 
 class BundleEntry(NamedTuple):
@@ -58,9 +58,9 @@ class TensorBundle(CheckpointTensors):
     array = read_region(region.part(index))
     actual = self._checksum(name, index, array)
     if actual not in (None, expected):
-      raise UserError(
+      raise DamagedCheckpointError(
         f'{region.path} is damaged: {name} has the checksum {actual:08x}, but {self.prefix}.index says '
-        f'{expected:08x}. Copy it again.'
+        f'{expected:08x}.{REMEDY}'
       )
     return array
 
@@ -77,39 +77,30 @@ class TensorBundle(CheckpointTensors):
     return joined_crc([parts[number] for number in range(len(parts))], array.nbytes)
 
 
-def latest(folder: str) -> str | None:
-  """The prefix of a folder's latest checkpoint: the one its `checkpoint` file names, else that of the highest step.
+class DamagedCheckpointError(UserError):
+  """Files of a checkpoint that are missing, truncated or not what their names say."""
 
-  None if there is no checkpoint.
+
+def damage(prefix: str) -> str:
+  """What is wrong with a checkpoint's files, in a sentence; '' if they are all there and as long as the index says.
+
+  A tensor's checksum is checked when it is read.
   """
-  prefixes = [path.removesuffix('.index') for path in glob.glob(os.path.join(glob.escape(folder), '*.index'))]
-  state_file = os.path.join(folder, 'checkpoint')
-  if os.path.isfile(state_file):
-    # T5X has a file of this name that is not text.
-    with open(state_file, encoding='utf-8', errors='replace') as file:
-      line = file.readline()
-    named = os.path.join(folder, line.partition('"')[2].rpartition('"')[0])
-    if line.startswith('model_checkpoint_path:') and named in prefixes:
-      return named
-  step = lambda prefix: int(prefix.rpartition('-')[2]) if prefix.rpartition('-')[2].isdigit() else -1
-  return max(prefixes, key=step, default=None)
-
-
-def find_prefix(path: str) -> str:
-  """The prefix of a checkpoint: the path itself if it is one, else that of the latest in the folder.
-
-  Raises:
-    UserError: there is no checkpoint
-  """
-  prefix = path if has_prefix(path) else latest(path)
-  if prefix is None:
-    raise UserError(f'{path} holds no Mesh-TensorFlow checkpoint (*.index). Give the folder of a checkpoint.')
-  return prefix
+  if not has_prefix(prefix):
+    return f'{prefix}.index is missing.'
+  try:
+    for _ in _regions(prefix):
+      pass
+  except DamagedCheckpointError as error:
+    return str(error).removesuffix(REMEDY)
+  except UserError:
+    return ''  # stored in a way that we do not read, but TensorFlow does
+  return ''
 
 
 def has_prefix(path: str) -> bool:
   """Whether a path is the prefix of a checkpoint."""
-  return os.path.isfile(f'{path}.index')
+  return os.path.lexists(f'{path}.index')
 
 
 def data_file(prefix: str, shard: int, shards: int) -> str:
@@ -142,14 +133,14 @@ def _regions(prefix: str) -> Iterator[tuple[str, FileRegion, int]]:
   sizes = [_size(data_file(prefix, shard, shards), index) for shard in range(shards)]
   for name, entry in entries.items():
     if entry.shard >= shards:
-      raise UserError(
-        f'{index} is damaged: it says that {name} is in data file {entry.shard} of {shards}. Copy it again.'
+      raise DamagedCheckpointError(
+        f'{index} is damaged: {name} is in data file {entry.shard}, and there are {shards}, counted from 0.{REMEDY}'
       )
     file = data_file(prefix, entry.shard, shards)
     end = entry.offset + entry.info.nbytes
     if end > sizes[entry.shard]:
-      raise UserError(
-        f'{file} is truncated: {name} ends at byte {end:,}, the file at {sizes[entry.shard]:,}. Copy it again.'
+      raise DamagedCheckpointError(
+        f'{file} is truncated: {name} ends at byte {end:,}, the file at {sizes[entry.shard]:,}.{REMEDY}'
       )
     yield name, FileRegion(file, entry.offset, entry.info), entry.crc
 
@@ -167,7 +158,7 @@ def _read_index(path: str) -> tuple[int, dict[str, BundleEntry]]:
     tensors = {key.decode(): value for key, value in table.items() if not key.startswith(b'\0')}
     entries = {name: _decode(name, value, path) for name, value in tensors.items()}
   except (sstable.TableError, UnicodeDecodeError) as error:
-    raise UserError(f'{path} is not the index of a TensorFlow checkpoint: {error}. Copy it again.') from error
+    raise DamagedCheckpointError(f'{path} is not the index of a TensorFlow checkpoint: {error}.{REMEDY}') from error
   if header.number(ENDIANNESS):
     raise UserError(f'{path} was written on a big-endian machine. Save the checkpoint again on another.')
   return header.number(NUM_SHARDS, 1), {name: entry for name, entry in entries.items() if entry is not None}
@@ -175,7 +166,9 @@ def _read_index(path: str) -> tuple[int, dict[str, BundleEntry]]:
 
 def _size(path: str, index: str) -> int:
   if not file_checks.exists(path):
-    raise UserError(f'{path} is missing: {index} says that tensors are in it. Copy all files of the checkpoint.')
+    raise DamagedCheckpointError(
+      f'{path} is missing: {index} says that tensors are in it. Copy all files of the checkpoint.'
+    )
   return os.path.getsize(path)
 
 

@@ -4,14 +4,16 @@ EXPORT_DIR/1/          what TensorFlow Serving loads as version 1 of the model
 EXPORT_DIR/README.md   its signatures, and how to ask it
 """
 
+import contextlib
 import os
-import tempfile
+import shutil
+from collections.abc import Iterator
 
 import tensorflow as tf
 
 from switch_zoo import machine, number_format
 from switch_zoo.checkpoints import sources
-from switch_zoo.errors import UserError
+from switch_zoo.errors import UserError, full_disk
 from switch_zoo.keras import export_readme, generation, text
 from switch_zoo.keras.export_settings import ExportSettings
 from switch_zoo.keras.inference import Inference
@@ -95,17 +97,35 @@ def export(model: TextModel, folder: str) -> None:
   signatures = _signatures(model)
   try:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    # In the same folder, so that one rename moves it into place; removed if anything fails before that.
-    with tempfile.TemporaryDirectory(prefix='.export', dir=os.path.dirname(path)) as partial:
-      complete = os.path.join(partial, 'complete')
+    # In the same folder, so that one rename moves it into place; removed if anything fails before that, or else by the
+    # next export: a process that was killed removes nothing.
+    with _emptied(os.path.join(os.path.dirname(path), f'.export-{os.path.basename(path)}')) as complete:
       tf.saved_model.save(model, os.path.join(complete, '1'), signatures)
       with open(os.path.join(complete, 'README.md'), 'w', encoding='utf-8') as file:
         file.write(readme)
       os.replace(complete, path)
-  except OSError as error:
+  except (OSError, tf.errors.OpError) as error:
+    full = full_disk(error)
+    if full:
+      raise UserError(
+        f'{full} for {folder}. Nothing was written: free some space, or choose a folder on another disk.'
+      ) from error
+    if not isinstance(error, OSError):
+      raise
     raise UserError(
       f'{folder} cannot be written: {error.strerror or error}. Choose a folder that you may write to.'
     ) from error
+
+
+@contextlib.contextmanager
+def _emptied(folder: str) -> Iterator[str]:
+  """A new folder, which is removed at the end if it is still there."""
+  shutil.rmtree(folder, ignore_errors=True)
+  os.mkdir(folder)
+  try:
+    yield folder
+  finally:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_destination(folder: str) -> None:

@@ -9,7 +9,9 @@ In the order of a run:
   preflight         checks of single settings: task, vocabulary, data, folders, files
   graph_settings    what decides the graph: model type, vocabularies, batch, layout
   layout_check      builds that graph, and checks that the layout fits it
-  checkpoint_check  checks that the checkpoint in the folder is one of this model
+  latest            which checkpoint a run uses, also where the folder's state file is lost or the newest is damaged
+  init_checkpoint   checks that the weights a training starts from can be taken over
+  checkpoint_check  checks that the checkpoint a run uses is one of this model
   replacements      the table of everything in released code that a run replaces
   run_state         the state of one run, and the one place that holds the run in progress
   model_function    replacement: the Estimator's model function, with our hooks

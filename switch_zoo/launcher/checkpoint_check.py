@@ -11,23 +11,20 @@ from switch_zoo.errors import UserError
 Shapes = Mapping[str, Sequence[int]]
 
 
-def same_variables(model_dir: str, graph: mtf.Graph) -> None:
-  """Checks that the latest checkpoint of a folder has every variable of a model, in the model's shape.
+def same_variables(checkpoint: str, graph: mtf.Graph) -> None:
+  """Checks that a checkpoint has every variable of a model, in the model's shape.
 
   Args:
-    model_dir: the folder; it may be missing or empty
+    checkpoint: its prefix
     graph: of the model
   Raises:
     UserError: with the first differences
   """
-  checkpoint = tf.train.latest_checkpoint(model_dir) if tf.io.gfile.isdir(model_dir) else None
-  if checkpoint is None:
-    return
   model = {v.name: v.shape.to_integer_list for v in graph.trainable_variables}
   words = difference(model, dict(tf.train.list_variables(checkpoint)))
   if words:
     raise UserError(
-      f'{model_dir} contains the checkpoint of another model: {words}. Use another --model_dir, or the --gin_file and '
+      f'{checkpoint} is the checkpoint of another model: {words}. Use another --model_dir, or the --gin_file and '
       '--gin_param that the checkpoint was made with (they are in its operative_config.gin).'
     )
 

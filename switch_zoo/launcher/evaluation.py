@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from mesh_tensorflow.transformer import dataset as mesh_dataset
 from t5.models import mesh_transformer
 
-from switch_zoo.launcher import run_state
+from switch_zoo.launcher import latest, run_state
 from switch_zoo.launcher.results import PERPLEXITY, MetricResult
 
 
@@ -31,6 +31,7 @@ def with_kept_evaluations(get_estimator: Callable[..., Any]) -> Callable[..., An
   @functools.wraps(get_estimator)
   def get(*args: Any, **kwargs: Any) -> Any:
     estimator, run = get_estimator(*args, **kwargs), run_state.current()
+    estimator.latest_checkpoint = lambda: latest.newest(estimator.model_dir)
     evaluate = estimator.evaluate
 
     def kept(*args: Any, name: str = 'eval', **kwargs: Any) -> Mapping[str, Any]:

@@ -12,7 +12,16 @@ import tensorflow.compat.v1 as tf
 from t5.models import mesh_transformer, mtf_model
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import graph_settings, layout_check, preflight, progress, replacements, run_state
+from switch_zoo.launcher import (
+  graph_settings,
+  init_checkpoint,
+  latest,
+  layout_check,
+  preflight,
+  progress,
+  replacements,
+  run_state,
+)
 from switch_zoo.launcher.results import MetricResult
 from switch_zoo.mesh import gin_setup
 from switch_zoo.spec.gin_files import GinFiles
@@ -92,7 +101,9 @@ def checked_model(flags: Any, bound: GinFiles) -> Model:
   )
   if flags.mode != 'train':
     read_operative_config(flags.pretrained_model_dir if flags.mode == 'finetune' else flags.model_dir, bound)
-  layout_check.checked_graph(_graph_settings(model, flags, bound), bound)
+  graph = layout_check.checked_graph(_graph_settings(model, flags, bound), bound)
+  if flags.mode == 'finetune':
+    init_checkpoint.check(_pretrained(flags), graph)
   return model
 
 
@@ -106,10 +117,10 @@ def _check_flags(flags: Any) -> None:
     )
   if flags.mode in _TRAINING:
     preflight.model_dir_can_be_written(flags.model_dir)
+    latest.to_resume(flags.model_dir)
   else:
     preflight.checkpoint_present(flags.model_dir)
-  if flags.mode == 'finetune':
-    preflight.checkpoint_present(flags.pretrained_model_dir)
+    latest.to_evaluate(flags.model_dir, _steps(flags))
   if flags.mode in _OF_A_TASK:
     preflight.mixture_or_task(flags.mixture_or_task)
     preflight.vocabulary_fits(flags.mixture_or_task)
@@ -119,6 +130,20 @@ def _check_flags(flags: Any) -> None:
     preflight.output_file_possible(flags.output_file, '--output_file')
   if flags.mode == 'score':
     preflight.input_file_present(flags.target_file, '--target_file')
+
+
+def _pretrained(flags: Any) -> str:
+  """The prefix of the checkpoint that --mode=finetune starts from.
+
+  Raises:
+    UserError: there is none, or it is damaged
+  """
+  step = _one_step(flags)
+  path = flags.pretrained_model_dir if step == -1 else os.path.join(flags.pretrained_model_dir, f'model.ckpt-{step}')
+  prefix = init_checkpoint.find(path, '--pretrained_model_dir')
+  if prefix is None:
+    raise UserError('--mode=finetune needs --pretrained_model_dir, the folder of the checkpoint to start from.')
+  return prefix
 
 
 def read_operative_config(folder: str, bound: GinFiles) -> None:
@@ -172,8 +197,10 @@ def execute(model: Model, flags: Any, reporter: progress.Reporter | None = None)
   """
   tf.disable_v2_behavior()
   replacements.install()
+  if flags.mode in _TRAINING:
+    latest.prepare_training(flags.model_dir)
   run = run_state.Run(reporter or progress.Lines(), flags.train_steps)
-  with run_state.as_current(run):
+  with run_state.as_current(run), latest.damage_explained(latest.newest(flags.model_dir)):
     _MODES[flags.mode](model, flags, run)
   return run.all_results()
 
@@ -199,9 +226,7 @@ def _train(model: Model, flags: Any, run: run_state.Run) -> None:
 
 
 def _finetune(model: Model, flags: Any, run: run_state.Run) -> None:
-  start = _one_step(flags)
-  if start == -1:
-    start = mesh_utils.get_step_from_checkpoint_path(tf.train.latest_checkpoint(flags.pretrained_model_dir))
+  start = mesh_utils.get_step_from_checkpoint_path(_pretrained(flags))
   run.last_step = start + flags.train_steps
   model.finetune(flags.mixture_or_task, flags.train_steps, flags.pretrained_model_dir, pretrained_checkpoint_step=start)
 

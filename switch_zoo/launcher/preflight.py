@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from gin import config as gin_config
 
 from switch_zoo.errors import UserError, did_you_mean
+from switch_zoo.launcher import init_checkpoint, latest
 
 VOCAB_MULTIPLE = 128  # Mesh-TensorFlow's Unitransformer pads the vocabulary to a multiple of it
 
@@ -98,33 +99,19 @@ def model_dir_can_be_written(model_dir: str) -> None:
     ) from error
 
 
-def checkpoint_present(model_dir: str) -> str:
-  """The latest checkpoint of a folder.
+def checkpoint_present(model_dir: str) -> None:
+  """Checks that a folder contains a checkpoint.
 
   Raises:
     UserError: there is none
   """
-  checkpoint = tf.train.latest_checkpoint(model_dir) if tf.io.gfile.isdir(model_dir) else None
-  if checkpoint is None:
+  if latest.newest(model_dir) is None:
     raise UserError(
-      f'--model_dir={model_dir} contains no checkpoint, and this run needs one. Train first (runs/pretrain.gin or '
-      'runs/finetune.gin), or give the folder of a trained model.'
-    )
-  return checkpoint
-
-
-def init_checkpoint_present(path: str | None) -> None:
-  """Checks that an init_checkpoint is a checkpoint or a folder that contains one.
-
-  Raises:
-    UserError: with the path
-  """
-  if path is None:
-    return
-  if not (tf.io.gfile.exists(f'{path}.index') or (tf.io.gfile.isdir(path) and tf.train.latest_checkpoint(path))):
-    raise UserError(
-      f'INIT_CHECKPOINT = "{path}" is not a checkpoint: neither a folder that contains one nor a path such as '
-      'DIR/model.ckpt-1000. Use None to start from random weights.'
+      f'--model_dir={model_dir} contains no checkpoint, and this run needs one: '
+      + (
+        init_checkpoint.foreign(model_dir)
+        or 'train first (runs/pretrain.gin or runs/finetune.gin), or give the folder of a trained model.'
+      )
     )
 
 

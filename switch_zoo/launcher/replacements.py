@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import mesh_tensorflow as mtf
 import mesh_tensorflow.transformer.dataset as mesh_dataset
 import mesh_tensorflow.transformer.utils as mesh_utils
+import tensorflow.compat.v1 as tf
 from mesh_tensorflow import placement_mesh_impl
 
-from switch_zoo.launcher import answers, evaluation, model_function, seeds
+from switch_zoo.launcher import answers, evaluation, latest, model_function, seeds
 from switch_zoo.mesh import observe
 from switch_zoo.tasks import packing
 
@@ -38,6 +39,20 @@ class Replacement(NamedTuple):
 
 
 TABLE = (
+  Replacement(
+    tf.train,
+    'latest_checkpoint',
+    latest.with_newest,
+    why='finds no checkpoint where the state file is lost, damaged or of another folder',
+    until='TensorFlow looks at the files of the folder too',
+  ),
+  Replacement(
+    mesh_utils,
+    'get_checkpoint_iterator',
+    latest.with_whole,
+    why='takes what a killed training left for checkpoints',
+    until='Mesh-TensorFlow lists only checkpoints that have an index',
+  ),
   Replacement(
     mesh_utils,
     'tpu_estimator_model_fn',

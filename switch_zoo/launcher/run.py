@@ -3,8 +3,10 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import gin
+import mesh_tensorflow as mtf
 import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
 from t5.models import mesh_transformer
@@ -15,6 +17,8 @@ from switch_zoo.errors import UserError
 from switch_zoo.launcher import (
   checkpoint_check,
   graph_settings,
+  init_checkpoint,
+  latest,
   layout_check,
   preflight,
   progress,
@@ -102,12 +106,33 @@ def check(model_dir: str, bound: GinFiles) -> None:
     preflight.data_can_be_read(name, preflight.parameter(*_SPLIT[mode]))
   if mode == 'train':
     preflight.model_dir_can_be_written(model_dir)
-    preflight.init_checkpoint_present(preflight.parameter('utils.run.init_checkpoint'))
+    checkpoint = latest.to_resume(model_dir)[0]
   else:
     preflight.checkpoint_present(model_dir)
+    checkpoint = next(iter(latest.to_evaluate(model_dir, evaluated_steps())), latest.newest(model_dir))
+  initial = init_checkpoint.find(preflight.parameter('utils.run.init_checkpoint')) if mode == 'train' else None
   _FILES.get(mode, lambda: None)()
   graph = layout_check.checked_graph(graph_settings.of_gin_run(bound), bound)
-  checkpoint_check.same_variables(model_dir, graph)
+  if checkpoint:
+    checkpoint_check.same_variables(checkpoint, graph)
+  if initial:
+    _check_initial(initial, graph, resumed=checkpoint is not None)
+
+
+def evaluated_steps() -> Any:
+  """The steps whose checkpoints a run other than a training reads: -1 for the newest, 'all', a step or a list."""
+  if preflight.parameter('utils.run.mode', 'train').startswith('export'):
+    return preflight.parameter('utils.run.export_checkpoint_step') or -1
+  return preflight.parameter('utils.run.eval_checkpoint_step')
+
+
+def _check_initial(prefix: str, graph: mtf.Graph, resumed: bool) -> None:
+  """Checks the checkpoint that weights are taken from, and binds it: TensorFlow's own way to find it differs."""
+  random = init_checkpoint.check(prefix, graph, preflight.parameter(_VARIABLE_FILTER) or '')
+  if random and not resumed:
+    _print(random)
+  with gin.unlock_config():
+    gin.bind_parameter('utils.run.init_checkpoint', prefix)
 
 
 def _check_infer() -> None:
@@ -121,6 +146,7 @@ def _check_score() -> None:
   preflight.output_file_possible(preflight.parameter('launcher.save_scores.scores_filename'), 'SCORES_FILE')
 
 
+_VARIABLE_FILTER = 'utils.tpu_estimator_model_fn.init_variable_filter'
 # Which split a mode reads: the parameter and its default.
 _SPLIT = {
   'train': ('mesh_train_dataset_fn.dataset_split', 'train'),
@@ -137,18 +163,31 @@ def execute(model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None)
   steps = preflight.parameter('utils.run.train_steps', 0)
   if _done_already(model_dir, steps):
     return []
+  _prepare(model_dir)
   run = run_state.Run(reporter or progress.Lines(), steps if isinstance(steps, int) else 0)
-  with run_state.as_current(run):
+  read = (latest.newest(model_dir), preflight.parameter('utils.run.init_checkpoint'))
+  with run_state.as_current(run), latest.damage_explained(*read):
     mesh_utils.run(model_dir=model_dir, **dataclasses.asdict(tpu))
   if reporter is None:
     _print_what_was_written(model_dir)
   return run.all_results()
 
 
+def _prepare(model_dir: str) -> None:
+  """Makes the folder of a training ready, and says which checkpoint is used where that was in doubt."""
+  note = latest.prepare_training(model_dir) if _is_training() else latest.note(model_dir)
+  if note:
+    _print(note)
+
+
+def _is_training() -> bool:
+  return preflight.parameter('utils.run.mode', 'train') == 'train'
+
+
 def _done_already(model_dir: str, steps: object) -> bool:
   """Prints that there is nothing left to train, if so; the released code would end without a word."""
-  checkpoint = tf.train.latest_checkpoint(model_dir) if tf.io.gfile.isdir(model_dir) else None
-  if preflight.parameter('utils.run.mode', 'train') != 'train' or checkpoint is None or not isinstance(steps, int):
+  checkpoint = latest.to_resume(model_dir)[0] if _is_training() else None
+  if checkpoint is None or not isinstance(steps, int):
     return False
   step = mesh_utils.get_step_from_checkpoint_path(checkpoint)
   if step < steps:
@@ -159,7 +198,7 @@ def _done_already(model_dir: str, steps: object) -> bool:
 
 def _print_what_was_written(model_dir: str) -> None:
   written: Callable[[], str | None] | None = {
-    'train': lambda: tf.train.latest_checkpoint(model_dir),
+    'train': lambda: latest.newest(model_dir),
     'infer': lambda: f'{preflight.parameter("utils.decode_from_file.output_filename")}-{_step(model_dir)}',
     'score_from_strings': lambda: f'{preflight.parameter("launcher.save_scores.scores_filename")}.scores',
   }.get(preflight.parameter('utils.run.mode', 'train'))
@@ -170,7 +209,7 @@ def _print_what_was_written(model_dir: str) -> None:
 def _step(model_dir: str) -> int | str:
   """The step that answers are made with, as it ends the name of their file."""
   step = preflight.parameter('utils.run.eval_checkpoint_step')
-  return mesh_utils.get_step_from_checkpoint_path(tf.train.latest_checkpoint(model_dir)) if step == -1 else '<step>'
+  return mesh_utils.get_step_from_checkpoint_path(latest.newest(model_dir)) if step == -1 else '<step>'
 
 
 def _print(text: str) -> None:

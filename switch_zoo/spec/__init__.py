@@ -8,6 +8,7 @@
   variables      the Mesh-TensorFlow variables of a shape: names and named axes
   gin_files      bindings, macros and references of gin files, read once and kept as data
   bindings       looks up one of those bindings, checks its kind and records its place
+  setting_kinds  what values the common settings of a run and the sizes of a model take
   config_reader  from those bindings to the fields of a ModelConfig
   config         ModelConfig: a shape, where it comes from, and the figures that follow from it
   zoo            the models that come with switch_zoo, and any gin file, as a ModelConfig

@@ -21,6 +21,10 @@ REQUIRED = 'gin.REQUIRED'
 MESH_DEFAULTS = 'defaults.gin'
 PARAMETER = '--gin_param'
 
+_MAX_REASON = 300  # characters: some of gin's messages repeat the line
+# What gin's parser raises; values are read with Python's own parser, which refuses some with errors of its own.
+_NOT_GIN = (SyntaxError, tokenize.TokenError, ValueError, TypeError, RecursionError, MemoryError)
+
 
 @dataclasses.dataclass(frozen=True)
 class Macro:
@@ -91,6 +95,7 @@ class GinFiles:
     self.texts: dict[str, str] = {}
     self.imports: dict[str, str] = {}
     self._from_files: set[str] = set()
+    self._open: list[str] = []
 
   def read_file(self, name: str) -> None:
     """Reads a file (a path, or a name below one of the folders) and everything it includes.
@@ -127,6 +132,7 @@ class GinFiles:
     Raises:
       UserError: the first mistake
     """
+    self._check_circles()
     used = {macro.name for binding in self.bindings.values() for macro in _macros(binding.value)}
     for key, binding in self.bindings.items():
       if binding.place == PARAMETER and '.' not in key and key not in used | self._from_files:
@@ -141,12 +147,34 @@ class GinFiles:
             f'{did_you_mean(macro.name, known)}'
           )
 
-  def _include(self, path: str) -> None:
+  def _check_circles(self) -> None:
+    """Refuses macros that are defined by each other, which have no value."""
+    ended: set[str] = set()
+    for name in self.bindings:
+      self._follow(name, (), ended)
+
+  def _follow(self, name: str, path: tuple[str, ...], ended: set[str]) -> None:
+    """Follows the macros of a value; ended: keys whose macros are known to end."""
+    if name in ended or name not in self.bindings:
+      return
+    if name in path:
+      circle = ' = '.join([name, *(f'%{macro}' for macro in (*path[path.index(name) + 1 :], name))])
+      raise UserError(f'{self.bindings[name].place}: {circle} is a circle. Give one of these macros a value.')
+    for macro in _macros(self.bindings[name].value):
+      self._follow(macro.name, (*path, name), ended)
+    ended.add(name)
+
+  def _include(self, path: str, place: str = '') -> None:
+    real = os.path.realpath(path)
+    if real in self._open:
+      circle = ' includes '.join([*self._open[self._open.index(real) :], real])
+      raise UserError(f'{place}: {circle}: a circle. Remove one of these includes.')
     self.includes.append(path)
     if path not in self.texts:
-      with open(path, encoding='utf-8') as file:
-        self.texts[path] = file.read()
+      self.texts[path] = _text(path)
+    self._open.append(real)
     self._read(self.texts[path], path)
+    self._open.pop()
 
   def _find(self, name: str, included_from: str = '') -> str:
     for folder in ['', *self.folders]:
@@ -162,10 +190,9 @@ class GinFiles:
     try:
       for statement in config_parser.ConfigParser(text, _AsData()):
         self._take(statement, path)
-    except (SyntaxError, tokenize.TokenError) as error:
-      message, line = (error.msg, error.lineno) if isinstance(error, SyntaxError) else (error.args[0], error.args[1][0])
-      place = f'{path}, line {line}' if path else f'--gin_param="{text}"'
-      reason = message.strip().splitlines()[-1].strip().rstrip('.')
+    except _NOT_GIN as error:
+      reason, line = _reason(error)
+      place = (f'{path}, line {line}' if line else path) if path else f'--gin_param="{text}"'
       raise UserError(
         f'{place} is not gin: {reason}. A line binds a value, as in: name = 3, name = "text" (with quotes) or '
         'configurable.parameter = %name.'
@@ -174,7 +201,7 @@ class GinFiles:
   def _take(self, statement: Any, path: str) -> None:
     place = f'{path}, line {statement.location.line_num}' if path else PARAMETER
     if isinstance(statement, config_parser.IncludeStatement):
-      self._include(self._find(statement.filename, f' (included from {place})'))
+      self._include(self._find(statement.filename, f' (included from {place})'), place)
     elif isinstance(statement, config_parser.ImportStatement):
       self.imports[statement.module] = place
     elif isinstance(statement, config_parser.BindingStatement):
@@ -224,6 +251,37 @@ def available(folders: Iterable[str]) -> list[str]:
   for folder in folders:
     names += [str(path.relative_to(folder)) for path in pathlib.Path(folder).rglob('*.gin')]
   return names
+
+
+def _text(path: str) -> str:
+  """The text of a file.
+
+  Raises:
+    UserError: it cannot be read, or is not text
+  """
+  try:
+    with open(path, encoding='utf-8') as file:
+      return file.read()
+  except UnicodeDecodeError as error:
+    raise UserError(
+      f'{path} is not a gin file: byte {error.start:,} is not UTF-8. Save it as text in UTF-8.'
+    ) from error
+  except OSError as error:
+    raise UserError(f'{path} cannot be read: {error.strerror}.') from error
+
+
+def _reason(error: Exception) -> tuple[str, int | None]:
+  """What is wrong in a text that is not gin, and the line if it is known."""
+  if isinstance(error, RecursionError):
+    return 'a value is nested too deeply', None
+  message, line = str(error), None
+  if isinstance(error, SyntaxError):
+    message, line = error.msg, error.lineno
+  elif isinstance(error, tokenize.TokenError):
+    message, (line, _) = error.args
+  lines = message.strip().splitlines()
+  reason = lines[-1].strip().rstrip('.') if lines else type(error).__name__
+  return reason[:_MAX_REASON], line
 
 
 def _macros(value: Any) -> list[Macro]:

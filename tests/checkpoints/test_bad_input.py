@@ -4,6 +4,7 @@ import collections
 import errno
 import json
 import os
+import resource
 import shutil
 
 import numpy as np
@@ -158,6 +159,11 @@ def flipped_checksum(case):
   path.write_bytes(data)
 
 
+def other_folder_in_the_way(case):
+  (case.folder / 'new.partial').mkdir()
+  (case.folder / 'new.partial' / 'mine.txt').touch()
+
+
 def full_destination(case):
   (case.folder / 'new').mkdir()
   (case.folder / 'new' / 'mine.txt').write_text('mine')
@@ -261,7 +267,8 @@ CASES = {
   'a destination that is not empty': ROW('hf', full_destination, 'new is not empty'),
   'a destination that is a file': ROW('hf', file_as_destination, 'new is a file'),
   'a destination in a missing folder': ROW('hf', asking(destination='/nowhere/new'), 'There is no folder /nowhere'),
-  'a folder in the way': ROW('hf', lambda case: (case.folder / 'new.partial').mkdir(), 'new.partial is in the way'),
+  'a folder in the way': ROW('hf', other_folder_in_the_way, 'new.partial is in the way'),
+  'a file in the way': ROW('hf', lambda case: (case.folder / 'new.partial').touch(), 'new.partial is in the way'),
   'nothing to resume': ROW('hf', asking(resume=True), 'there is no'),
   'slots of another format': ROW('hf', asking(keep_slots=True), 'this is Hugging Face to Mesh-TensorFlow'),
   'slots and surgery': ROW(
@@ -362,3 +369,50 @@ def test_a_source_that_shrinks_while_it_is_read(good, tmp_path, monkeypatch):
   with pytest.raises(UserError, match='before the end of a tensor. The file changed while it was read'):
     conversion.convert(Request(str(case.source), str(tmp_path / 'new'), 'mesh'))
   assert [path.name for path in tmp_path.iterdir()] == ['source']
+
+
+@pytest.mark.parametrize('resume', [False, True])
+@pytest.mark.parametrize('left', [(), ('conversion.journal.new',), ('conversion.journal',)])
+def test_what_a_kill_before_the_record_left_is_not_in_the_way(good, tmp_path, left, resume):
+  (tmp_path / 'new.partial').mkdir()
+  for name in left:
+    (tmp_path / 'new.partial' / name).touch()
+  assert conversion.convert(Request(good.hf, str(tmp_path / 'new'), 'mesh', resume=resume)).resumed == 0
+  assert [path.name for path in tmp_path.iterdir()] == ['new']
+  assert not [path.name for path in (tmp_path / 'new').iterdir() if 'journal' in path.name]
+
+
+def test_through_a_link_to_an_empty_folder(good, tmp_path):
+  (tmp_path / 'disk').mkdir()
+  (tmp_path / 'disk' / 'new').mkdir()
+  (tmp_path / 'link').symlink_to(tmp_path / 'disk' / 'new')
+  conversion.convert(Request(good.hf, str(tmp_path / 'link'), 'mesh'))
+  assert (tmp_path / 'link').is_symlink() and (tmp_path / 'link' / 'model.gin').exists()
+  assert [path.name for path in (tmp_path / 'disk').iterdir()] == ['new']
+
+
+def test_a_mount_point_is_refused_before_anything_is_written(good, tmp_path, monkeypatch):
+  (tmp_path / 'disk').mkdir()
+  monkeypatch.setattr(os.path, 'ismount', lambda path: path == str(tmp_path / 'disk'))
+  with pytest.raises(UserError, match=r'is where a disk is mounted.*disk/NAME\.'):
+    conversion.convert(Request(good.hf, str(tmp_path / 'disk'), 'mesh'))
+  assert [path.name for path in tmp_path.iterdir()] == ['disk']
+
+
+def test_a_name_that_the_system_refuses_leaves_all_of_it(good, tmp_path, monkeypatch):
+  def refuses(source, destination):
+    raise OSError(errno.EBUSY, 'Device or resource busy')
+
+  with monkeypatch.context() as patched:
+    patched.setattr(os, 'rename', refuses)
+    with pytest.raises(UserError, match='is complete, but cannot be renamed to .*new: Device or resource busy'):
+      conversion.convert(Request(good.hf, str(tmp_path / 'new'), 'mesh'))
+  result = conversion.convert(Request(good.hf, str(tmp_path / 'new'), 'mesh', resume=True))
+  assert result.resumed == result.parts
+
+
+def test_a_limit_on_the_size_of_files_is_seen_before_anything_is_written(good, tmp_path, monkeypatch):
+  monkeypatch.setattr(resource, 'getrlimit', lambda kind: (1000, 1000))
+  with pytest.raises(UserError, match='this shell allows 0.00 GB. Raise the limit'):
+    conversion.convert(Request(good.hf, str(tmp_path / 'new'), 'mesh'))
+  assert not list(tmp_path.iterdir())

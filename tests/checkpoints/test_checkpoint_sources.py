@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import random_models
 
-from switch_zoo.checkpoints import conversion, sources, tensor_bundle
+from switch_zoo.checkpoints import conversion, mesh_folder, sources
 from switch_zoo.checkpoints.huggingface_source import HuggingFaceSource
 from switch_zoo.checkpoints.request_checks import Request
 from switch_zoo.checkpoints.source import KerasSource, MeshSource, T5XSource
@@ -52,4 +52,4 @@ def test_a_prefix_opens_that_checkpoint_and_not_the_latest(tmp_path):
 
 def test_a_folder_without_a_checkpoint_has_no_prefix(tmp_path):
   with pytest.raises(UserError, match='holds no Mesh-TensorFlow checkpoint'):
-    tensor_bundle.find_prefix(str(tmp_path))
+    mesh_folder.find_prefix(str(tmp_path))

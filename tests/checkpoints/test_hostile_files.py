@@ -186,7 +186,7 @@ def index(tmp_path, header=(), **fields):
 
 
 INDICES = {
-  'a data file that does not exist': ({'SHARD': 9}, 'a is in data file 9 of 1'),
+  'a data file that does not exist': ({'SHARD': 9}, 'a is in data file 9, and there are 1'),
   'an offset beyond the file': ({'OFFSET': 4}, 'is truncated: a ends at byte 12'),
   'an offset beyond all files': ({'OFFSET': (1 << 64) - 1}, 'is truncated'),
   'a size that is not that of the shape': ({'SIZE': 4}, 'a has 4 bytes, and a shape of 8'),

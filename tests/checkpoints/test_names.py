@@ -123,14 +123,14 @@ def test_a_model_read_from_its_tensors_is_the_model(model):
     anatomy = read_anatomy(FORMAT_NAMES[kind].place_tensors(infos))
     settings = anatomy.settings | {'ff_activation': anatomy.usual_activation}
     text = model_gin.text('', '', model_gin.ModelDescription(anatomy.blocks, settings, anatomy.router))
-    again = model_gin.load(text)
+    again = model_gin.load(text, 'x')
     assert again.variables == config.variables and again.tied_embeddings == config.tied_embeddings, kind
 
 
 @pytest.mark.parametrize('model', list_models())
 def test_model_gin_says_what_the_model_says(model):
   config = load_config(model)
-  assert model_gin.load(model_gin.text(config.title, config.source, model_gin.describe(config))) == _named(config)
+  assert model_gin.load(model_gin.text(config.title, config.source, model_gin.describe(config)), 'x') == _named(config)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_model_gin_says_what_the_model_says(model):
 )  # fmt: skip
 def test_model_gin_says_what_no_model_of_the_zoo_has(parameters):
   config = load_config('tiny_switch_8', parameters)
-  again = model_gin.load(model_gin.text('', '', model_gin.describe(config)))
+  again = model_gin.load(model_gin.text('', '', model_gin.describe(config)), 'x')
   assert again == _named(config)
 
 
@@ -158,3 +158,10 @@ def _kinds(config):
 
 def _named(config):
   return dataclasses.replace(config, name='model')
+
+
+def test_an_error_in_a_text_that_is_in_no_file_names_the_checkpoint():
+  with pytest.raises(UserError) as error:
+    text = model_gin.text('', '', model_gin.describe(load_config('tiny_dense')))
+    model_gin.load(text.replace('d_model = 64', 'd_model = 0'), 'my/checkpoint')
+  assert str(error.value).startswith('the model of my/checkpoint: ') and 'd_model is 0' in str(error.value)

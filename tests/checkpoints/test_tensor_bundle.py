@@ -117,14 +117,6 @@ def test_a_damaged_index_is_refused(tmp_path, flipped):
     tensor_bundle.TensorBundle(prefix)
 
 
-def test_latest_is_what_the_file_says_or_the_highest_step(tmp_path):
-  for step in (9, 10):
-    written(str(tmp_path / f'model.ckpt-{step}'), {'a': np.float32([step])})
-  assert tensor_bundle.latest(str(tmp_path)).endswith('-10')
-  (tmp_path / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-9"\n')
-  assert tensor_bundle.latest(str(tmp_path)).endswith('-9') and tensor_bundle.latest(str(tmp_path / 'none')) is None
-
-
 def test_transposition_by_stripes():
   matrix = np.arange(200 * 3).reshape(200, 3)
   np.testing.assert_array_equal(arrays.transposed(matrix), matrix.T)

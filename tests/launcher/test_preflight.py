@@ -6,7 +6,7 @@ import seqio
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import checkpoint_check, preflight
+from switch_zoo.launcher import checkpoint_check, init_checkpoint, preflight
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def test_a_folder_without_checkpoint(tmp_path):
 
 
 def test_init_checkpoint(tmp_path):
-  preflight.init_checkpoint_present(None)
+  assert init_checkpoint.find(None) is None
   with pytest.raises(UserError, match='is not a checkpoint.*Use None'):
-    preflight.init_checkpoint_present(str(tmp_path))
+    init_checkpoint.find(str(tmp_path))
 
 
 def test_files_to_read_and_write(tmp_path):

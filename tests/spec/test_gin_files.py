@@ -127,3 +127,44 @@ def test_reading_needs_no_tensorflow():
   code += 'print([m for m in ("tensorflow", "t5", "mesh_tensorflow") if m in sys.modules])'
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
   assert done.stdout == '[]\n'
+
+
+def test_a_circle_of_macros_is_named(read):
+  assert 'a.gin, line 1: n = %m = %n is a circle' in message(read(a='n = %m\nm = %n\nf.x = %n'))
+  assert 'n = %n is a circle' in message(read(a='n = [1, %n]'))
+
+
+def test_a_macro_that_is_used_twice_is_not_a_circle(read):
+  read(a='n = 1\nm = [%n, %n]\nf.x = [%m, %n]').check()
+
+
+def test_a_circle_of_includes_is_named(read, tmp_path):
+  with pytest.raises(UserError) as error:
+    read(a='n = 1\ninclude "b.gin"', b='include "a.gin"')
+  assert f'{tmp_path}/b.gin, line 1: {tmp_path}/a.gin includes {tmp_path}/b.gin includes {tmp_path}/a.gin' in str(
+    error.value
+  )
+
+
+def test_a_file_that_is_included_twice_is_not_a_circle(read):
+  assert read(a='include "b.gin"\ninclude "b.gin"', b='n = 1').value('n') == 1
+
+
+@pytest.mark.parametrize(
+  ('content', 'words'),
+  [
+    (b'n = "caf\xe9"\n', 'a.gin is not a gin file: byte 8 is not UTF-8'),
+    (b'n = 1\x00\n', 'a.gin'),
+    (b'n = ' + b'[' * 5000 + b']' * 5000 + b'\n', 'a.gin'),
+    (b'n = ' + b'9' * 5000 + b'\n', 'a.gin'),
+    (b'n = (1,\n', 'a.gin'),
+    (b'n = {[]: 1}\n', 'a.gin'),
+    (b'\xff\xfe\x00', 'not UTF-8'),
+  ],
+  ids=['latin-1', 'zero byte', 'nested', 'many digits', 'not closed', 'no key', 'binary'],
+)
+def test_what_is_not_gin(tmp_path, content, words):
+  (tmp_path / 'a.gin').write_bytes(content)
+  with pytest.raises(UserError, match=words) as error:
+    gin_files.GinFiles([str(tmp_path)]).read_file('a.gin')
+  assert len(str(error.value)) < 1000 and '\n' not in str(error.value)
