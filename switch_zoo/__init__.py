@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 __all__ = ['ModelConfig', 'list_models', 'load', 'load_config']
 
 
-def load(model: str, weights: str | None = None, dtype: str | None = None) -> SwitchTransformer:
+def load(
+  model: str, weights: str | None = None, dtype: str | None = None, expert_capacity: int | str | None = None
+) -> SwitchTransformer:
   """A Keras model, as `switch_zoo.keras.load` makes it. TensorFlow is not imported before this is called."""
   from switch_zoo import keras
 
-  return keras.load(model, weights, dtype)
+  return keras.load(model, weights, dtype, expert_capacity)
 
 
 tf_compat.install()

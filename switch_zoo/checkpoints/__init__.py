@@ -34,6 +34,7 @@ A folder, as a model and its weights
   anatomy                    a model's layers and sizes, from the names and shapes of its tensors
   model_gin                  the `model.gin` next to converted weights
   huggingface_config         config.json: what it says that tensors do not, and where it contradicts them
+  huggingface_token_ids      config.json and generation_config.json: the special ids
   journal                    the record of a conversion in progress
   source                     an opened checkpoint; Mesh-TensorFlow, Keras and T5X
   huggingface_source         the same for Hugging Face

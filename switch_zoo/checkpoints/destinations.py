@@ -134,6 +134,16 @@ class HuggingFaceDestination(Destination):
       ]
     return []
 
+  def write(self, part: WeightPart, array: np.ndarray) -> tuple[list[str], int]:
+    return super().write(part, self._without_padding(part.variable, array))
+
+  def _without_padding(self, variable: str, array: np.ndarray) -> np.ndarray:
+    """A table of the vocabulary, cut to the rows (or columns) of its ids; anything else as it is."""
+    for axis, name in enumerate(self.config.variables[variable]):
+      if name == 'vocab':
+        return array.take(range(self.infos[self.names.locate(variable).name].shape[0]), axis)
+    return array
+
   def _copied_to(self, part: WeightPart) -> list[str]:
     if part.variable != 'shared/embedding':
       return []

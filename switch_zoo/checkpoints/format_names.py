@@ -143,7 +143,7 @@ class HuggingFaceNames(FormatNames):
     return TensorLocation(name, None, self._places[variable].row.transposed)
 
   def tensors_of(self, variable: str) -> list[tuple[str, Shape]]:
-    sizes = tuple(self.config.variables[variable].values())
+    sizes = tuple(self._stored_size(variable, *axis) for axis in self.config.variables[variable].items())
     experts, shape = (sizes[0], sizes[1:]) if self._is_stacked(variable) else (1, sizes)
     stored = self._shape_in_mesh(self._places[variable], shape)
     return [(self._name(variable, expert), stored) for expert in range(experts)]
@@ -153,6 +153,12 @@ class HuggingFaceNames(FormatNames):
     # With a matrix of logits, transformers 5 reads an embedding for each stack, and makes a random one if it is absent.
     copies = () if self.config.tied_embeddings else names.TIED_COPIES
     return infos | dict.fromkeys(copies, infos[names.SHARED])
+
+  def _stored_size(self, variable: str, axis: str, size: int) -> int:
+    """A table of the vocabulary is stored without its padding."""
+    if axis != 'vocab':
+      return size
+    return self.config.num_target_ids if variable.startswith('decoder/') else self.config.num_ids
 
   @classmethod
   def _shape_in_mesh(cls, place: ModelPlace, shape: Shape) -> Shape:

@@ -18,6 +18,8 @@ from switch_zoo.checkpoints.names import SHARED
 from switch_zoo.errors import UserError
 
 CONFIG = 'config.json'
+# What transformers' `generate` reads before config.json.
+GENERATION = 'generation_config.json'
 # Whole model and index, the preferred kind first.
 WEIGHTS = (
   ('model.safetensors', 'model.safetensors.index.json'),
@@ -114,6 +116,15 @@ def read_config(folder: str) -> dict[str, Any]:
     UserError: it is not JSON
   """
   return _read_json_if_present(os.path.join(folder, CONFIG))
+
+
+def read_generation_config(folder: str) -> dict[str, Any]:
+  """The contents of generation_config.json; empty if it is missing.
+
+  Raises:
+    UserError: it is not JSON
+  """
+  return _read_json_if_present(os.path.join(folder, GENERATION))
 
 
 def _read_json_if_present(path: str) -> dict[str, Any]:

@@ -23,9 +23,11 @@ NUM_LAYERS = {'encoder': 'num_layers', 'decoder': 'num_decoder_layers'}
 # Fields of config.json that the tensors decide -> ours.
 DECIDED_BY_TENSORS = {
     'd_model': 'd_model', 'd_ff': 'd_ff', 'd_kv': 'd_kv', 'num_heads': 'num_heads',
-    'num_layers': 'num_encoder_layers', 'num_decoder_layers': 'num_decoder_layers', 'vocab_size': 'vocab_size',
+    'num_layers': 'num_encoder_layers', 'num_decoder_layers': 'num_decoder_layers', 'vocab_size': 'num_ids',
     'num_experts': 'num_experts', 'relative_attention_num_buckets': 'relative_attention_num_buckets',
 }  # fmt: skip
+# What transformers takes where config.json does not state it.
+DEFAULT_EXPERT_CAPACITY = 64
 # Fields whose value no gin file changes.
 FIXED = {'relative_attention_max_distance': MAX_RELATIVE_DISTANCE, 'layer_norm_epsilon': NORM_EPSILON}
 
@@ -94,6 +96,24 @@ def read_head(tensors: CheckpointTensors, stated: Mapping[str, Any]) -> LogitsHe
   return LogitsHead(tied, from_embedding=False)
 
 
+def read_expert_capacity(path: str, stated: Mapping[str, Any]) -> int:
+  """Tokens of one sequence that transformers has room for in an expert.
+
+  Args:
+    path: the folder, for messages
+    stated: the contents of the config.json of a Switch Transformer
+  Raises:
+    UserError: it is not a number of tokens
+  """
+  value = stated.get('expert_capacity', DEFAULT_EXPERT_CAPACITY)
+  if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    raise UserError(
+      f'{path}/{CONFIG} says expert_capacity = {value}: it is a number of tokens, at least 1. Released models have '
+      f'{DEFAULT_EXPERT_CAPACITY}.'
+    )
+  return value
+
+
 def same_as_embedding(tensors: CheckpointTensors, name: str) -> bool:
   """Whether a tensor is a copy of the embedding."""
   if SHARED not in tensors.infos or tensors.infos[name] != tensors.infos[SHARED]:
@@ -132,6 +152,7 @@ def _contradicted_sizes(stated: Mapping[str, Any], config: ModelConfig) -> Itera
     value, actual = stated.get(field), getattr(config, ours)
     agrees = value in (None, actual)
     if field == 'vocab_size' and isinstance(value, int):
+      # The tensors may have the rows that pad it.
       agrees = agrees or padded_vocabulary(value) == actual
     if field == 'num_experts' and not actual:
       agrees = True

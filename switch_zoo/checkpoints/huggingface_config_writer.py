@@ -6,7 +6,7 @@ from switch_zoo.checkpoints.huggingface_config import ACTIVATIONS, FIXED, SWITCH
 from switch_zoo.errors import UserError
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.sublayers import EXPERTS, layers_per_block
-from switch_zoo.spec.token_ids import END, PADDING
+from switch_zoo.spec.token_ids import PADDING
 
 # The sequence length from which the capacity in config.json is computed; transformers wants a number of tokens.
 CAPACITY_LENGTH = 512
@@ -21,6 +21,11 @@ def make_config(model: ModelConfig, dtype: str) -> dict[str, Any]:
   Raises:
     UserError: transformers cannot build this model
   """
+  if model.num_ids != model.num_target_ids:
+    raise UserError(
+      f'The model reads {model.num_ids:,} ids and predicts {model.num_target_ids:,}: Hugging Face has one vocab_size '
+      'for both. Convert it to mesh or keras.'
+    )
   return (_switch_fields(model) if model.num_experts else _t5_fields(model)) | _common_fields(model, dtype) | FIXED
 
 
@@ -28,10 +33,10 @@ def _common_fields(model: ModelConfig, dtype: str) -> dict[str, Any]:
   return {
       'd_model': model.d_model, 'd_kv': model.d_kv, 'd_ff': model.d_ff, 'num_heads': model.num_heads,
       'num_layers': model.num_encoder_layers, 'num_decoder_layers': model.num_decoder_layers,
-      'vocab_size': model.vocab_size, 'relative_attention_num_buckets': model.relative_attention_num_buckets,
+      'vocab_size': model.num_ids, 'relative_attention_num_buckets': model.relative_attention_num_buckets,
       'dropout_rate': 0.1,
       'initializer_factor': 1.0, 'is_encoder_decoder': True, 'use_cache': True, 'pad_token_id': PADDING,
-      'eos_token_id': END, 'decoder_start_token_id': PADDING, 'tie_word_embeddings': model.tied_embeddings,
+      'eos_token_id': model.end_id, 'decoder_start_token_id': PADDING, 'tie_word_embeddings': model.tied_embeddings,
       'torch_dtype': dtype,
   }  # fmt: skip
 
@@ -58,7 +63,7 @@ def _switch_fields(model: ModelConfig) -> dict[str, Any]:
     'num_experts': model.num_experts,
     'num_sparse_encoder_layers': _num_sparse(model, 'encoder'),
     'num_sparse_decoder_layers': _num_sparse(model, 'decoder'),
-    'expert_capacity': _capacity(model),
+    'expert_capacity': model.expert_capacity or _capacity(model),
     'router_aux_loss_coef': model.balance_loss_coef,
     'router_z_loss_coef': 0.0,
     'router_jitter_noise': 0.0,

@@ -1,11 +1,12 @@
 """A checkpoint of Hugging Face: config.json next to the tensors, copies of the embedding, tables without padding."""
 
+import dataclasses
 import functools
 from typing import Any
 
 import numpy as np
 
-from switch_zoo.checkpoints import huggingface, huggingface_config, names
+from switch_zoo.checkpoints import huggingface, huggingface_config, huggingface_token_ids, names
 from switch_zoo.checkpoints.anatomy import Anatomy
 from switch_zoo.checkpoints.arrays import CheckpointTensors
 from switch_zoo.checkpoints.huggingface import CONFIG
@@ -24,6 +25,7 @@ class HuggingFaceSource(Source):
   def __init__(self, path: str, model: str | None = None):
     self._stated = huggingface.read_config(path)
     huggingface_config.check_model_type(path, self._stated)
+    self._end_id = huggingface_token_ids.read_end_id(path, self._stated, huggingface.read_generation_config(path))
     super().__init__(path, model)
 
   @staticmethod
@@ -41,7 +43,22 @@ class HuggingFaceSource(Source):
     return huggingface_config.read_head(self.tensors, self._stated)
 
   def _find_config(self, model: str | None) -> ModelConfig:
-    config = super()._find_config(model)
+    config = self._with_stored_ids(super()._find_config(model))
+    if self._stated:
+      config = dataclasses.replace(config, end_id=self._end_id)
+    if self._stated and config.num_experts:
+      config = dataclasses.replace(
+        config, expert_capacity=huggingface_config.read_expert_capacity(self.path, self._stated)
+      )
+      self.notes.append(
+        f'{CONFIG}: expert_capacity = {config.expert_capacity}, the tokens of a sequence that an expert has room for, '
+        'is kept. Here all tokens have room unless --expert-capacity checkpoint is given.'
+      )
+    if config.end_id >= config.num_target_ids:
+      raise UserError(
+        f'{self.path}/{CONFIG}: {huggingface_token_ids.EOS} = {config.end_id} is not an id of the '
+        f'{config.num_target_ids:,} that {SHARED} has rows for. Copy both files again.'
+      )
     self.notes += huggingface_config.contradictions(self._stated, config)
     if config.tied_embeddings:
       return config
@@ -52,6 +69,19 @@ class HuggingFaceSource(Source):
         f'{self.path} has no {HEAD}, and its logits are not scaled: {SHARED} is written as the matrix of logits too.'
       )
     return config
+
+  def _with_stored_ids(self, config: ModelConfig) -> ModelConfig:
+    """The model with the ids that the tables have rows for, where a gin file counts the padding among them."""
+    infos = self.tensors.infos
+    tables = {'vocab_size': infos.get(SHARED), 'target_vocab_size': infos.get(HEAD) or infos.get(SHARED)}
+    ids = {'vocab_size': config.num_ids, 'target_vocab_size': config.num_target_ids}
+    stored = {field: info.shape[0] for field, info in tables.items() if info and info.shape}
+    fewer = {
+      f'unpadded_{field}': rows
+      for field, rows in stored.items()
+      if rows < ids[field] and padded_vocabulary(rows) == getattr(config, field)
+    }
+    return dataclasses.replace(config, **fewer)
 
   def _infer_config(self) -> ModelConfig:
     if not self._stated:
@@ -78,8 +108,9 @@ class HuggingFaceSource(Source):
     shapes = super()._expected_shapes()
     for name in shapes.keys() & self.tensors.infos.keys() & {SHARED, HEAD}:
       stored = self.tensors.infos[name].shape
-      # A vocabulary may lack the rows that pad it.
-      if len(stored) == 2 and (padded_vocabulary(stored[0]), stored[1]) == shapes[name]:
+      # A table may have the rows that pad it, or not.
+      rows, width = shapes[name]
+      if len(stored) == 2 and (padded_vocabulary(stored[0]), stored[1]) == (padded_vocabulary(rows), width):
         shapes[name] = stored
     return shapes
 

@@ -11,6 +11,7 @@ from switch_zoo.spec import routers
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.shape import RELATIVE_BUCKETS
 from switch_zoo.spec.sublayers import DENSE, ENC_DEC_ATTENTION, EXPERTS, SELF_ATTENTION, block_of, layers_per_block
+from switch_zoo.spec.token_ids import END
 from switch_zoo.spec.zoo import load_config
 
 FILE = 'model.gin'
@@ -32,10 +33,11 @@ OPTIONS = (
   'tied_embeddings',
   'dropout_rate',
   'activation_dtype',
+  'end_id',
 )
 EXPERT_OPTIONS = (
     'num_experts', 'capacity_factor_train', 'capacity_factor_eval', 'min_expert_capacity', 'group_size',
-    'balance_loss_coef', 'expert_dropout_rate',
+    'balance_loss_coef', 'expert_dropout_rate', 'expert_capacity',
 )  # fmt: skip
 BUCKETS = 'relative_attention_num_buckets'
 
@@ -60,6 +62,12 @@ def describe(config: ModelConfig) -> ModelDescription:
   fields = (*SIZES, *OPTIONS, BUCKETS, *((*EXPERT_OPTIONS, 'expert_d_ff') if config.num_experts else ()))
   blocks = {'encoder': config.encoder_block, 'decoder': config.decoder_block}
   settings = {field: getattr(config, field) for field in fields}
+  # Not the rows: the rows follow from the ids, but the ids do not follow from the rows.
+  settings |= {'vocab_size': config.num_ids, 'target_vocab_size': config.num_target_ids}
+  # What is as in every model of T5 is left out.
+  for field, usual in (('end_id', END), ('expert_capacity', 0)):
+    if settings.get(field) == usual:
+      del settings[field]
   return ModelDescription(blocks, settings, config.router, config.experts_per_token)
 
 

@@ -25,13 +25,14 @@ from switch_zoo.checkpoints.weights import ModelWeights
 from switch_zoo.errors import UserError
 from switch_zoo.spec import gin_files
 from switch_zoo.spec.config import ModelConfig
+from switch_zoo.spec.sublayers import padded_vocabulary
 from switch_zoo.spec.zoo import load_config
 
 OPERATIVE = 'operative_config.gin'
 # Settings of a training that belong to the model and that the tensors do not determine.
 SETTINGS_OF_TRAINING = (
     'activation_dtype', 'capacity_factor_train', 'capacity_factor_eval', 'min_expert_capacity', 'group_size',
-    'balance_loss_coef',
+    'balance_loss_coef', 'end_id',
 )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ class Source(ModelWeights):
     operative_config = os.path.join(self._folder, OPERATIVE)
     if file_checks.exists(operative_config):
       file_checks.check_text(operative_config)
-      settings |= _settings_of_training(operative_config)
+      settings |= _settings_of_training(operative_config, settings)
     else:
       self.notes.append(f'No gin file in {self.path}: the model was read from the tensors.')
     if 'ff_activation' not in settings:
@@ -225,11 +226,21 @@ class T5XSource(Source):
     return t5x.T5XTensors(self.path)
 
 
-def _settings_of_training(path: str) -> dict[str, Any]:
-  """Settings of a training's operative_config.gin that the tensors do not determine; its sizes are not needed."""
+def _settings_of_training(path: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+  """Settings of a training's operative_config.gin that the tensors do not determine; its sizes are not needed.
+
+  Args:
+    path: of operative_config.gin
+    stored: the sizes of the tensors
+  """
   files = gin_files.GinFiles()
   files.read_file(path)
   settings = {name: files.value(name) for name in SETTINGS_OF_TRAINING if name in files.bindings}
+  for name in ('vocab_size', 'target_vocab_size'):
+    # Of the vocabulary, the tensors have the rows; the file may have the ids, which can be fewer.
+    num_ids, rows = files.value(name) if name in files.bindings else None, stored.get(name, stored['vocab_size'])
+    if isinstance(num_ids, int) and num_ids > 0 and padded_vocabulary(num_ids) == rows:
+      settings[name] = num_ids
   activations = [files.value(key) for key in files.bindings if key.endswith('DenseReluDense.activation')]
   return settings | ({'ff_activation': _as_tuple(activations[0])} if activations else {})
 

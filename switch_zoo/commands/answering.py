@@ -20,6 +20,12 @@ DTYPE = typer.Option(
   metavar='{auto,float32,bfloat16}',
   help='Type of weights and activations. auto: bfloat16 on machines with instructions for it, else float32.',
 )
+EXPERT_CAPACITY = typer.Option(
+  'none',
+  '--expert-capacity',
+  metavar='{none,checkpoint,N}',
+  help='Tokens of a text that an expert has room for: all, as many as config.json states, or a number.',
+)
 MAX_NEW_TOKENS = typer.Option(64, '--max-new-tokens', help='Length of the longest answer.')
 MAX_INPUT_TOKENS = typer.Option(1024, '--max-input-tokens', help='Longer inputs are truncated.')
 BEAM_SIZE = typer.Option(1, '--beam-size', help='Beam search with this many beams; 1: no beam search.')

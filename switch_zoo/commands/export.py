@@ -12,6 +12,7 @@ def command(
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
   dtype: str = answering.DTYPE,
+  expert_capacity: str = answering.EXPERT_CAPACITY,
   max_new_tokens: int = answering.MAX_NEW_TOKENS,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
   beam_size: int = answering.BEAM_SIZE,
@@ -29,7 +30,13 @@ def command(
   export.check_destination(folder)
   sampling = answering.sampling(temperature, top_k, top_p)
   settings = export.ExportSettings(
-    dtype, max_new_tokens, max_input_tokens, answering.beam(beam_size, length_penalty), sampling, seed
+    dtype,
+    max_new_tokens,
+    max_input_tokens,
+    answering.beam(beam_size, length_penalty),
+    sampling,
+    seed,
+    expert_capacity=expert_capacity,
   )
   opened = export.open_model(source, model, vocab, settings)
   answering.show_note(opened.note)

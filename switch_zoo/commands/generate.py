@@ -27,6 +27,7 @@ def command(
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
   dtype: str = answering.DTYPE,
+  expert_capacity: str = answering.EXPERT_CAPACITY,
   max_new_tokens: int = answering.MAX_NEW_TOKENS,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
   beam_size: int = answering.BEAM_SIZE,
@@ -49,6 +50,7 @@ def command(
     answering.beam(beam_size, length_penalty),
     answering.sampling(temperature, top_k, top_p),
     seed,
+    expert_capacity=expert_capacity,
   )
   opened = export.open_model(source, model, vocab, settings)
   answering.show_note(opened.note)

@@ -21,6 +21,7 @@ def command(
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
   dtype: str = answering.DTYPE,
+  expert_capacity: str = answering.EXPERT_CAPACITY,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
 ) -> None:
   """Scores targets: the natural logarithm of the probability of each given its input, one per line."""
@@ -29,7 +30,8 @@ def command(
 
   from switch_zoo.keras import export
 
-  opened = export.open_model(source, model, vocab, export.ExportSettings(dtype, max_input_tokens=max_input_tokens))
+  settings = export.ExportSettings(dtype, max_input_tokens=max_input_tokens, expert_capacity=expert_capacity)
+  opened = export.open_model(source, model, vocab, settings)
   answering.show_note(opened.note)
   score = tf.function(opened.score, input_signature=[tf.TensorSpec([None], tf.string)] * 2)
   rows = []

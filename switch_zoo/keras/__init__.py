@@ -6,8 +6,10 @@ Imports neither mesh_tensorflow nor t5 nor seqio.
   layers             named weights, RMS norm, the dense feed-forward layer
   attention          self-attention, attention over the encoder, relative positions
   sparse             rows to the networks of their experts and back
+  sequence_slots     room for a number of tokens of each sequence in an expert, as in transformers
   routing            which experts a token goes to; the balance loss
   experts            the Switch feed-forward layer
+  padding_ids        masks the logits of ids that only pad the vocabulary's table
   stacks             sublayers with norm and residual, blocks of them, the encoder and the decoder
   weights_file       `*.weights.h5` with Mesh-TensorFlow's names
   model              SwitchTransformer: the Keras model, for `fit`

@@ -11,7 +11,6 @@ from switch_zoo.errors import UserError
 from switch_zoo.keras import decode_loop
 from switch_zoo.keras.decode_loop import IMPOSSIBLE, Answers
 from switch_zoo.keras.inference import Encoded, Inference
-from switch_zoo.spec.token_ids import END
 
 
 class Beam(NamedTuple):
@@ -75,13 +74,14 @@ def beam_search(model: Inference, inputs: tf.Tensor, max_new_tokens: tf.Tensor |
     hypotheses = Hypotheses(*state[:-1])
     with model.using(weights):
       logits, caches = model.step(_last_tokens(position, hypotheses.alive), position, encoded, state[-1])
-    hypotheses, parents = _extended(beam, position, hypotheses, logits, model.config.target_vocab_size)
+    config = model.config
+    hypotheses, parents = _extended(beam, position, hypotheses, logits, config.target_vocab_size, config.end_id)
     caches = tf.nest.map_structure(lambda cache: tf.gather(cache, parents), caches)
     return position + 1, *hypotheses, caches
 
   start = (tf.constant(0), *_start(batch, k), model.caches(batch * k))
   _, *state, _ = decode_loop.run(unfinished, step, start)
-  return _best(beam, Hypotheses(*state))
+  return _best(beam, Hypotheses(*state), model.config.end_id)
 
 
 def _start(batch: tf.Tensor, k: int) -> Hypotheses:
@@ -106,7 +106,7 @@ def _last_tokens(position: tf.Tensor, alive: tf.Tensor) -> tf.Tensor:
 
 
 def _extended(
-  beam: Beam, position: tf.Tensor, hypotheses: Hypotheses, logits: tf.Tensor, vocab_size: int
+  beam: Beam, position: tf.Tensor, hypotheses: Hypotheses, logits: tf.Tensor, vocab_size: int, end_id: int
 ) -> tuple[Hypotheses, tf.Tensor]:
   """The hypotheses after one more token.
 
@@ -116,6 +116,7 @@ def _extended(
     hypotheses: of length L
     logits: <float32>[B * K, V]
     vocab_size: V
+    end_id: of the token that finishes a hypothesis
   Returns:
     those of length L + 1, and for each unfinished one the row it continues, <int32>[B * K]
   """
@@ -124,7 +125,7 @@ def _extended(
   scores, index = tf.math.top_k(tf.reshape(extensions, [batch, k * vocab_size]), 2 * k)
   parent, ids = index // vocab_size, index % vocab_size
   extended = tf.concat([tf.gather(hypotheses.alive, parent, batch_dims=1), ids[:, :, None]], 2)
-  ended = tf.equal(ids, END)
+  ended = tf.equal(ids, end_id)
   finished = tf.concat([tf.pad(hypotheses.finished, [[0, 0], [0, 0], [0, 1]]), extended], 1)
   penalized = tf.where(ended, scores / beam.penalty(position + 1), IMPOSSIBLE)
   finished_scores, best = tf.math.top_k(tf.concat([hypotheses.finished_scores, penalized], 1), k)
@@ -135,13 +136,13 @@ def _extended(
   return Hypotheses(alive, alive_scores, finished, finished_scores), parents
 
 
-def _best(beam: Beam, hypotheses: Hypotheses) -> Answers:
+def _best(beam: Beam, hypotheses: Hypotheses, end_id: int) -> Answers:
   """The best finished hypothesis of each sequence; an unfinished one only where none was finished."""
   finished, finished_scores = hypotheses.finished[:, 0], hypotheses.finished_scores[:, 0]
   any_finished = finished_scores > IMPOSSIBLE / 2
   ids = tf.where(any_finished[:, None], finished, hypotheses.alive[:, 0])
   # Not by counting what is not padding: a model may also predict the id of padding before the end.
-  lengths = tf.argmax(tf.cast(tf.equal(finished, END), tf.int32), 1, tf.int32) + 1
+  lengths = tf.argmax(tf.cast(tf.equal(finished, end_id), tf.int32), 1, tf.int32) + 1
   return Answers(ids, tf.where(any_finished, finished_scores * beam.penalty(lengths), hypotheses.alive_scores[:, 0]))
 
 

@@ -2,7 +2,8 @@
 
 In training, an expert has the slots of the capacity factor and all experts are computed in one product, as in
 Mesh-TensorFlow. Otherwise tokens are sorted by expert, and a loop over the experts that have any multiplies rows by
-that expert's matrices in place; no token is dropped unless `capacity_factor` is set.
+that expert's matrices in place; no token is dropped unless `capacity_factor` or
+`expert_capacity` is set.
 
 N tokens (B x T)  G groups  S tokens of a group  M d_model  E experts  H d_ff  C slots  K choices
 """
@@ -63,6 +64,7 @@ class SwitchFeedForward(Layer):
     expert_dropout_rate: float = DROPOUT_RATE,
     capacity_factor_train: float = capacity.FACTOR_TRAIN,
     capacity_factor: float | None = None,
+    expert_capacity: int | None = None,
     min_expert_capacity: int = capacity.MIN_CAPACITY,
     group_size: int = capacity.GROUP_SIZE,
     **kwargs: Any,
@@ -79,6 +81,8 @@ class SwitchFeedForward(Layer):
       expert_dropout_rate: of the hidden layer, in training
       capacity_factor_train: slots = factor x tokens of a group / experts
       capacity_factor: the same outside training; None: room for all
+      expert_capacity: slots for one sequence, in training and outside, in place of the factors: what transformers has;
+        None: the factors count
       min_expert_capacity: the minimum number of slots of an expert
       group_size: the maximum number of tokens routed together where slots are limited
       **kwargs: of keras.layers.Layer
@@ -92,6 +96,7 @@ class SwitchFeedForward(Layer):
     self.num_experts, self.balance_loss_coef, self.group_size = num_experts, balance_loss_coef, group_size
     self.capacity_factors = {True: capacity_factor_train, False: capacity_factor}
     self.min_expert_capacity, self.router_kernel = min_expert_capacity, router_kernel
+    self.expert_capacity = expert_capacity
     self.choice = routing.TopK.named(router, experts_per_token)
     gating = RouterKernel((d_model, num_experts), expert_stddev(d_model), jitter if router == 'top1' else 0.0)
     setattr(self, router_kernel, gating)
@@ -114,12 +119,7 @@ class SwitchFeedForward(Layer):
       UserError: slots are limited and the batch or length is unknown when the graph is made
     """
     shape = tf.shape(x)
-    factor = self.capacity_factors[bool(training)]
-    if factor is None:
-      groups, slots = (1, shape[0] * shape[1]), None
-    else:
-      groups = self._groups(x)
-      slots = capacity.expert_capacity(groups[1], self.num_experts, factor, self.min_expert_capacity)
+    groups, slots = self._groups_and_slots(x, bool(training))
     tokens = tf.reshape(x, [*groups, x.shape[-1]])
     real = tf.reshape(real, groups)
     probabilities = getattr(self, self.router_kernel)(tokens, training=training)
@@ -131,14 +131,29 @@ class SwitchFeedForward(Layer):
       return tf.reshape(self._all_experts(tokens, choices, slots), shape)
     return tf.reshape(self._chosen_experts(tokens, choices, slots), shape)
 
-  def _groups(self, x: tf.Tensor) -> tuple[int, int]:
-    """How tokens are grouped where slots are limited: (groups, tokens of each)."""
+  def _groups_and_slots(self, x: tf.Tensor, training: bool) -> tuple[tuple[Any, Any], int | None]:
+    """How tokens are grouped, (groups, tokens of each), and the slots of an expert in each group; None: all."""
+    shape, factor = tf.shape(x), self.capacity_factors[training]
+    if self.expert_capacity is not None:
+      # A sequence is a group. The product of all slots in training needs sizes that are known.
+      if not training:
+        return (shape[0], shape[1]), self.expert_capacity
+      batch, length = self._sizes(x)
+      return (batch, length), min(self.expert_capacity, length)
+    if factor is None:
+      return (1, shape[0] * shape[1]), None
+    batch, length = self._sizes(x)
+    groups = capacity.split_into_groups(batch * length, self.group_size)
+    return groups, capacity.expert_capacity(groups[1], self.num_experts, factor, self.min_expert_capacity)
+
+  def _sizes(self, x: tf.Tensor) -> tuple[int, int]:
+    """Batch and length, which limited slots need to be known when the graph is made."""
     if None in x.shape[:2]:
       raise UserError(
         f'Experts with limited slots need a fixed batch and length, and got {tuple(x.shape[:2])}. Train on batches '
         'of one shape (tf.data: batch(..., drop_remainder=True)), or leave capacity_factor=None outside training.'
       )
-    return capacity.split_into_groups(static_size(x, 0) * static_size(x, 1), self.group_size)
+    return static_size(x, 0), static_size(x, 1)
 
   def _all_experts(self, tokens: tf.Tensor, choices: routing.Choices, slots: int) -> tf.Tensor:
     """Every expert's slots in one product. <float>[G, S, M] -> same shape"""

@@ -67,18 +67,30 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
   weights = sources.open_source(source, model)
   vocabulary = text.vocabulary(vocab, source if os.path.isdir(source) else os.path.dirname(source))
   config = weights.config
+  check_end(config)
   check_vocabulary(vocabulary, config)
   choice = number_format.choose(settings.dtype, machine.fast_format(), '--dtype')
-  return TextModel(Inference(config, weights.whole, choice.dtype), vocabulary, settings, choice.note)
+  inference = Inference(config, weights.whole, choice.dtype, settings.expert_capacity)
+  return TextModel(inference, vocabulary, settings, choice.note)
 
 
 def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:
   """Raises UserError if a vocabulary has more ids than the model."""
-  rows = min(config.vocab_size, config.target_vocab_size)
-  if vocabulary.size > rows:
+  num_ids = min(config.num_ids, config.num_target_ids)
+  if vocabulary.size > num_ids:
     raise UserError(
-      f'The vocabulary has {vocabulary.size:,} ids and the model {rows:,}. Give the one it was trained with: '
+      f'The vocabulary has {vocabulary.size:,} ids and the model {num_ids:,}. Give the one it was trained with: '
       '--vocab FILE.'
+    )
+
+
+def check_end(config: ModelConfig) -> None:
+  """Raises UserError if the model ends answers with another id than the vocabularies of `text` do."""
+  if config.end_id != END:
+    raise UserError(
+      f'The model ends answers with the id {config.end_id}, and the vocabularies that switch_zoo reads end texts with '
+      f'{END}. Make ids of the texts with its own tokenizer, and answer those in Python: '
+      'switch_zoo.load(FOLDER).generate(ids).'
     )
 
 

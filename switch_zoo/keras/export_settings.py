@@ -5,6 +5,7 @@ from typing import NamedTuple
 from switch_zoo import number_format
 from switch_zoo.errors import UserError
 from switch_zoo.keras import generation
+from switch_zoo.keras.sequence_slots import CapacitySetting
 
 
 class ExportSettings(NamedTuple):
@@ -16,6 +17,7 @@ class ExportSettings(NamedTuple):
   beam: generation.Beam, or None
   sampling: generation.Sampling, or None
   seed: for sampling; None: other answers every time
+  expert_capacity: tokens of a text that an expert has room for: a number, 'checkpoint' or 'none'; see sequence_slots
   """
 
   dtype: str = number_format.AUTO
@@ -24,6 +26,7 @@ class ExportSettings(NamedTuple):
   beam: generation.Beam | None = None
   sampling: generation.Sampling | None = None
   seed: int | None = None
+  expert_capacity: CapacitySetting = None
 
   def check(self) -> None:
     """Raises UserError for a setting that makes no sense."""

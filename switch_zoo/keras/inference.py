@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from switch_zoo.keras import padding_ids
 from switch_zoo.keras.attention import MASK_BIAS, Memory, relative_bucket
 from switch_zoo.keras.inference_blocks import InferenceBlock
 from switch_zoo.keras.inference_layers import InferenceNorm, ScopedWeights
 from switch_zoo.keras.repeated import Repeated
+from switch_zoo.keras.sequence_slots import CapacitySetting, chosen_capacity
 from switch_zoo.keras.stacked_variables import StackedVariables
 from switch_zoo.keras.without_padding import WithoutPadding
 from switch_zoo.spec.config import ModelConfig
@@ -46,18 +48,27 @@ class Encoded(NamedTuple):
 class Inference(tf.Module):
   """A model for generation and scoring; `SwitchTransformer.for_inference` makes one."""
 
-  def __init__(self, config: ModelConfig, read: Callable[[str], Any], dtype: str | tf.DType) -> None:
+  def __init__(
+    self,
+    config: ModelConfig,
+    read: Callable[[str], Any],
+    dtype: str | tf.DType,
+    expert_capacity: CapacitySetting = None,
+  ) -> None:
     """
     Args:
       config: ModelConfig
       read: Mesh-TensorFlow's name of a variable -> its value; called once for each, so that a checkpoint need not be
         in memory
       dtype: of weights and activations
+      expert_capacity: tokens of a sequence that an expert has room for when whole sequences are read, a number or
+        'checkpoint'; None: all
     Raises:
-      UserError: the model has a router that runs in Mesh-TensorFlow only
+      UserError: the model has a router that runs in Mesh-TensorFlow only, or the capacity makes no sense for it
     """
     super().__init__()
     self.config, self.dtype = config, tf.as_dtype(dtype)
+    self.expert_capacity = chosen_capacity(expert_capacity, config)
     weights = ScopedWeights(read, self.dtype)
     encoder, decoder = weights.below('encoder'), weights.below('decoder')
     self.encoder = self._blocks(encoder, config.encoder_block, config.num_encoder_blocks)
@@ -73,7 +84,8 @@ class Inference(tf.Module):
     self._call = Repeated()
 
   def _blocks(self, weights: ScopedWeights, scopes: Sequence[str], count: int) -> list[InferenceBlock]:
-    return [InferenceBlock(self.config, weights.below(f'block_{number:03d}'), scopes) for number in range(count)]
+    block = lambda number: weights.below(f'block_{number:03d}')
+    return [InferenceBlock(self.config, block(number), scopes, self.expert_capacity) for number in range(count)]
 
   def _positions(self, weights: ScopedWeights) -> tf.Variable | None:
     """Learned bias of a stack's positions, <float>[N, buckets]; None: it has none."""
@@ -156,12 +168,13 @@ class Inference(tf.Module):
     return self.to_logits(x), tuple(updated)
 
   def to_logits(self, x: tf.Tensor) -> tf.Tensor:
-    """<float>[R, M] -> <float32>[R, V]"""
+    """<float>[R, M] -> <float32>[R, V]; ids that only pad the table get `padding_ids.MASKED`."""
     x = self.decoder_norm(x)
     if self.logits is not None:
-      return tf.cast(self.logits.times(x), tf.float32)
+      return padding_ids.masked(tf.cast(self.logits.times(x), tf.float32), self.config)
     x *= tf.cast(self.config.d_model**-0.5, x.dtype)
-    return tf.cast(tf.matmul(x, self.target_embedding, transpose_b=True), tf.float32)
+    logits = tf.matmul(x, self.target_embedding, transpose_b=True)
+    return padding_ids.masked(tf.cast(logits, tf.float32), self.config)
 
   def _position_bias(
     self, learned: tf.Tensor | None, queries: tf.Tensor, keys: tf.Tensor, bidirectional: bool = False

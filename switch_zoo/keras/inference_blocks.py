@@ -57,14 +57,14 @@ class EncDecAttentionSublayer(tf.Module):
 class FeedForwardSublayer(tf.Module):
   """x + feed-forward(norm(x)), dense or with experts."""
 
-  def __init__(self, config: ModelConfig, weights: ScopedWeights, scope: str) -> None:
+  def __init__(self, config: ModelConfig, weights: ScopedWeights, scope: str, expert_capacity: int | None) -> None:
     super().__init__()
     self.norm = InferenceNorm(weights)
-    self.layer = InferenceFeedForward(config, weights.below(scope), scope == EXPERTS)
+    self.layer = InferenceFeedForward(config, weights.below(scope), scope == EXPERTS, expert_capacity)
 
-  def read(self, x: tf.Tensor) -> tf.Tensor:
-    """<float>[P, M] -> <float>[P, M]"""
-    return x + self.layer(self.norm(x))
+  def read(self, x: tf.Tensor, packing: WithoutPadding) -> tf.Tensor:
+    """<float>[P, M], packing of x -> <float>[P, M]"""
+    return x + self.layer(self.norm(x), packing.first)
 
   def read_one(self, x: tf.Tensor) -> tf.Tensor:
     """<float>[B, M] -> <float>[B, M]"""
@@ -77,18 +77,22 @@ InferenceSublayer = SelfAttentionSublayer | EncDecAttentionSublayer | FeedForwar
 class InferenceBlock(tf.Module):
   """The sublayers that a stack repeats."""
 
-  def __init__(self, config: ModelConfig, weights: ScopedWeights, scopes: Sequence[str]) -> None:
+  def __init__(
+    self, config: ModelConfig, weights: ScopedWeights, scopes: Sequence[str], expert_capacity: int | None = None
+  ) -> None:
     """
     Args:
       config: ModelConfig
       weights: of the block
       scopes: kinds of its sublayers, as in `spec.sublayers`
+      expert_capacity: as in `InferenceFeedForward`
     Raises:
       UserError: the model has a router that runs in Mesh-TensorFlow only
     """
     super().__init__()
     self.sublayers = [
-      _sublayer(config, weights.below(f'layer_{index:03d}'), scope) for index, scope in enumerate(scopes)
+      _sublayer(config, weights.below(f'layer_{index:03d}'), scope, expert_capacity)
+      for index, scope in enumerate(scopes)
     ]
 
   def memories(self, encoded: tf.Tensor, packing: WithoutPadding) -> tuple[Memory, ...]:
@@ -123,7 +127,7 @@ class InferenceBlock(tf.Module):
         assert encoded_bias is not None, 'only a decoder has this attention'
         x = sublayer.read(x, next(next_memory), encoded_bias, packing)
       else:
-        x = sublayer.read(x)
+        x = sublayer.read(x, packing)
     return x
 
   def read_one(
@@ -156,9 +160,11 @@ class InferenceBlock(tf.Module):
     return x, tuple(updated)
 
 
-def _sublayer(config: ModelConfig, weights: ScopedWeights, scope: str) -> InferenceSublayer:
+def _sublayer(
+  config: ModelConfig, weights: ScopedWeights, scope: str, expert_capacity: int | None
+) -> InferenceSublayer:
   if scope == SELF_ATTENTION:
     return SelfAttentionSublayer(config, weights)
   if scope == ENC_DEC_ATTENTION:
     return EncDecAttentionSublayer(config, weights)
-  return FeedForwardSublayer(config, weights, scope)
+  return FeedForwardSublayer(config, weights, scope, expert_capacity)

@@ -17,6 +17,8 @@ from switch_zoo.keras.attention import Memory
 from switch_zoo.keras.layers import activated, checked_activation, inward_names
 from switch_zoo.keras.products import Matrix, product_of_few, softmax_of_few
 from switch_zoo.keras.routing import TopK
+from switch_zoo.keras.sequence_slots import with_room
+from switch_zoo.keras.shapes import static_size
 from switch_zoo.keras.sparse import ExpertNetwork, by_expert, by_expert_few
 from switch_zoo.keras.without_padding import WithoutPadding
 from switch_zoo.spec.config import ModelConfig
@@ -128,12 +130,15 @@ class InferenceAttention(tf.Module):
 class InferenceFeedForward(tf.Module):
   """The dense layer, or the one with experts."""
 
-  def __init__(self, config: ModelConfig, weights: ScopedWeights, sparse: bool) -> None:
+  def __init__(
+    self, config: ModelConfig, weights: ScopedWeights, sparse: bool, expert_capacity: int | None = None
+  ) -> None:
     """
     Args:
       config: ModelConfig
       weights: of the layer
       sparse: whether it has experts
+      expert_capacity: tokens of a sequence that an expert has room for; None: all
     Raises:
       UserError: the layer has a router that runs in Mesh-TensorFlow only
     """
@@ -141,17 +146,24 @@ class InferenceFeedForward(tf.Module):
     self.activation = checked_activation(config.ff_activation)
     self.inward = [weights.matrix(f'{name}/kernel') for name in inward_names(self.activation)]
     self.wo = weights.matrix('wo/kernel')
-    self.router = None
+    self.router, self.expert_capacity = None, expert_capacity
     if sparse:
       self.choice = TopK.named(config.router, config.experts_per_token)
       self.router = weights._replace(dtype=tf.float32).variable(f'{config.router_kernels[0]}/kernel')
 
-  def __call__(self, x: tf.Tensor) -> tf.Tensor:
-    """<float>[R, M] -> <float>[R, M]"""
-    return self._through(by_expert, x, Matrix.times)
+  def __call__(self, x: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
+    """Whole sequences, whose tokens beyond the capacity of their expert come back as zeros.
+
+    Args:
+      x: <float>[P, M]
+      first: <int32>[P], as in `WithoutPadding`; None: every expert has room
+    Returns:
+      <float>[P, M]
+    """
+    return self._through(by_expert, x, Matrix.times, first)
 
   def few(self, x: tf.Tensor) -> tf.Tensor:
-    """The same for few rows."""
+    """One token of each sequence, for which every expert has room. <float>[R, M] -> <float>[R, M]"""
     return self._through(by_expert_few, x, Matrix.times_few)
 
   def _through(
@@ -159,14 +171,17 @@ class InferenceFeedForward(tf.Module):
     dispatch: Callable[[tf.Tensor, tf.Tensor, ExpertNetwork], tf.Tensor],
     x: tf.Tensor,
     times: Callable[..., tf.Tensor],
+    first: tf.Tensor | None = None,
   ) -> tf.Tensor:
     network = functools.partial(self._network, times=times)
     if self.router is None:
       return network(x)
     expert, gate = self.choice.best(softmax_of_few(tf.matmul(tf.cast(x, tf.float32), self.router)))
-    k = self.choice.k
+    k, expert = self.choice.k, tf.reshape(expert, [-1])
+    if first is not None and self.expert_capacity is not None:  # k is 1 then
+      expert = with_room(expert, first, static_size(self.router, 1), self.expert_capacity)
     rows = x if k == 1 else tf.repeat(x, k, axis=0)  # a row for each choice of a token
-    y = dispatch(rows, tf.reshape(expert, [-1]), network) * tf.cast(tf.reshape(gate, [-1, 1]), x.dtype)
+    y = dispatch(rows, expert, network) * tf.cast(tf.reshape(gate, [-1, 1]), x.dtype)
     return y if k == 1 else tf.reduce_sum(tf.reshape(y, [-1, k, y.shape[-1]]), 1)
 
   def _network(self, x: tf.Tensor, expert: tf.Tensor | None = None, *, times: Callable[..., tf.Tensor]) -> tf.Tensor:

@@ -11,12 +11,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from switch_zoo.keras import weights_file
+from switch_zoo.errors import UserError
+from switch_zoo.keras import padding_ids, weights_file
 from switch_zoo.keras.attention import MASK_BIAS
 from switch_zoo.keras.layers import Layer
+from switch_zoo.keras.sequence_slots import CapacitySetting, chosen_capacity
 from switch_zoo.keras.stacks import Stack, SublayerContext
 from switch_zoo.spec.config import ModelConfig
-from switch_zoo.spec.token_ids import END, PADDING
+from switch_zoo.spec.token_ids import PADDING
 
 if TYPE_CHECKING:
   from typing_extensions import Self
@@ -60,31 +62,44 @@ class SwitchTransformer(keras.Model):
     def __call__(self, *args: Any, **kwargs: Any) -> tf.Tensor: ...
 
   def __init__(
-    self, config: ModelConfig | Mapping[str, Any], capacity_factor: float | None = None, **kwargs: Any
+    self,
+    config: ModelConfig | Mapping[str, Any],
+    capacity_factor: float | None = None,
+    expert_capacity: CapacitySetting = None,
+    **kwargs: Any,
   ) -> None:
     """
     Args:
       config: ModelConfig, or the fields of one as `get_config` returns them
       capacity_factor: of experts outside training, to see what Mesh-TensorFlow's evaluation does; None: every token
         has room. Generation never drops a token
+      expert_capacity: tokens of each sequence that an expert has room for, in training too, as transformers counts
+        them: a number, or 'checkpoint' for `config.expert_capacity`; None: what the factors say
       **kwargs: of keras.Model: name, dtype ('float32', 'bfloat16', 'mixed_bfloat16')
     Raises:
-      UserError: the model has a router that runs in Mesh-TensorFlow only
+      UserError: the model has a router that runs in Mesh-TensorFlow only, or a capacity makes no sense for it
     """
     config = config if isinstance(config, ModelConfig) else ModelConfig(**_with_tuples(config))
     super().__init__(**{'name': config.name, **kwargs})
     self.config, self.capacity_factor = config, capacity_factor
+    self.expert_capacity = chosen_capacity(expert_capacity, config)
+    if capacity_factor is not None and self.expert_capacity is not None:
+      raise UserError(
+        f'capacity_factor={capacity_factor} counts slots in a group, expert_capacity={expert_capacity} in a sequence: '
+        'give one of them.'
+      )
     with _policy(kwargs.get('dtype')):
       if config.shared_embedding:
         self.shared = Embedding(config.vocab_size, config.d_model, name='shared')
-      self.encoder = Stack(config, 'encoder', capacity_factor)
-      self.decoder = Stack(config, 'decoder', capacity_factor)
+      self.encoder = Stack(config, 'encoder', capacity_factor, self.expert_capacity)
+      self.decoder = Stack(config, 'decoder', capacity_factor, self.expert_capacity)
     self.build()
 
   def get_config(self) -> dict[str, Any]:
     fields = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)}
     config = {**fields, 'places': dict(self.config.places)}
-    return {'config': config, 'capacity_factor': self.capacity_factor, 'name': self.name}
+    capacity = {'capacity_factor': self.capacity_factor, 'expert_capacity': self.expert_capacity}
+    return {'config': config, **capacity, 'name': self.name}
 
   def build(self, input_shape: Any = None) -> None:
     """Does nothing: all weights are created in `__init__`."""
@@ -121,7 +136,8 @@ class SwitchTransformer(keras.Model):
     """
     from switch_zoo.keras import inference
 
-    return inference.Inference(self.config, self.named_weights.__getitem__, dtype or self.compute_dtype)
+    read = self.named_weights.__getitem__
+    return inference.Inference(self.config, read, dtype or self.compute_dtype, self.expert_capacity)
 
   def generate(
     self,
@@ -172,7 +188,8 @@ class SwitchTransformer(keras.Model):
     """<int32>[B, T], the encoder's output <float>[B, S, M] and input <int32>[B, S] -> <float32>[B, T, V]"""
     x = self.embedded(self.decoder, ids)
     encoded_bias = _mask_bias(tf.equal(encoder_ids, PADDING), x.dtype)
-    context = SublayerContext(_real_targets(ids, training), tf.zeros([], x.dtype), encoded, encoded_bias)
+    real = _real_targets(ids, training, self.config.end_id)
+    context = SublayerContext(real, tf.zeros([], x.dtype), encoded, encoded_bias)
     return self.to_logits(self.decoder(x, context, training=training))
 
   def embedded(self, stack: Stack, ids: tf.Tensor) -> tf.Tensor:
@@ -181,19 +198,20 @@ class SwitchTransformer(keras.Model):
     return tf.cast(tf.gather(table, ids), self.compute_dtype)
 
   def to_logits(self, x: tf.Tensor) -> tf.Tensor:
-    """<float>[..., M] -> <float32>[..., V]"""
+    """<float>[..., M] -> <float32>[..., V]; ids that only pad the table get `padding_ids.MASKED`."""
     if not self.config.tied_embeddings:
-      return tf.cast(self.decoder.logits(x), tf.float32)
+      return padding_ids.masked(tf.cast(self.decoder.logits(x), tf.float32), self.config)
     table = tf.cast(self._table(self.decoder), x.dtype)
     # The vectors of the table are large, those of a separate matrix would be small: arXiv:1910.10683, as
     # Mesh-TensorFlow.
-    return tf.cast(tf.matmul(x * self.config.d_model**-0.5, table, transpose_b=True), tf.float32)
+    logits = tf.matmul(x * self.config.d_model**-0.5, table, transpose_b=True)
+    return padding_ids.masked(tf.cast(logits, tf.float32), self.config)
 
   def _table(self, stack: Stack) -> tf.Variable:
     return self.shared.embedding if self.config.shared_embedding else stack.embedding
 
 
-def _real_targets(ids: tf.Tensor, training: bool) -> tf.Tensor:
+def _real_targets(ids: tf.Tensor, training: bool, end_id: int) -> tf.Tensor:
   """Which tokens the decoder reads are not padding; the leading 0 is real too. <int32>[B, T] -> <bool>[B, T]
 
   In training the end of a sequence, as an input, has no target: it counts in no loss and takes no expert's slot.
@@ -201,7 +219,7 @@ def _real_targets(ids: tf.Tensor, training: bool) -> tf.Tensor:
   real = tf.not_equal(ids[:, 1:], PADDING)
   if training:
     has_next = tf.not_equal(tf.pad(ids[:, 2:], [[0, 0], [0, 1]]), PADDING)
-    real &= tf.not_equal(ids[:, 1:], END) | has_next
+    real &= tf.not_equal(ids[:, 1:], end_id) | has_next
   return tf.concat([tf.ones_like(ids[:, :1], tf.bool), real], 1)
 
 

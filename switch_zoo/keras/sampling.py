@@ -11,7 +11,7 @@ from switch_zoo.errors import UserError
 from switch_zoo.keras import decode_loop
 from switch_zoo.keras.decode_loop import IMPOSSIBLE, Answers
 from switch_zoo.keras.inference import Inference
-from switch_zoo.spec.token_ids import END, PADDING
+from switch_zoo.spec.token_ids import PADDING
 
 
 class Sampling(NamedTuple):
@@ -75,7 +75,14 @@ def sample(
     # Under the model itself, whatever the sampling made of its logits.
     scores += tf.where(alive, decode_loop.log_probability(logits, ids), 0.0)
     ids = tf.where(alive, ids, PADDING)
-    return position + 1, ids, alive & tf.not_equal(ids, END), scores, tf.concat([answers, ids[:, None]], 1), caches
+    return (
+      position + 1,
+      ids,
+      alive & tf.not_equal(ids, model.config.end_id),
+      scores,
+      tf.concat([answers, ids[:, None]], 1),
+      caches,
+    )
 
   start = (
     tf.constant(0),

@@ -92,6 +92,7 @@ class Stack(Layer):
     config: ModelConfig,
     stack: Literal['encoder', 'decoder'],
     capacity_factor: float | None = None,
+    expert_capacity: int | None = None,
     **kwargs: Any,
   ) -> None:
     """
@@ -99,12 +100,13 @@ class Stack(Layer):
       config: ModelConfig
       stack: which of the two
       capacity_factor: of experts outside training; None: room for all
+      expert_capacity: tokens of a sequence that an expert has room for; None: what the factors say
       **kwargs: of keras.layers.Layer
     Raises:
       UserError: the model has a router that runs in Mesh-TensorFlow only
     """
     super().__init__(**{'name': stack, **kwargs})
-    self.config, self.capacity_factor = config, capacity_factor
+    self.config, self.capacity_factor, self.expert_capacity = config, capacity_factor, expert_capacity
     self.is_decoder = stack == 'decoder'
     if not config.shared_embedding:
       self.embedding = self.normal('embedding', [self._vocab_size, config.d_model], 1.0)
@@ -163,15 +165,17 @@ class Stack(Layer):
       return SelfAttention(**sizes, buckets=buckets, dropout_rate=config.dropout_rate, name=scope)
     if scope == DENSE:
       return DenseReluDense(config.d_model, config.d_ff, config.ff_activation, config.dropout_rate, name=scope)
-    return experts_layer(config, self.capacity_factor)
+    return experts_layer(config, self.capacity_factor, self.expert_capacity)
 
 
-def experts_layer(config: ModelConfig, capacity_factor: float | None = None) -> SwitchFeedForward:
+def experts_layer(
+  config: ModelConfig, capacity_factor: float | None = None, expert_capacity: int | None = None
+) -> SwitchFeedForward:
   """The layer with experts of a ModelConfig.
 
   Args:
     config: ModelConfig
-    capacity_factor: as in `Stack`
+    capacity_factor, expert_capacity: as in `Stack`
   """
   return SwitchFeedForward(
     d_model=config.d_model,
@@ -185,6 +189,7 @@ def experts_layer(config: ModelConfig, capacity_factor: float | None = None) -> 
     expert_dropout_rate=config.expert_dropout_rate,
     capacity_factor_train=config.capacity_factor_train,
     capacity_factor=capacity_factor,
+    expert_capacity=expert_capacity,
     min_expert_capacity=config.min_expert_capacity,
     group_size=config.group_size,
     name=EXPERTS,

@@ -20,11 +20,13 @@ class WithoutPadding(NamedTuple):
   apart: <int32>[B, N, S], rows of all tokens' heads in [P * N, D]; a token that is not kept has those of its text's
     first
   together: <int32>[P, N], rows of the kept tokens' heads in [B * N * S, D]
+  first: <int32>[P], the kept token with which the text of each begins
   """
 
   kept: tf.Tensor
   apart: tf.Tensor
   together: tf.Tensor
+  first: tf.Tensor
 
   @classmethod
   def keeping(cls, real: tf.Tensor, heads: int) -> 'WithoutPadding':
@@ -34,7 +36,9 @@ class WithoutPadding(NamedTuple):
     apart = tf.where(keep, order, order[:, :1])[:, None] * heads + tf.range(heads)[:, None]
     kept = tf.where(tf.reshape(keep, [-1]))[:, 0]
     rows = tf.transpose(tf.reshape(tf.range(tf.size(apart)), tf.shape(apart)), [0, 2, 1])
-    return cls(kept, apart, tf.gather(tf.reshape(rows, [-1, heads]), kept))
+    begins = tf.broadcast_to(order[:, :1], tf.shape(order))
+    together = tf.gather(tf.reshape(rows, [-1, heads]), kept)
+    return cls(kept, apart, together, tf.gather(tf.reshape(begins, [-1]), kept))
 
   def pack(self, x: tf.Tensor) -> tf.Tensor:
     """[B, S] -> [P]"""

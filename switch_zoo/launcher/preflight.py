@@ -11,8 +11,7 @@ from gin import config as gin_config
 
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.launcher import init_checkpoint, latest
-
-VOCAB_MULTIPLE = 128  # Mesh-TensorFlow's Unitransformer pads the vocabulary to a multiple of it
+from switch_zoo.spec.sublayers import VOCAB_DIVISOR, padded_vocabulary
 
 
 def parameter(name: str, default: Any = None) -> Any:
@@ -45,16 +44,16 @@ def vocabulary_fits(name: str) -> None:
   """Opens the vocabulary of a task and checks that it is the model's.
 
   Raises:
-    UserError: the file is missing, or its padded size is not the model's vocab_size
+    UserError: the file is missing, or the model has other rows for it, or fewer ids than it
   """
   vocab_size = parameter('%vocab_size')
   for feature, spec in mixture_or_task(name).output_features.items():
     size = spec.vocabulary.vocab_size
-    padded = -(-size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
-    if isinstance(vocab_size, int) and padded != vocab_size:
+    padded = padded_vocabulary(size)
+    if isinstance(vocab_size, int) and not size <= vocab_size <= padded:
       raise UserError(
         f'The vocabulary of {name} ({feature}) has {size:,} entries, {padded:,} when padded to a multiple of '
-        f'{VOCAB_MULTIPLE}; the model has vocab_size = {vocab_size:,}. Choose the model that belongs to this '
+        f'{VOCAB_DIVISOR}; the model has vocab_size = {vocab_size:,}. Choose the model that belongs to this '
         f'vocabulary, or train a new one with --gin_param="vocab_size = {padded}".'
       )
 

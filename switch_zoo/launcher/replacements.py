@@ -1,7 +1,8 @@
 """Everything in released code that a run replaces: what, why, and when the replacement can be removed.
 
 Each wrapper is in the module of its subject; here is the one list of them. `tf_compat` is separate: it repairs what
-would keep Mesh-TensorFlow and T5 from being imported at all.
+would keep Mesh-TensorFlow and T5 from being imported at all. And gin files import `mesh.vocabulary`, which masks the
+logits of a model however it is run.
 """
 
 import inspect

@@ -5,7 +5,7 @@ import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 from mesh_tensorflow.transformer import transformer
 
-from switch_zoo.mesh import observe
+from switch_zoo.mesh import observe, vocabulary
 
 
 @gin.configurable(module='loss')
@@ -20,7 +20,8 @@ def cross_entropy(
 
   For `Unitransformer.loss_fn`. Label smoothing and the z-loss of the logits are those of T5, in training only. The
   released loss divides by all positions, padding included; this one divides by the real tokens (0 is padding, negative
-  ids carry no loss). A `loss_denominator` set in gin takes precedence. All microbatches of a step weigh the same.
+  ids carry no loss). Ids that only pad the vocabulary's table have no probability (`vocabulary`). A `loss_denominator`
+  set in gin takes precedence. All microbatches of a step weigh the same.
 
   Exports `loss/cross_entropy` (natural logarithm, per token, without smoothing and z-loss), `loss/logits_z` and
   `tokens` (real input and target tokens of the batch).
@@ -34,7 +35,8 @@ def cross_entropy(
   Returns:
     <float32>[]
   """
-  logits = mtf.cast(logits, tf.float32)
+  unmasked = mtf.cast(logits, tf.float32)
+  logits = vocabulary.masked(unmasked, vocab_dim)
   weights = mtf.cast(mtf.greater(targets, 0), tf.float32)
   num_targets = mtf.reduce_sum(weights)
   denominator = _denominator(model, context, num_targets)
@@ -51,7 +53,7 @@ def cross_entropy(
     return entropy
   loss = entropy
   if model.label_smoothing:
-    uniform = per_token(log_z - mtf.reduce_mean(logits, reduced_dim=vocab_dim))
+    uniform = per_token(log_z - vocabulary.mean_logit(unmasked, vocab_dim))
     loss = (1.0 - model.label_smoothing) * entropy + model.label_smoothing * uniform
   if model.z_loss:
     z_loss = model.z_loss * per_token(mtf.square(log_z))

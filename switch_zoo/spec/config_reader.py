@@ -88,8 +88,9 @@ def _fields(reader: BindingReader) -> dict[str, Any]:
     'd_kv': reader.get('d_kv', int, 'SelfAttention', 'key_value_size'),
     'num_heads': reader.get('num_heads', int, 'SelfAttention', 'num_heads'),
     'ff_activation': reader.get('ff_activation', tuple, 'DenseReluDense', 'activation', default=('relu',)),
-    'vocab_size': sublayers.padded_vocabulary(reader.macro('vocab_size', int)),
-    'target_vocab_size': sublayers.padded_vocabulary(reader.macro('target_vocab_size', int)),
+    **_vocabulary(reader, 'vocab_size'),
+    **_vocabulary(reader, 'target_vocab_size'),
+    **({'end_id': reader.macro('end_id', int)} if 'end_id' in reader.files.bindings else {}),
     'tied_embeddings': reader.get(
       'tied_embeddings', bool, 'Unitransformer', 'shared_embedding_and_softmax_weights', 'decoder'
     ),
@@ -110,6 +111,13 @@ def _fields(reader: BindingReader) -> dict[str, Any]:
   for layer in expert_layers:
     fields |= _expert_fields(reader, layer)
   return fields
+
+
+def _vocabulary(reader: BindingReader, macro: str) -> dict[str, int]:
+  """The rows of a vocabulary's embedding and, if they are fewer, its ids. A file gives the ids, or the rows."""
+  num_ids = reader.macro(macro, int)
+  rows = sublayers.padded_vocabulary(num_ids)
+  return {macro: rows, f'unpadded_{macro}': num_ids if num_ids < rows else 0}
 
 
 def _activation_dtype(reader: BindingReader) -> str:
@@ -136,6 +144,8 @@ def _expert_fields(reader: BindingReader, layer: str) -> dict[str, Any]:
     'balance_loss_coef': reader.macro('balance_loss_coef', float),
     'expert_dropout_rate': reader.get('expert_dropout_rate', float, layer, dropout, default=shape.DROPOUT_RATE),
   }
+  if 'expert_capacity' in reader.files.bindings:
+    fields['expert_capacity'] = reader.macro('expert_capacity', int)
   for parameter, default in DEFAULTS.items():
     fields[parameter] = reader.get(parameter, type(default), layer, parameter, default=default)
   return fields

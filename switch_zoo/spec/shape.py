@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from switch_zoo.spec import sublayers
+from switch_zoo.spec import sublayers, token_ids
 
 # T5's relative positions: a learned bias for each bucket of distances. The last bucket holds all from the maximum on.
 RELATIVE_BUCKETS = 32
@@ -37,6 +37,13 @@ class ModelShape:
   dropout_rate: float
   activation_dtype: str
 
+  # Ids of the vocabularies where they are fewer than the rows; 0: as many. See `num_ids`.
+  unpadded_vocab_size: int = 0
+  unpadded_target_vocab_size: int = 0
+
+  # The token that ends an answer.
+  end_id: int = token_ids.END
+
   # 0 in a dense model; the fields below then have no meaning.
   num_experts: int = 0
   expert_d_ff: int = 0
@@ -50,6 +57,19 @@ class ModelShape:
   group_size: int = 0
   balance_loss_coef: float = 0.0
   expert_dropout_rate: float = 0.0
+  # Tokens of one sequence that an expert has room for where the checkpoint is from, transformers; 0: nothing states it.
+  # Mesh-TensorFlow's room is that of the capacity factors, and Keras' is unlimited unless it is asked for this one.
+  expert_capacity: int = 0
+
+  @property
+  def num_ids(self) -> int:
+    """Ids of the inputs' vocabulary; the rows of its embedding from this one on are padding."""
+    return self.unpadded_vocab_size or self.vocab_size
+
+  @property
+  def num_target_ids(self) -> int:
+    """Ids of the targets' vocabulary: what can be predicted. Logits from this one on are masked."""
+    return self.unpadded_target_vocab_size or self.target_vocab_size
 
   @property
   def gated(self) -> bool:

@@ -1,4 +1,8 @@
-"""Token ids with a fixed meaning in every vocabulary of T5 and Switch. Source: arXiv:1910.10683, section 2.4."""
+"""Token ids with a meaning, as the vocabularies of T5 and Switch have them. Source: arXiv:1910.10683, section 2.4.
+
+A converted model may end its answers with another id (ModelConfig.end_id). Padding is 0 everywhere, and it is also what
+the decoder reads first.
+"""
 
 PADDING = 0
 END = 1

@@ -1,7 +1,8 @@
 """Models of PyTorch's transformers with random weights, and the logits of both sides."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import mesh_tensorflow as mtf
 import numpy as np
@@ -78,21 +79,44 @@ def torch_logits(model, inputs, targets) -> np.ndarray:
 
 def mesh_logits(folder: str, inputs, targets, parameters: Sequence[str] = ()) -> np.ndarray:
   """The logits of our Mesh-TensorFlow model, with the gin file and the checkpoint of a folder."""
+  return mesh_outputs(folder, inputs, targets, parameters)[0]
+
+
+def mesh_outputs(folder: str, inputs, targets, parameters: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+  """The same with the loss of an evaluation."""
+
+  def outputs(model, mesh):
+    features = [_imported(mesh, name, value) for name, value in (('inputs', inputs), ('targets', targets))]
+    return model.call_simple(
+      *features, compute_loss=True, mode=tf.estimator.ModeKeys.EVAL, variable_dtype=utils.get_variable_dtype()
+    )
+
+  return _evaluated(folder, parameters, outputs)
+
+
+def mesh_answers(folder: str, inputs, length: int, beams: int, parameters: Sequence[str] = ()) -> np.ndarray:
+  """<int32>[batch, length], what our Mesh-TensorFlow model decodes, beams without a length penalty."""
+
+  def outputs(model, mesh):
+    features = _imported(mesh, 'inputs', inputs)
+    dtype = utils.get_variable_dtype()
+    return [model.decode(features, variable_dtype=dtype, beam_size=beams, alpha=0.0, max_decode_length=length)]
+
+  return _evaluated(folder, parameters, outputs)[0]
+
+
+def _evaluated(folder: str, parameters: Sequence[str], outputs: Callable[[Any, mtf.Mesh], Sequence[mtf.Tensor]]):
+  """The values of what `outputs` makes with the gin file and the checkpoint of a folder."""
   config = mesh_graph.configure([f'{folder}/model.gin'], ["activation_dtype = 'float32'", *parameters])
   with tf.Graph().as_default():
     graph = mtf.Graph()
     mesh = mtf.Mesh(graph, 'mesh')
-    features = [_imported(mesh, name, value) for name, value in (('inputs', inputs), ('targets', targets))]
-    model = mesh_graph.build_model(config)
-    logits, _ = model.call_simple(
-      *features, compute_loss=False, mode=tf.estimator.ModeKeys.EVAL, variable_dtype=utils.get_variable_dtype()
-    )
-    fetched = mtf.anonymize(logits)
+    fetched = [mtf.anonymize(tensor) for tensor in outputs(mesh_graph.build_model(config), mesh)]
     with zoo_harness.lowered(graph, mesh, zoo_harness.ONE_SLICE) as (lowering, session):
-      output = lowering.export_to_tf_tensor(fetched)
+      exported = [lowering.export_to_tf_tensor(tensor) for tensor in fetched]
       tf.train.Saver(tf.global_variables()).restore(session, tf.train.latest_checkpoint(folder))
       session.run(lowering.copy_masters_to_slices())
-      return session.run(output)
+      return session.run(exported)
 
 
 def _imported(mesh, name, value):

@@ -356,6 +356,10 @@ def test_a_vocabulary_larger_than_the_model():
   config = switch_zoo.load_config('tiny_dense', ['vocab_size = 128'])
   with pytest.raises(UserError, match='The vocabulary has 359 ids and the model 128'):
     export.check_vocabulary(text.Bytes(), config)
+  # The rows that pad the table are not ids.
+  config = switch_zoo.load_config('tiny_dense', ['vocab_size = 300'])
+  with pytest.raises(UserError, match='The vocabulary has 359 ids and the model 300'):
+    export.check_vocabulary(text.Bytes(), config)
 
 
 def test_sampling_of_an_export_without_a_seed_differs(source):

@@ -141,7 +141,7 @@ def test_a_model_that_cannot_be_made_leaves_the_global_dtype_alone():
   ],
 )
 def test_targets_that_count(ids, training, real):
-  np.testing.assert_array_equal(_real_targets(tf.constant([ids]), training), np.array([real], bool))
+  np.testing.assert_array_equal(_real_targets(tf.constant([ids]), training, 1), np.array([real], bool))
 
 
 def test_summary_counts_the_weights(capsys):

@@ -84,7 +84,9 @@ def eager():
 
 def test_a_model_computes_no_padding(eager, monkeypatch):
   rows, computed = [], InferenceFeedForward.__call__
-  monkeypatch.setattr(InferenceFeedForward, '__call__', lambda self, x: rows.append(len(x)) or computed(self, x))
+  monkeypatch.setattr(
+    InferenceFeedForward, '__call__', lambda self, x, first: rows.append(len(x)) or computed(self, x, first)
+  )
   small = ['d_model = 8', 'd_ff = 16', 'd_kv = 4', 'num_heads = 2', 'vocab_size = 64']
   model = SwitchTransformer(switch_zoo.load_config('tiny_switch_8', small)).for_inference()
   generation.score(model, tf.constant([[5, 9, 1], [7, 1, 0]]), tf.constant([[8, 1, 0, 0], [1, 0, 0, 0]]))

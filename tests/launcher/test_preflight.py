@@ -36,6 +36,17 @@ def test_a_vocabulary_of_200_is_padded_to_256(task):
   preflight.vocabulary_fits(task)
 
 
+@pytest.mark.parametrize(('vocab_size', 'fits'), [(199, False), (200, True), (230, True), (256, True), (257, False)])
+def test_a_model_without_ids_for_padding(task, vocab_size, fits):
+  """From the vocabulary's own size to the rows it needs."""
+  gin.parse_config(f'vocab_size = {vocab_size}')
+  if fits:
+    preflight.vocabulary_fits(task)
+  else:
+    with pytest.raises(UserError, match='200 entries, 256 when padded'):
+      preflight.vocabulary_fits(task)
+
+
 def test_a_vocabulary_of_another_size(task):
   gin.parse_config('vocab_size = 32128')
   with pytest.raises(UserError, match=r'200 entries, 256 when padded.*vocab_size = 32,128.*"vocab_size = 256"'):
