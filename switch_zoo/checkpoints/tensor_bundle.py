@@ -105,7 +105,7 @@ def damage(prefix: str) -> str:
 
 def has_prefix(path: str) -> bool:
   """Whether a path is the prefix of a checkpoint."""
-  return os.path.isfile(f'{path}.index')
+  return os.path.lexists(f'{path}.index')
 
 
 def data_file(prefix: str, shard: int, shards: int) -> str:

@@ -7,10 +7,11 @@ reads its files here once and hands the result on: to the launcher's checks, to 
 
 import dataclasses
 import importlib.util
+import itertools
 import os
 import pathlib
 import tokenize
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gin import config_parser
@@ -20,6 +21,7 @@ from switch_zoo.errors import UserError, did_you_mean
 REQUIRED = 'gin.REQUIRED'
 MESH_DEFAULTS = 'defaults.gin'
 PARAMETER = '--gin_param'
+MAX_ENTRIES = 100_000
 
 _MAX_REASON = 300  # characters: some of gin's messages repeat the line
 # What gin's parser raises; values are read with Python's own parser, which refuses some with errors of its own.
@@ -124,7 +126,9 @@ class GinFiles:
     """The value of a key with macros replaced by their values, or `default` if nothing binds the key."""
     if key not in self.bindings:
       return default
-    return self._resolve(self.bindings[key].value)
+    binding = self.bindings[key]
+    entries = itertools.count(1)
+    return self._resolve(binding.value, lambda: self._check_entries(key, binding.place, next(entries)))
 
   def check(self) -> None:
     """Checks that every macro is defined, that macros of the command line are used, and that no value is REQUIRED.
@@ -214,16 +218,26 @@ class GinFiles:
       if path:
         self._from_files.add(key)
 
-  def _resolve(self, value: Any, seen: tuple[str, ...] = ()) -> Any:
+  def _resolve(self, value: Any, count: Callable[[], None], seen: tuple[str, ...] = ()) -> Any:
+    """A value with macros replaced; `count` is called for each entry of it."""
+    count()
     if isinstance(value, Macro):
       if value.name in seen or value.name not in self.bindings:
         return value
-      return self._resolve(self.bindings[value.name].value, (*seen, value.name))
+      return self._resolve(self.bindings[value.name].value, count, (*seen, value.name))
     if isinstance(value, (list, tuple)):
-      return type(value)(self._resolve(item, seen) for item in value)
+      return type(value)(self._resolve(item, count, seen) for item in value)
     if isinstance(value, dict):
-      return {key: self._resolve(item, seen) for key, item in value.items()}
+      return {key: self._resolve(item, count, seen) for key, item in value.items()}
     return value
+
+  @staticmethod
+  def _check_entries(key: str, place: str, entries: int) -> None:
+    """Refuses a value that grows without end: lists of ten macros, each a list of ten, and so on."""
+    if entries > MAX_ENTRIES:
+      raise UserError(
+        f'{place}: {key} has more than {MAX_ENTRIES:,} entries with its macros replaced. Make it shorter.'
+      )
 
 
 def read(files: Iterable[str], parameters: Iterable[str] = (), prefixes: Iterable[str] = ()) -> GinFiles:

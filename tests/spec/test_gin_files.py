@@ -168,3 +168,12 @@ def test_what_is_not_gin(tmp_path, content, words):
   with pytest.raises(UserError, match=words) as error:
     gin_files.GinFiles([str(tmp_path)]).read_file('a.gin')
   assert len(str(error.value)) < 1000 and '\n' not in str(error.value)
+
+
+def test_macros_that_multiply_are_refused_in_a_moment(read):
+  """Ten deep, with ten of each in the next: ten thousand million entries in four hundred bytes."""
+  lists = [f'm{depth} = [{", ".join([f"%m{depth - 1}"] * 10)}]' for depth in range(1, 11)]
+  files = read(a='\n'.join(['m0 = [1]', *lists, 'f.x = %m10']))
+  assert len(files.value('m3')) == 10
+  with pytest.raises(UserError, match='a.gin, line 12: f.x has more than 100,000 entries'):
+    files.value('f.x')
