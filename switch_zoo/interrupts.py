@@ -43,7 +43,8 @@ def install() -> None:
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _remember)
     sys.unraisablehook = functools.partial(_print_unless_remembered, sys.unraisablehook)
-  if signal.getsignal(signal.SIGINT) is _remember:
+  # Only the main thread may choose what signals wake.
+  if signal.getsignal(signal.SIGINT) is _remember and threading.current_thread() is threading.main_thread():
     _watch()
 
 
@@ -87,10 +88,9 @@ def _listen(reader: int) -> None:
     if number != signal.SIGINT or signal.getsignal(signal.SIGINT) is not _remember:
       continue
     presses += 1
-    if presses == 1:
-      os.write(2, _HEARD)
-    else:
-      os.write(2, _SHOW_CURSOR if os.isatty(2) else b'')
+    with contextlib.suppress(OSError):  # nobody may be reading
+      os.write(2, _HEARD if presses == 1 else _SHOW_CURSOR if os.isatty(2) else b'')
+    if presses > 1:
       os._exit(EXIT_CODE)
 
 

@@ -1,6 +1,5 @@
 """`switch_zoo generate SRC`: answers to texts, from weights of any format."""
 
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -78,9 +77,7 @@ def command(
     if as_json:
       items += new
     else:
-      print(
-        '\n'.join(json_output.as_json(item, None) if as_json_lines else _lines(item) for item in new), flush=True
-      )
+      print('\n'.join(json_output.as_json(item, None) if as_json_lines else _lines(item) for item in new), flush=True)
   if as_json:
     print(json_output.as_json(items))
 

@@ -193,15 +193,13 @@ def _training_params(demo: Demo, task: str, budget: TrainingBudget) -> list[str]
     f'INPUTS_LENGTH = {budget.inputs_length}',
     f'TARGETS_LENGTH = {budget.targets_length}',
     f'SAVE_STEPS = {budget.save_steps}',
-    'utils.run.keep_checkpoint_max = 2',
+    'KEEP_CHECKPOINTS = 2',
     'utils.run.learning_rate_schedule = @learning_rate_schedules.learning_rate_schedule_noam',
     f'learning_rate_schedule_noam.warmup_steps = {_WARMUP}',
     f'learning_rate_schedule_noam.multiplier = {budget.learning_rate * _WARMUP**0.5}',
     'learning_rate_schedule_noam.linear_decay_fraction = 1.0',
     # Momentum: batches this small are noisy.
     'optimize.AdafactorOptimizer.beta1 = 0.9',
-    # A resumed training continues with the batches it has not seen.
-    'utils.run.skip_seen_data = True',
     'progress.every = 5',
   ]
 

@@ -17,8 +17,7 @@ def run(out: pathlib.Path, seed: int, budget: DemoBudget, console: Console) -> N
   """Does the phases that are not done yet, and prints what was measured.
 
   After an interruption, calling it again resumes from the last checkpoint; a finished folder is only shown. Without an
-  interruption, the same seed gives the same figures, to the last bit on the same machine. A resumed pre-training sees
-  the same data as without the interruption, but not the same router noise.
+  interruption or with one, the same seed gives the same figures, to the last bit on the same machine.
 
   Args:
     out: the folder, created if it does not exist

@@ -12,6 +12,7 @@ In the order of a run:
   layout_check      builds that graph, and checks that the layout fits it
   latest            which checkpoint a run uses, also where the folder's state file is lost or the newest is damaged
   init_checkpoint   checks that the weights a training starts from can be taken over
+  disk              room for the checkpoints of a training
   checkpoint_check  checks that the checkpoint a run uses is one of this model
   literal_folder    a folder whose name is a pattern gets another while it is used
   replacements      the table of everything in released code that a run replaces
@@ -19,6 +20,8 @@ In the order of a run:
   building          building a large graph in less time
   model_function    replacement: the Estimator's model function, with our hooks
   seeds             one seed for weights, dropout and router noise
+  noise             dropout and router noise from seed and step, so that a resumed run draws the same
+  seen_data         what a training read, which it skips when it is resumed
   updates           the order of a training step: weights change last
   saving            what training writes into its folder, and when
   summary_hook      TensorBoard's summaries

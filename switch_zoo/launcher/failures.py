@@ -3,7 +3,7 @@
 import re
 
 from switch_zoo import tf_compat
-from switch_zoo.errors import from_tensorflow, paragraph
+from switch_zoo.errors import from_tensorflow, full_disk, paragraph
 
 # Errors of Mesh-TensorFlow and gin that are caused by a wrong setting.
 _SETTINGS = (
@@ -18,6 +18,9 @@ def explain(error: Exception) -> tuple[str, int]:
   if mistake:
     return mistake, 2
   text = paragraph(error)
+  full = full_disk(error)
+  if full:
+    return f'{full}: {text[:300]} Free some space, and repeat the command.', 2
   if any(pattern.search(text) for pattern in _SETTINGS):
     return text, 2
   if 'ResourceExhausted' in type(error).__name__:

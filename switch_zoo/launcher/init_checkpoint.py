@@ -102,7 +102,7 @@ def _check_types(types: Mapping[str, str], prefix: str) -> None:
   """Refuses weights of a type that TensorFlow does not assign to a float32 variable."""
   other = [name for name, dtype in types.items() if dtype != 'float32']
   if other:
-    converted = f'{os.path.dirname(prefix) or "."}_float32'
+    converted = f'{os.path.dirname(prefix) or "weights"}_float32'
     raise UserError(
       f'{prefix}: {other[0]} is {types[other[0]]}, and training reads float32. Convert it with `switch_zoo convert '
       f'{prefix} {converted} --to mesh --dtype float32`, and give {converted}.'

@@ -135,8 +135,9 @@ def damage_explained(*prefixes: str | None) -> Iterator[None]:
   except tf.errors.OpError as error:
     if 'Checksum does not match' not in str(error):
       raise
-    for prefix in filter(None, prefixes):
-      _check_tensors(prefix)
+    for prefix in prefixes:
+      if prefix and not is_remote(prefix):
+        _check_tensors(prefix)
     raise
 
 

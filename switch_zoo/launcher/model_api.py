@@ -13,6 +13,7 @@ from t5.models import mesh_transformer, mtf_model
 
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import (
+  disk,
   graph_settings,
   init_checkpoint,
   latest,
@@ -102,6 +103,8 @@ def checked_model(flags: Any, bound: GinFiles) -> Model:
   if flags.mode != 'train':
     read_operative_config(flags.pretrained_model_dir if flags.mode == 'finetune' else flags.model_dir, bound)
   graph = layout_check.checked_graph(_graph_settings(model, flags, bound), bound)
+  if flags.mode in _TRAINING:
+    disk.check(flags.model_dir, disk.checkpoint_bytes(graph))
   if flags.mode == 'finetune':
     init_checkpoint.check(_pretrained(flags), graph)
   return model
@@ -199,8 +202,9 @@ def execute(model: Model, flags: Any, reporter: progress.Reporter | None = None)
   replacements.install()
   if flags.mode in _TRAINING:
     latest.prepare_training(flags.model_dir)
-  run = run_state.Run(reporter or progress.Lines(), flags.train_steps)
-  with run_state.as_current(run), latest.damage_explained(latest.newest(flags.model_dir)):
+  run = run_state.Run(reporter or progress.Lines(), flags.train_steps, task=flags.mixture_or_task)
+  damage = latest.damage_explained(latest.newest(flags.model_dir))
+  with run_state.as_current(run), damage, disk.full_explained(flags.model_dir):
     _MODES[flags.mode](model, flags, run)
   return run.all_results()
 

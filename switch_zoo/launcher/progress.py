@@ -62,6 +62,10 @@ class Lines:
     if first_step:
       print(f'Resuming after step {first_step:,} of {last_step:,}.', file=self._file, flush=True)
 
+  def note(self, text: str) -> None:
+    """Prints a sentence."""
+    print(text, file=self._file, flush=True)
+
   def step(self, record: StepReport) -> None:
     """Prints the report."""
     print(line(record), file=self._file, flush=True)

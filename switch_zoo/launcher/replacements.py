@@ -16,7 +16,7 @@ import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
 from mesh_tensorflow import ops_with_redefined_builtins, placement_mesh_impl
 
-from switch_zoo.launcher import answers, building, evaluation, latest, model_function, seeds
+from switch_zoo.launcher import answers, building, evaluation, latest, model_function, noise, seeds, seen_data
 from switch_zoo.mesh import observe
 from switch_zoo.tasks import packing
 
@@ -26,13 +26,13 @@ Wrap = Callable[[Any], Callable[..., Any]]
 class Replacement(NamedTuple):
   """One replaced function.
 
-  module, name: the function is the module's attribute
+  module, name: the function is the attribute of a module or class
   wrap: from the released function (None if the module has no such attribute) to ours
   why: what the released one does not do
   until: when this entry can be removed
   """
 
-  module: ModuleType
+  module: ModuleType | type
   name: str
   wrap: Wrap
   why: str
@@ -64,9 +64,9 @@ TABLE = (
   Replacement(
     mesh_utils,
     'get_estimator',
-    evaluation.with_kept_evaluations,
-    why='what a perplexity run measures goes to TensorBoard only',
-    until='Mesh-TensorFlow returns what it evaluates',
+    lambda released: evaluation.with_kept_evaluations(seen_data.with_seen_data_skipped(released)),
+    why='what a perplexity run measures goes to TensorBoard only; a resumed training reads its first batches again',
+    until='Mesh-TensorFlow returns what it evaluates, and skips data where the number of steps does not say how much',
   ),
   Replacement(
     mesh_utils,
@@ -99,9 +99,16 @@ TABLE = (
   Replacement(
     mtf,
     'serialize_training_step',
-    observe.through_microbatches,
-    why='nothing that a layer exports can leave the loop over microbatches',
-    until='its loop returns what the model function returns besides the loss',
+    lambda released: observe.through_microbatches(noise.numbered(released)),
+    why='nothing that a layer exports can leave the loop over microbatches, and noise does not know its microbatch',
+    until='its loop returns what the model function returns besides the loss, and numbers microbatches',
+  ),
+  Replacement(
+    mtf.RandomOperation,
+    'lower',
+    noise.with_step,
+    why='noise depends on the steps that this process has done, so that a resumed run differs',
+    until='Mesh-TensorFlow draws random numbers from seed and step',
   ),
   Replacement(
     placement_mesh_impl,
@@ -129,7 +136,7 @@ def install() -> None:
 _installed: dict[tuple[str, str], Callable[..., Any]] = {}
 
 
-def replace(module: ModuleType, name: str, wrap: Wrap) -> None:
+def replace(module: ModuleType | type, name: str, wrap: Wrap) -> None:
   """Replaces a module's function, unless ours is in place already, alone or inside someone else's wrapper.
 
   Args:

@@ -17,6 +17,7 @@ from switch_zoo.errors import UserError
 from switch_zoo.launcher import (
   checkpoint_check,
   decoding_check,
+  disk,
   graph_settings,
   init_checkpoint,
   latest,
@@ -29,6 +30,7 @@ from switch_zoo.launcher import (
 )
 from switch_zoo.launcher.results import MetricResult
 from switch_zoo.mesh import gin_setup
+from switch_zoo.spec import setting_kinds
 from switch_zoo.spec.gin_files import GinFiles
 from switch_zoo.spec.gin_files import read as read_gin_files
 
@@ -65,6 +67,7 @@ def run(
   """
   bound = read_gin_files(gin_files, gin_params, prefixes)
   bound.check()
+  setting_kinds.check(bound)
   configure(bound)
   check(model_dir, bound)
   return execute(model_dir, Tpu(), reporter)
@@ -113,9 +116,11 @@ def check(model_dir: str, bound: GinFiles) -> None:
     else:
       preflight.checkpoint_present(folder)
       checkpoint = next(iter(latest.to_evaluate(folder, evaluated_steps())), latest.newest(folder))
-    initial = init_checkpoint.find(preflight.parameter('utils.run.init_checkpoint')) if mode == 'train' else None
+    initial = _initial() if mode == 'train' else None
     _FILES.get(mode, lambda: None)()
     graph = layout_check.checked_graph(graph_settings.of_gin_run(bound), bound)
+    if mode == 'train':
+      disk.check(folder, disk.checkpoint_bytes(graph))
     if checkpoint:
       checkpoint_check.same_variables(checkpoint, graph)
     if initial:
@@ -127,6 +132,16 @@ def evaluated_steps() -> Any:
   if preflight.parameter('utils.run.mode', 'train').startswith('export'):
     return preflight.parameter('utils.run.export_checkpoint_step') or -1
   return preflight.parameter('utils.run.eval_checkpoint_step')
+
+
+def _initial() -> str | None:
+  """The prefix of the checkpoint that weights are taken from; None: they start random."""
+  path = preflight.parameter('utils.run.init_checkpoint')
+  prefix = init_checkpoint.find(path)
+  note = latest.note(path) if path else ''
+  if note:
+    _print(note)
+  return prefix
 
 
 def _check_initial(prefix: str, graph: mtf.Graph, resumed: bool) -> None:
@@ -175,12 +190,19 @@ def _execute(model_dir: str, folder: str, tpu: Tpu, reporter: progress.Reporter 
     return []
   _prepare(model_dir, folder)
   run = run_state.Run(reporter or progress.Lines(), steps if isinstance(steps, int) else 0)
-  read = (latest.newest(folder), preflight.parameter('utils.run.init_checkpoint'))
-  with run_state.as_current(run), latest.damage_explained(*read):
+  read = _checkpoints_read(folder)
+  with run_state.as_current(run), latest.damage_explained(*read), disk.full_explained(model_dir):
     mesh_utils.run(model_dir=folder, **dataclasses.asdict(tpu))
   if reporter is None:
     _print_what_was_written(model_dir, folder)
   return run.all_results()
+
+
+def _checkpoints_read(model_dir: str) -> list[str | None]:
+  """The prefixes of all checkpoints that a run reads."""
+  if _is_training():
+    return [latest.newest(model_dir), preflight.parameter('utils.run.init_checkpoint')]
+  return [*latest.to_evaluate(model_dir, evaluated_steps()), latest.newest(model_dir)]
 
 
 def _prepare(model_dir: str, folder: str) -> None:

@@ -24,12 +24,14 @@ class Run:
   last_step: the step that training ends with; 0 if it is not known
   results: what has been measured so far
   evaluated_step: the step of the checkpoint that is being evaluated
+  task: what is trained on, where gin does not say it
   """
 
   reporter: Reporter = dataclasses.field(default_factory=Lines)
   last_step: int = 0
   results: list[MetricResult] = dataclasses.field(default_factory=list)
   evaluated_step: int = 0
+  task: str | None = None
 
   def all_results(self) -> list[MetricResult]:
     """The results, and the score of each benchmark (`zoo_superglue_mean`) whose tasks were all measured."""

@@ -9,6 +9,8 @@ from typing import Any
 import gin
 import tensorflow.compat.v1 as tf
 
+from switch_zoo.launcher import disk
+
 
 @gin.configurable(module='launcher')
 class Saving:
@@ -42,6 +44,9 @@ class SaverHook(tf.train.CheckpointSaverHook):
       save_graph_def=False,
     )
     self._at_start = at_start
+    # The released saver also keeps one every two hours for good: only the last ones are kept, as many as gin says.
+    if released._saver:
+      released._saver._next_checkpoint_time = float('inf')
 
   def after_create_session(self, session: tf.Session, coord: Any) -> None:
     """Notes the step that training begins with."""
@@ -49,6 +54,11 @@ class SaverHook(tf.train.CheckpointSaverHook):
     if self._at_start:
       self._save(session, step)
     self._timer.update_last_triggered_step(step)
+
+  def _save(self, session: tf.Session, step: int) -> bool:
+    # TensorFlow calls a file that is too large "out of range", which an Estimator takes for the end of the data.
+    with disk.full_explained(self._checkpoint_dir):
+      return super()._save(session, step)
 
 
 def lean(hooks: tuple[tf.train.SessionRunHook, ...], settings: Saving) -> tuple[tf.train.SessionRunHook, ...]:

@@ -6,6 +6,8 @@ import zlib
 import gin
 import tensorflow.compat.v1 as tf
 
+from switch_zoo.launcher import noise
+
 
 @gin.configurable(module='launcher')  # pyright: ignore[reportCallIssue] - gin has no types
 def reproducible(seed: int | None = None) -> None:
@@ -13,12 +15,13 @@ def reproducible(seed: int | None = None) -> None:
 
   TensorFlow's graph seed covers the weights. Mesh-TensorFlow gives dropout and router noise a seed of their own: a hash
   of a text that contains a number of Python's generator (`PlacementMeshImpl.random`). The generator is seeded here, and
-  `replacements` makes that hash `checksum`.
+  `replacements` makes that hash `checksum`. In a training, `noise` adds the step.
   """
   if seed is None:
     return
   tf.set_random_seed(seed)
   random.seed(seed)
+  noise.draw_from_step()
 
 
 def checksum(text: str) -> int:

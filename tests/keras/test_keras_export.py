@@ -1,7 +1,6 @@
 """An export answers in a process without our packages; `generate` and `score` say the same."""
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import tensorflow as tf
 import switch_zoo
 from switch_zoo import cli, machine, number_format
 from switch_zoo.checkpoints import conversion
-from switch_zoo.commands import generate
 from switch_zoo.errors import UserError
 from switch_zoo.keras import SwitchTransformer, export, export_readme, generation, text
 from switch_zoo.serving import rest_json, saved_model
@@ -262,10 +260,6 @@ def test_several_answers_are_lines_and_json(source, beams, capsys, monkeypatch):
     found = [[answer[name] for answer in row['answers']] for row in rows]
     np.testing.assert_allclose(found, expected[name + 's'], rtol=1e-4)
   assert list(map(json.loads, run(capsys, monkeypatch, *words, '--jsonl')[1].splitlines())) == rows
-
-
-def test_a_score_that_is_no_number_is_null():
-  assert [generate.json_number(np.float32(x)) for x in (-1.5, math.nan, -math.inf)] == [-1.5, None, None]
 
 
 def test_an_export_may_go_to_an_empty_folder_or_to_one_below_new_ones(opened, tmp_path, monkeypatch):

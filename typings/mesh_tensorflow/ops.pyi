@@ -123,6 +123,8 @@ _Gradient = Callable[[Operation, Tensor], Sequence[Tensor | None]] | int | None
 class EinsumOperation(Operation):
   def __init__(self, inputs: list[Tensor], output_shape: Shape, name: str | None = None) -> None: ...
 
+class RandomOperation(Operation): ...
+
 class VariableDType:
   def __init__(
     self,
@@ -267,6 +269,13 @@ def reduce_mean(
   name: str | None = None,
 ) -> Tensor: ...
 def reduce_max(
+  x: Tensor,
+  disable_positional_args: None = None,
+  output_shape: _ShapeLike | None = None,
+  reduced_dim: Dimension | None = None,
+  name: str | None = None,
+) -> Tensor: ...
+def reduce_min(
   x: Tensor,
   disable_positional_args: None = None,
   output_shape: _ShapeLike | None = None,
