@@ -55,7 +55,7 @@ Which tasks there are:
 
   catalogue           what `switch_zoo tasks` lists: the state of every task, and its examples
 
-Each file imports only files above it, switch_zoo.spec and switch_zoo.errors.
+Each file imports only files above it, switch_zoo.spec, switch_zoo.vocabulary and switch_zoo.errors.
 """
 
 import switch_zoo.tasks.anli
