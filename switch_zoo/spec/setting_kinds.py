@@ -83,7 +83,7 @@ MACROS = {
   'INIT_CHECKPOINT': TEXT_OR_NONE,
   'SEED': SEED,
   'EVAL_STEPS': STEPS,
-  'LEARNING_RATE': ABOVE_0,
+  'LEARNING_RATE': FROM_0,
   'LENGTH_PENALTY': NUMBER,
   'TEMPERATURE': FROM_0,
   **dict.fromkeys(('d_model', 'd_ff', 'd_kv', 'num_heads', 'vocab_size', 'target_vocab_size'), POSITIVE),
