@@ -305,12 +305,22 @@ def test_a_folder_that_cannot_be_made(opened, tmp_path):
     export.export(opened, str(tmp_path / 'file' / 'new'))
 
 
-def test_an_export_that_fails_leaves_nothing(opened, tmp_path, monkeypatch):
-  def full(*_):
-    raise OSError(28, 'No space left on device')
+FULL = {
+  'python': OSError(28, 'No space left on device'),
+  'tensorflow': tf.errors.ResourceExhaustedError(None, None, 'new/1/variables; No space left on device'),
+}
 
+
+@pytest.mark.parametrize('kind', FULL)
+def test_an_export_that_fails_leaves_nothing(opened, tmp_path, monkeypatch, kind):
+  """Nor does one before it that was killed."""
+
+  def full(*_):
+    raise FULL[kind]
+
+  (tmp_path / '.export-new' / '1').mkdir(parents=True)
   monkeypatch.setattr(tf.saved_model, 'save', full)
-  with pytest.raises(UserError, match='No space is left for .*new.'):
+  with pytest.raises(UserError, match='No space is left for .*new. Nothing was written'):
     export.export(opened, str(tmp_path / 'new'))
   assert list(tmp_path.iterdir()) == []
 

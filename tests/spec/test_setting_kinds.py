@@ -22,7 +22,7 @@ RIGHT = [
   'EVAL_STEPS = -1', 'NUM_EXAMPLES = -1', 'dropout_rate = 0', 'ff_activation = ["gelu", "linear"]', 'd_model = 8',
   'utils.run.train_steps = @auto_train_steps', 'utils.run.batch_size = ("tokens_per_batch", 65536)',
   'utils.run.mesh_shape = @utils.tpu_mesh_shape()', 'utils.run.mesh_shape = ""', 'mine = []',
-  'utils.run.sequence_length = {"inputs": 8, "targets": 8}', 'INIT_CHECKPOINT = None', 'MIXTURE_NAME = %gin.REQUIRED',
+  'utils.run.sequence_length = {"inputs": 8, "targets": 8}', 'LEARNING_RATE = 0.0', 'MIXTURE_NAME = %gin.REQUIRED',
 ]  # fmt: skip
 
 
