@@ -28,7 +28,7 @@ VOCABULARY = """
 import pathlib, pydoc_data.topics, sentencepiece
 sentences = '\\n'.join(pydoc_data.topics.topics.values()).split('\\n')
 sentencepiece.SentencePieceTrainer.train(
-  sentence_iterator=iter(sentences), model_prefix='vocabulary', vocab_size=412, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+  sentence_iterator=iter(sentences), model_prefix='vocabulary', vocab_size=924, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
   minloglevel=2)
 """
 WEIGHTS = """
