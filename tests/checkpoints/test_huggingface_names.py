@@ -8,12 +8,12 @@ import oracles
 import pytest
 import random_models
 import safetensors.numpy
-import safetensors.torch
 
 from switch_zoo.checkpoints import huggingface_names, sources
 from switch_zoo.errors import UserError
 
 torch = pytest.importorskip('torch')
+pytest.importorskip('safetensors.torch')
 
 MODELS = {
   'switch': lambda: oracles.switch(),

@@ -19,7 +19,7 @@ LENGTHS = {'inputs': 16, 'targets': 4}
 def pieces(tmp_path_factory):
   path = tmp_path_factory.mktemp('vocabulary') / 'pieces.model'
   words = [f'{a}{b} {b}{c}ing' for a in 'abcdef' for b in ('one', 'two', 'three') for c in 'uvw']
-  vocabularies.train([' '.join(words[i : i + 9]) for i in range(len(words))] * 3, path, 40)
+  vocabularies.train([' '.join(words[i : i + 9]) for i in range(len(words))] * 3, path, 36)
   return str(path)
 
 
