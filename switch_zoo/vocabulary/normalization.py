@@ -10,9 +10,9 @@ from typing import Any
 from sentencepiece import sentencepiece_model_pb2
 
 _PROTO: Any = sentencepiece_model_pb2
-# A table in which nothing is found: the size of a double-array trie, its units, and the texts that it refers to. The root
-# refers to other units: sentencepiece 0.2.3 refuses a trie whose root does not.
-# Without a table sentencepiece replaces nothing either, but says so on stderr.
+# A table in which nothing is found: the size of a double-array trie, its units, and the texts that it refers to. The
+# root refers to other units, because sentencepiece 0.2.3 refuses a trie whose root does not. Without a table
+# sentencepiece replaces nothing either, but says so on stderr.
 _NOTHING = struct.pack('<II', 1024, 1 << 10) + bytes(1020) + b'\0'
 # Id of that model -> what it stands for. A unigram model needs one normal piece; here it is "a".
 BYTES = (b'', *(bytes([byte]) for byte in range(256)), b'a')
