@@ -6,7 +6,7 @@ import seqio
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import checkpoint_check, init_checkpoint, preflight
+from switch_zoo.launcher import checkpoint_check, init_checkpoint, preflight, run
 
 
 @pytest.fixture
@@ -140,6 +140,15 @@ def test_a_target_belongs_to_one_input(tmp_path, inputs, targets, message):
   else:
     with pytest.raises(UserError, match=message):
       preflight.one_target_for_each_input(*texts, SETTINGS)
+
+
+def test_a_run_that_scores_checks_its_files(tmp_path):
+  (tmp_path / 'inputs').write_text('a\nb\n')
+  (tmp_path / 'targets').write_text('c\n')
+  for name in ('inputs', 'targets'):
+    gin.parse_config(f"utils.score_from_strings.{name} = '{tmp_path / name}'")
+  with pytest.raises(UserError, match='has 2 lines and TARGET_FILE'):
+    run._check_score()
 
 
 @pytest.mark.parametrize(
