@@ -27,7 +27,7 @@ class JsonDocument:
     # A byte that is not UTF-8 becomes a character that cannot be encoded again, so that only its item is lost.
     self._decode = codecs.getincrementaldecoder('utf-8-sig')('surrogateescape').decode
     self._text, self._position, self._ended = '', 0, False
-    self._decoder = json.JSONDecoder()
+    self._decoder = json.JSONDecoder(object_pairs_hook=json_text.unique)
     self.line = 1
     self.last = ''
     self.empty = True
@@ -112,10 +112,9 @@ class JsonDocument:
     if end is not None:
       self._take(end)
       json_text.check_nesting(self.last)
-      message = f'not JSON: {error.msg}.' if isinstance(error, json.JSONDecodeError) else json_text.long_number()
-      raise json_text.NotARow(message) from error
+      raise json_text.NotARow(_reason(error)) from error
     if self._ended:
-      raise error if isinstance(error, json.JSONDecodeError) else json.JSONDecodeError(str(error), '', 0)
+      raise error if isinstance(error, json.JSONDecodeError) else json.JSONDecodeError(str(error).rstrip('.'), '', 0)
 
   def _take(self, end: int) -> None:
     self.last = self._text[self._position : end]
@@ -159,3 +158,10 @@ class JsonDocument:
       parts.append(part)
       size -= len(part)
     return b''.join(parts)
+
+
+def _reason(error: Exception) -> str:
+  """Why the parser refused a value that is closed."""
+  if isinstance(error, json_text.NotARow):
+    return str(error)
+  return f'not JSON: {error.msg}.' if isinstance(error, json.JSONDecodeError) else json_text.long_number()

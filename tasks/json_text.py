@@ -4,7 +4,10 @@ import json
 import re
 from typing import Any
 
+from switch_zoo.errors import printable
+
 DEEPEST = 100  # levels of lists and objects; Python's parser itself ends near 1,000
+_LONGEST_KEY = 100  # characters, in a message
 _SURROGATE = re.compile(r'\\u[dD][89a-fA-F]')  # how half of a surrogate pair begins in JSON
 # A string, which the end of the text may cut off, or a bracket.
 _STRUCTURE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[][{}]', re.DOTALL)
@@ -22,12 +25,28 @@ def parsed(text: str) -> Any:
   """
   check_nesting(text)
   try:
-    value = json.loads(text)
+    value = json.loads(text, object_pairs_hook=unique)
+  except NotARow:
+    raise
   except json.JSONDecodeError as error:
     raise NotARow(f'not JSON: {error.msg} at column {error.colno}.') from error
   except ValueError as error:
     raise NotARow(long_number()) from error
   check_surrogates(text, value)
+  return value
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """A JSON object from its keys and values, as `object_pairs_hook` of the parser.
+
+  Raises:
+    NotARow: a key occurs twice; the parser itself would keep the last value without a word
+  """
+  value = dict(pairs)
+  if len(value) < len(pairs):
+    seen: set[str] = set()
+    key = next(key for key, _ in pairs if key in seen or seen.add(key))
+    raise NotARow(f'the key "{printable(key[:_LONGEST_KEY])}" occurs twice in one object. Keep one of the two.')
   return value
 
 

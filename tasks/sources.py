@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import seqio
 import tensorflow as tf
 
-from switch_zoo.errors import UserError
+from switch_zoo.errors import UserError, paragraph
 from switch_zoo.tasks import data_folder, example_datasets
 from switch_zoo.tasks.file_rows import FileRows, SkippedRows
 from switch_zoo.tasks.split_files import FileFinder, FoundFiles, SplitFiles
@@ -85,7 +85,7 @@ class FileSource(seqio.DataSource):
     try:
       self.find_files(split)
     except UserError as error:
-      return str(error).replace(self.where, '').strip()
+      return paragraph(error).replace(self.where, '').strip()
     return None
 
   def check(self, split: str) -> None:

@@ -9,6 +9,7 @@ Files, as tensors by name and regions of bytes
   json_files                 JSON of bounded size and depth
   differences                how names and shapes differ from those expected, in words
   checksums                  our checksums for formats without
+  file_checksums             the same for the files of an export
   crc32c                     checksums of TensorFlow's files
   sstable                    the table in a `.index` file
   protocol_buffer            the messages in that table

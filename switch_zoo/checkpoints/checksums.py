@@ -1,8 +1,9 @@
-"""checksums.json: the CRC-32 of every tensor, next to weights in formats that have no checksums of their own.
+"""The CRC-32 of every tensor, for weights in formats that have no checksums of their own.
 
-`convert` writes it for Keras and Hugging Face. What opens the folder here checks it as tensors are read; other programs
-ignore it. A variable whose experts are one tensor has one checksum for each of them, because they are read and
-written one at a time.
+`convert` writes checksums.json next to those of Keras and Hugging Face; `save_weights` writes an attribute of each
+variable into the file itself. What reads the weights here checks them as tensors are read; other programs ignore them.
+A variable whose experts are one tensor has one checksum for each of them, because they are read and written one at a
+time.
 """
 
 import json
@@ -23,6 +24,25 @@ ALGORITHM = 'crc32'
 def checksum(array: np.ndarray) -> int:
   """The CRC-32 of an array's bytes in memory order."""
   return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def checksums_of_entries(array: np.ndarray) -> int | list[int]:
+  """The checksum of a variable; one for each entry along the first of three axes, which is that of the experts."""
+  return list(map(checksum, array)) if array.ndim == 3 else checksum(array)
+
+
+def match(expected: int | list[int] | None, index: int | None, array: np.ndarray) -> bool:
+  """Whether a tensor is what was written.
+
+  Args:
+    expected: the checksum of the tensor, or those of its entries along the first axis; None: not known
+    index: of the entry that the array is; None: it is all of the tensor
+    array: what was read
+  """
+  if isinstance(expected, list):
+    entries = {index: array} if index is not None else dict(enumerate(array))
+    return all(number < len(expected) and expected[number] == checksum(entry) for number, entry in entries.items())
+  return expected is None or index is not None or expected == checksum(array)
 
 
 def text(tensors: Mapping[str, int | list[int]]) -> str:
@@ -51,13 +71,7 @@ class Checksums:
     Raises:
       UserError: its bytes are not those that were written
     """
-    expected = self._tensors.get(name)
-    if isinstance(expected, list):
-      entries = {index: array} if index is not None else dict(enumerate(array))
-      same = all(number < len(expected) and expected[number] == checksum(entry) for number, entry in entries.items())
-    else:
-      same = expected is None or index is not None or expected == checksum(array)
-    if not same:
+    if not match(self._tensors.get(name), index, array):
       raise UserError(
         f'{name} is not what was written: its checksum is another than in {self.path}. The weights are damaged: copy '
         f'them again. If you have changed them yourself, delete {FILE}.'

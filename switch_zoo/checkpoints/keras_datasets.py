@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 
 RAW_BFLOAT16 = np.dtype('V2')
 DTYPE_ATTRIBUTE = 'dtype'
+CHECKSUM_ATTRIBUTE = 'crc32'  # <uint32>[], or one for each entry along the first axis
 
 
 def problem(dataset: 'h5py.Dataset', file_size: int) -> str:
   """What is wrong with how a dataset is stored, as the end of a sentence; '' if nothing is."""
-  return _outside(dataset) or _missing(dataset, file_size) or _other_type(dataset)
+  return _outside(dataset) or _missing(dataset, file_size) or _other_type(dataset) or _no_checksum(dataset)
+
+
+def checksums(dataset: 'h5py.Dataset') -> int | list[int] | None:
+  """What our attribute says, of a dataset without a problem; None without the attribute."""
+  stored = dataset.attrs.get(CHECKSUM_ATTRIBUTE)
+  return None if stored is None else np.asarray(stored).tolist()
 
 
 def _outside(dataset: 'h5py.Dataset') -> str:
@@ -56,3 +63,14 @@ def _other_type(dataset: 'h5py.Dataset') -> str:
   if stated is None or stated == dataset.dtype.name or (stated == 'bfloat16' and dataset.dtype == RAW_BFLOAT16):
     return ''
   return f'is stored as {dataset.dtype.name}, but its attribute says {stated}. Save the weights with Keras again.'
+
+
+def _no_checksum(dataset: 'h5py.Dataset') -> str:
+  if CHECKSUM_ATTRIBUTE not in dataset.attrs:
+    return ''
+  attribute = dataset.attrs.get_id(CHECKSUM_ATTRIBUTE)
+  if attribute.dtype == np.uint32 and attribute.shape in ((), dataset.shape[:1]):
+    return ''
+  return (
+    f'has an attribute {CHECKSUM_ATTRIBUTE} that is not its checksum. Copy the file again, or delete the attribute.'
+  )

@@ -1,7 +1,8 @@
 """Keras' weights file, `model.weights.h5`: HDF5, with a variable at its Mesh-TensorFlow name with `vars/` before the
 last part (`encoder/block_000/layer_003/MoE1D/wi/vars/kernel`), with the same axes.
 
-bfloat16, which HDF5 does not have, is stored as Keras 3 does: two raw bytes, and the attribute dtype = 'bfloat16'.
+bfloat16, which HDF5 does not have, is stored as Keras 3 does: two raw bytes, and the attribute dtype = 'bfloat16'. The
+attribute crc32, which only `fill` writes, is ours: Keras ignores it.
 """
 
 import os
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from switch_zoo.checkpoints import file_checks, keras_datasets
+from switch_zoo.checkpoints import checksums, file_checks, keras_datasets
 from switch_zoo.checkpoints.arrays import BFLOAT16, CheckpointTensors, TensorInfo
-from switch_zoo.checkpoints.keras_datasets import DTYPE_ATTRIBUTE, RAW_BFLOAT16
+from switch_zoo.checkpoints.keras_datasets import CHECKSUM_ATTRIBUTE, DTYPE_ATTRIBUTE, RAW_BFLOAT16
 from switch_zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class KerasTensors(CheckpointTensors):
     try:
       self._datasets = _datasets(self._file)
       problems = {name: keras_datasets.problem(dataset, size) for name, dataset in self._datasets.items()}
-      self.infos = {name: _info(dataset) for name, dataset in self._datasets.items() if not problems[name]}
+      whole = {name: dataset for name, dataset in self._datasets.items() if not problems[name]}
+      self.infos = {name: _info(dataset) for name, dataset in whole.items()}
+      self._checksums = {name: keras_datasets.checksums(dataset) for name, dataset in whole.items()}
     except DAMAGE as error:
       raise UserError(f'{path} is damaged: {_first_line(error)}. Copy it again.') from error
     for name, problem in problems.items():
@@ -57,7 +60,14 @@ class KerasTensors(CheckpointTensors):
         array: np.ndarray = dataset[()] if index is None else dataset[index]
       except DAMAGE as error:
         raise UserError(f'{self._path} is damaged: {name}: {_first_line(error)}. Copy it again.') from error
-    return array.view(self.infos[name].dtype) if array.dtype == RAW_BFLOAT16 else array
+    array = array.view(self.infos[name].dtype) if array.dtype == RAW_BFLOAT16 else array
+    if not checksums.match(self._checksums[name], index, array):
+      raise UserError(
+        f'{self._path}: {name} is not what was written: its checksum is another than in its attribute '
+        f'{CHECKSUM_ATTRIBUTE}. The weights are damaged: copy them again. If you have changed them yourself, delete '
+        'the attribute.'
+      )
+    return array
 
 
 def create(path: str, tensors: Mapping[str, TensorInfo]) -> dict[str, int]:
@@ -73,13 +83,14 @@ def create(path: str, tensors: Mapping[str, TensorInfo]) -> dict[str, int]:
 
 
 def fill(path: str, arrays: Mapping[str, np.ndarray]) -> None:
-  """Writes the values of variables into a file made by `create`."""
+  """Writes the values of variables, and their checksums, into a file made by `create`."""
   import h5py
 
   with h5py.File(path, 'r+') as file:
     datasets = _datasets(file)
     for name, array in arrays.items():
       datasets[name][...] = array.view(RAW_BFLOAT16) if array.dtype == BFLOAT16 else array
+      datasets[name].attrs[CHECKSUM_ATTRIBUTE] = np.asarray(checksums.checksums_of_entries(array), np.uint32)
 
 
 def offsets(path: str) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """A SavedModel that takes text and returns text, and needs nothing but tensorflow and tensorflow_text to run.
 
-EXPORT_DIR/1/          what TensorFlow Serving loads as version 1 of the model
-EXPORT_DIR/README.md   its signatures, and how to ask it
+EXPORT_DIR/1/                 what TensorFlow Serving loads as version 1 of the model
+EXPORT_DIR/1/checksums.json   the sizes and checksums of its files, which `switch_zoo serve` checks
+EXPORT_DIR/README.md          its signatures, and how to ask it
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from switch_zoo import machine, number_format
-from switch_zoo.checkpoints import sources
+from switch_zoo.checkpoints import file_checksums, sources
 from switch_zoo.errors import UserError, full_disk
 from switch_zoo.keras import export_readme, generation, text
 from switch_zoo.keras.export_settings import ExportSettings
@@ -133,6 +134,7 @@ def export(model: TextModel, folder: str) -> None:
       tf.saved_model.save(model, os.path.join(complete, '1'), signatures)
       with open(os.path.join(complete, 'README.md'), 'w', encoding='utf-8') as file:
         file.write(readme)
+      file_checksums.write(os.path.join(complete, '1'))
       os.replace(complete, path)
   except (OSError, tf.errors.OpError) as error:
     full = full_disk(error)

@@ -43,7 +43,7 @@ def load(weights: Mapping[str, Any], path: str, model_name: str) -> None:
     path: of the file
     model_name: for messages
   Raises:
-    UserError: it is not such a file, or not of this model: the first differences
+    UserError: it is not such a file, or not of this model: the first differences; or a variable is not what was saved
   """
   tensors = keras_files.KerasTensors(path)
   by_keras_name = {keras_name(name): weight for name, weight in weights.items()}
@@ -53,6 +53,8 @@ def load(weights: Mapping[str, Any], path: str, model_name: str) -> None:
   )
   if problems:
     raise UserError(f'{path} does not hold the weights of {model_name}: {differences.summarize(problems)}.')
+  for name in by_keras_name:
+    tensors.read(name)  # checks it; not kept, because all of them may not fit into memory twice
   for name, weight in by_keras_name.items():
     weight.assign(tensors.read(name))
 

@@ -133,6 +133,8 @@ def _check_flags(flags: Any) -> None:
     preflight.output_file_possible(flags.output_file, '--output_file')
   if flags.mode == 'score':
     preflight.input_file_present(flags.target_file, '--target_file')
+    files = (flags.input_file or None, flags.target_file or None)
+    preflight.one_target_for_each_input(*files, ('--input_file', '--target_file'))
 
 
 def _pretrained(flags: Any) -> str:

@@ -5,6 +5,7 @@ import tempfile
 from typing import Any
 
 import gin
+import mesh_tensorflow.transformer.utils as mesh_utils
 import seqio
 import tensorflow.compat.v1 as tf
 from gin import config as gin_config
@@ -125,6 +126,47 @@ def input_file_present(path: str | None, setting: str) -> None:
   """
   if isinstance(path, str) and not tf.io.gfile.exists(path):
     raise UserError(f'{setting} = "{path}": there is no such file.')
+
+
+def one_target_for_each_input(inputs: Any, targets: Any, settings: tuple[str, str]) -> None:
+  """Checks that inputs and targets are as many: the released code scores one target with all inputs, or repeats inputs.
+
+  Args:
+    inputs: the path of a file, or a list of texts; None: targets are scored alone
+    targets: as `inputs`; None is not checked
+    settings: what the user calls the two
+  Raises:
+    UserError: with both numbers, or with the one that has no lines
+  """
+  counts = {
+    f'{setting} = "{value}"' if isinstance(value, str) else setting: _num_texts(value, setting)
+    for setting, value in zip(settings, (inputs, targets), strict=True)
+    if value is not None
+  }
+  for name, count in counts.items():
+    if not count:
+      raise UserError(f'{name} has no lines, so there is nothing to score.')
+  if len(set(counts.values())) > 1:
+    (first, count), (second, other) = counts.items()
+    raise UserError(
+      f'{first} has {count:,} {_lines(count)} and {second} has {other:,} (an empty last line does not count). Each '
+      'line of one belongs to that line of the other, so both must have the same number: repeat what belongs to '
+      'several.'
+    )
+
+
+def _lines(count: int) -> str:
+  return 'line' if count == 1 else 'lines'
+
+
+def _num_texts(texts: Any, setting: str) -> int:
+  """How many texts the released code reads from a file; or the length of a list."""
+  if not isinstance(texts, str):
+    return len(texts)
+  try:
+    return len(mesh_utils.get_inputs_from_file(texts))
+  except UnicodeDecodeError as error:
+    raise UserError(f'{setting} = "{texts}" is not text in UTF-8: byte {error.start:,} is not. Save it so.') from error
 
 
 def output_file_possible(path: str | None, setting: str) -> None:

@@ -160,8 +160,10 @@ def _check_infer() -> None:
 
 
 def _check_score() -> None:
-  preflight.input_file_present(preflight.parameter('utils.score_from_strings.inputs'), 'INPUT_FILE')
-  preflight.input_file_present(preflight.parameter('utils.score_from_strings.targets'), 'TARGET_FILE')
+  inputs, targets = map(preflight.parameter, ('utils.score_from_strings.inputs', 'utils.score_from_strings.targets'))
+  preflight.input_file_present(inputs, 'INPUT_FILE')
+  preflight.input_file_present(targets, 'TARGET_FILE')
+  preflight.one_target_for_each_input(inputs, targets, ('INPUT_FILE', 'TARGET_FILE'))
   preflight.output_file_possible(preflight.parameter('launcher.save_scores.scores_filename'), 'SCORES_FILE')
 
 

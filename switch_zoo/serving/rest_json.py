@@ -10,6 +10,7 @@ import base64
 import binascii
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -77,8 +78,8 @@ def parse(body: bytes, signatures: Mapping[str, TextSignature]) -> PredictReques
 def render(request: PredictRequest, outputs: Mapping[str, list]) -> bytes:
   """The body of the answer.
 
-  Bytes of a text that are not UTF-8 are replaced by U+FFFD. NaN and the infinities are written as TensorFlow Serving
-  and Python's json write them.
+  Bytes of a text that are not UTF-8 are replaced by U+FFFD. NaN and the infinities, which JSON does not have, are null;
+  TensorFlow Serving writes them as Python's json does.
 
   Args:
     request: what is answered
@@ -94,8 +95,8 @@ def render(request: PredictRequest, outputs: Mapping[str, list]) -> bytes:
 
 
 def to_bytes(document: Any) -> bytes:
-  """A document as JSON in UTF-8."""
-  return json.dumps(document, ensure_ascii=False).encode()
+  """A document as JSON in UTF-8, with finite numbers. Half of a surrogate pair is written as an escape."""
+  return json.dumps(document, ensure_ascii=False, allow_nan=False).encode(errors='backslashreplace')
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -218,5 +219,5 @@ def _to_json(value: Any, as_bytes: bool) -> Any:
   if isinstance(value, list):
     return [_to_json(part, as_bytes) for part in value]
   if not isinstance(value, bytes):
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
   return {BYTES: base64.b64encode(value).decode()} if as_bytes else value.decode(errors='replace')

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from switch_zoo.checkpoints import file_checksums
 from switch_zoo.checkpoints.sources import SAVED_MODEL
 from switch_zoo.errors import UserError
 from switch_zoo.serving.rest_json import DEFAULT_SIGNATURE, RequestError, TextSignature
@@ -112,11 +113,13 @@ class LoadedExport:
 
 
 def load(export: ExportVersion) -> LoadedExport:
-  """Reads the weights.
+  """Reads the weights; first checks all files where an export has checksums.
 
   Raises:
-    UserError: it is not a SavedModel, cannot be loaded, or has no signature that takes only texts
+    UserError: a file is not what was exported; it is not a SavedModel, cannot be loaded, or has no signature that takes
+      only texts
   """
+  file_checksums.check(export.folder)
   import tensorflow as tf
   import tensorflow_text  # noqa: F401 - its operations are in the export
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -111,6 +112,16 @@ def test_the_readme_beside_it(exported):
   readme = (exported / 'README.md').read_text()
   for what in ('serving_default', 'saved_model_cli show', 'tensorflow/serving', 'curl', '/v1/models/small:predict'):
     assert what in readme
+
+
+def test_every_file_of_the_savedmodel_has_its_checksum(exported):
+  contents = {path: path.read_bytes() for path in (exported / '1').rglob('*') if path.is_file()}
+  table = json.loads(contents.pop(exported / '1' / 'checksums.json'))
+  assert table['files'] == {
+    str(path.relative_to(exported / '1')): {'size': len(data), 'crc32': zlib.crc32(data)}
+    for path, data in contents.items()
+  }
+  assert {'saved_model.pb', 'variables/variables.index'} <= table['files'].keys()
 
 
 def test_signatures(exported):

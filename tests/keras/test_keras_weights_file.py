@@ -1,6 +1,7 @@
 """`*.weights.h5`: written whole or not at all, and read whole or not at all."""
 
 import shutil
+import zlib
 
 import h5py
 import keras
@@ -9,12 +10,13 @@ import pytest
 import tensorflow as tf
 
 import switch_zoo
-from switch_zoo.checkpoints import keras_files
+from switch_zoo.checkpoints import keras_files, sources
 from switch_zoo.errors import UserError
 from switch_zoo.keras import SwitchTransformer
 
 SMALL = ['d_model = 8', 'd_ff = 16', 'd_kv = 4', 'num_heads = 2', 'vocab_size = 128', 'num_experts = 2']
 KERNEL = 'encoder/block_000/layer_003/MoE1D/wi/vars/kernel'
+TABLE = 'shared/vars/embedding'
 
 
 def made(*parameters):
@@ -50,11 +52,84 @@ def test_saved_and_loaded(model, path):
 def test_one_weight_is_changed_in_the_file_and_in_the_model(model, path):
   with h5py.File(path, 'r+') as file:
     file[KERNEL][1] = 7.0
+    del file[KERNEL].attrs['crc32']
   other = made()
   other.load_weights(path)
   kernel = other.encoder.block_000.layer_003.MoE1D.wi.kernel.numpy()
   assert (kernel[1] == 7.0).all()
   np.testing.assert_array_equal(kernel[0], model.named_weights['encoder/block_000/layer_003/MoE1D/wi/kernel'][0])
+
+
+def test_every_variable_has_the_checksum_of_its_bytes_and_experts_have_one_each(path):
+  with h5py.File(path) as file:
+    arrays = {name: (file[name][()], file[name].attrs['crc32']) for name in (KERNEL, TABLE)}
+  kernel, table = arrays[KERNEL], arrays[TABLE]
+  assert kernel[1].tolist() == [zlib.crc32(kernel[0][expert].tobytes()) for expert in range(2)]
+  assert table[1] == zlib.crc32(table[0].tobytes())
+
+
+def flip(path, array):
+  """Changes the last bit of an array's first byte, wherever it is in a file."""
+  data = bytearray(path.read_bytes())
+  assert data.count(array.tobytes()) == 1
+  data[data.index(array.tobytes())] ^= 1
+  path.write_bytes(data)
+
+
+@pytest.mark.parametrize('name', [KERNEL, TABLE, 'decoder/rms_norm/vars/scale'])
+def test_a_bit_that_changed_is_noticed_and_no_weight_is_changed(name, path):
+  tf.keras.utils.set_random_seed(1)
+  source = made()
+  for weight in source.weights:
+    weight.assign(tf.random.normal(weight.shape))  # norms begin as ones, all alike
+  source.save_weights(path)
+  flip(path, source.named_weights[name.replace('vars/', '')].numpy())
+  other = made()
+  before = values(other)
+  with pytest.raises(UserError, match=f'mine.weights.h5: {name} is not what was written'):
+    other.load_weights(path)
+  assert unchanged(other, before)
+
+
+def test_convert_reads_the_experts_that_are_whole(path, folder, model):
+  kernel = model.named_weights['encoder/block_000/layer_003/MoE1D/wi/kernel'].numpy()
+  flip(path.parent / 'folder' / 'model.weights.h5', kernel[1])
+  source = sources.open_source(folder)
+  np.testing.assert_array_equal(source.read('encoder/block_000/layer_003/MoE1D/wi/kernel', 0), kernel[0])
+  with pytest.raises(UserError, match=f'{KERNEL} is not what was written'):
+    source.read('encoder/block_000/layer_003/MoE1D/wi/kernel', 1)
+
+
+@pytest.mark.parametrize('attribute', ['text', 1.5, np.uint32([1, 2, 3]), np.uint32([[1], [2]]), -1])
+def test_an_attribute_that_is_no_checksum_is_refused(attribute, path):
+  with h5py.File(path, 'r+') as file:
+    file[KERNEL].attrs['crc32'] = attribute
+  with pytest.raises(UserError, match=f'{KERNEL} has an attribute crc32 that is not its checksum'):
+    made().load_weights(path)
+
+
+def test_a_file_without_checksums_is_read(model, path):
+  with h5py.File(path, 'r+') as file:
+    file.visititems(lambda _, item: item.attrs.pop('crc32', None))
+  other = made()
+  other.load_weights(path)
+  assert unchanged(other, values(model))
+
+
+def test_keras_itself_ignores_the_checksums(tmp_path):
+  """A model that is not ours, saved by Keras; we write the same values into the same file, with their checksums."""
+  simple = lambda: keras.Sequential([keras.layers.Input([3]), keras.layers.Dense(2), keras.layers.Dense(4)])
+  saved = simple()
+  saved.save_weights(tmp_path / 'theirs.weights.h5')
+  theirs = keras_files.KerasTensors(str(tmp_path / 'theirs.weights.h5'))
+  ours = str(tmp_path / 'ours.weights.h5')
+  shutil.copy(tmp_path / 'theirs.weights.h5', ours)
+  keras_files.fill(ours, {name: theirs.read(name) for name in theirs.infos})
+  with h5py.File(ours) as file:
+    assert all('crc32' in file[name].attrs for name in theirs.infos) and len(theirs.infos) == 4
+  other = simple()
+  other.load_weights(ours)
+  assert unchanged(other, values(saved))
 
 
 def test_saving_again_replaces_the_file(path):
@@ -97,7 +172,6 @@ def reshape(file, name):
   add(file, name)
 
 
-TABLE = 'shared/vars/embedding'
 CHANGES = {
   'missing': (delete, KERNEL, f'{KERNEL} is missing from the file.$'),
   'more': (add, 'encoder/other/vars/kernel', 'encoder/other/vars/kernel is only in the file.$'),

@@ -6,7 +6,7 @@ import seqio
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import checkpoint_check, init_checkpoint, preflight
+from switch_zoo.launcher import checkpoint_check, init_checkpoint, preflight, run
 
 
 @pytest.fixture
@@ -105,6 +105,50 @@ def test_files_to_read_and_write(tmp_path):
   preflight.output_file_possible('out.txt', 'OUTPUT_FILE')
   with pytest.raises(UserError, match='OUTPUT_FILE = .* there is no folder'):
     preflight.output_file_possible(str(tmp_path / 'no' / 'out.txt'), 'OUTPUT_FILE')
+
+
+SETTINGS = ('INPUT_FILE', 'TARGET_FILE')
+
+
+@pytest.mark.parametrize(
+  ('inputs', 'targets', 'message'),
+  [
+    (b'a\nb\n', b'c\nd', None),
+    (b'a\nb\n', b'c\n\xc3\xa4\n\n', None),
+    (None, b'c\n', None),
+    (['a', 'b'], b'c\nd\n', None),
+    (b'a\nb\nc\n', b'd\n', 'INPUT_FILE = ".*/inputs" has 3 lines and TARGET_FILE = ".*/targets" has 1 [(]'),
+    (b'a\n', b'c\nd\n', 'INPUT_FILE = ".*/inputs" has 1 line and TARGET_FILE = ".*/targets" has 2 [(]'),
+    (['a'], b'c\nd\n', 'INPUT_FILE has 1 line and TARGET_FILE = ".*/targets" has 2 [(]'),
+    (b'a\n', b'\n', 'TARGET_FILE = ".*/targets" has no lines'),
+    (b'', b'', 'INPUT_FILE = ".*/inputs" has no lines'),
+    (b'a\n', b'\xff\n', 'TARGET_FILE = ".*/targets" is not text in UTF-8: byte 0'),
+  ],
+)
+def test_a_target_belongs_to_one_input(tmp_path, inputs, targets, message):
+  """What the released code spreads or repeats is refused."""
+
+  def given(name, content):
+    if isinstance(content, bytes):
+      (tmp_path / name).write_bytes(content)
+      return str(tmp_path / name)
+    return content
+
+  texts = given('inputs', inputs), given('targets', targets)
+  if message is None:
+    preflight.one_target_for_each_input(*texts, SETTINGS)
+  else:
+    with pytest.raises(UserError, match=message):
+      preflight.one_target_for_each_input(*texts, SETTINGS)
+
+
+def test_a_run_that_scores_checks_its_files(tmp_path):
+  (tmp_path / 'inputs').write_text('a\nb\n')
+  (tmp_path / 'targets').write_text('c\n')
+  for name in ('inputs', 'targets'):
+    gin.parse_config(f"utils.score_from_strings.{name} = '{tmp_path / name}'")
+  with pytest.raises(UserError, match='has 2 lines and TARGET_FILE'):
+    run._check_score()
 
 
 @pytest.mark.parametrize(

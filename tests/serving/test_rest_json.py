@@ -140,10 +140,19 @@ def test_answers(rows, outputs, expected):
   assert json.loads(rest_json.render(PredictRequest('any', {}, rows), outputs)) == expected
 
 
-def test_an_impossible_text_scores_minus_infinity_as_tensorflow_serving_writes_it():
-  assert (
-    rest_json.render(PredictRequest('any', {}, True), {'scores': [float('-inf')]}) == b'{"predictions": [-Infinity]}'
-  )
+@pytest.mark.parametrize('number', [float('-inf'), float('inf'), float('nan')])
+def test_a_number_that_json_does_not_have_is_null(number):
+  render = lambda outputs: rest_json.render(PredictRequest('any', {}, True), outputs)
+  assert render({'scores': [number, -1.5]}) == b'{"predictions": [null, -1.5]}'
+  assert render({'scores': [[number, -1.5]]}) == b'{"predictions": [[null, -1.5]]}'
+  assert render({'outputs': [b'NaN'], 'scores': [number]}) == b'{"predictions": [{"outputs": "NaN", "scores": null}]}'
+
+
+def test_an_error_that_repeats_half_of_a_surrogate_pair_is_json():
+  with pytest.raises(RequestError) as error:
+    parsed('{"instances": [{"\\ud800": "a"}]}')
+  message = {'error': str(error.value)}
+  assert json.loads(rest_json.to_bytes(message)) == message and '\ud800' in message['error']
 
 
 @given(st.lists(st.one_of(st.text(st.characters(exclude_categories=['Cs'])), st.binary()), min_size=1))

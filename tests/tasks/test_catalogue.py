@@ -60,6 +60,17 @@ def test_files_are_named_even_without_a_data_folder(monkeypatch):
   assert reason == 'superglue/CB/train.jsonl or CB/train.jsonl (or .gz) in the data folder'
 
 
+@pytest.mark.parametrize('data', [None, '/nowhere'], ids=['none', 'one that is not there'])
+def test_no_reason_contains_the_calls_of_gin(monkeypatch, data):
+  """Translation asks gin for its folder, and gin appends its calls to whatever is raised there."""
+  monkeypatch.delenv(data_folder.VARIABLE) if data is None else monkeypatch.setenv(data_folder.VARIABLE, data)
+  listed = {entry['name']: entry for entry in json.loads(run('--json'))}
+  reason = listed['zoo_translate_sw_en']['missing']['train']
+  assert re.search('no data folder is set|"/nowhere" is not a folder', reason) and reason.endswith('bucket/folder).')
+  reasons = [reason for entry in listed.values() for reason in entry['missing'].values()]
+  assert not [reason for reason in reasons if 'In call to' in reason or '\n' in reason]
+
+
 def test_a_vocabulary_that_is_missing(folder, monkeypatch):
   write_cb(folder, 'train', 'val', 'test')
   monkeypatch.setenv(vocabularies.VARIABLE, '/nowhere')

@@ -117,6 +117,16 @@ BAD = {
     'UTF-16': (JsonLines(), '\ufeff{}'.encode('utf-16-le'), ['line 1: the file is UTF-16. Save it as UTF-8.']),
     'a quote that is closed too late': (CSV, b'a,b\n"1,2\n3,"4\n5,6\n', [
         "line 2: not a ','-separated row: ',' expected after '\"' (to line 3).", (4, {'a': '5', 'b': '6'})]),
+    'a key twice': (JsonLines(), b'{"a": 1, "b": 2, "a": 1}\n{"a": 1}\n', [
+        'line 1: the key "a" occurs twice in one object. Keep one of the two.', (2, {'a': 1})]),
+    'a key twice, escaped and further in': (JsonLines(), b'{"a": [{"\\u0062": 1, "b": 2}]}\n{"a": {"a": 1}}\n', [
+        'line 1: the key "b" occurs twice in one object. Keep one of the two.', (2, {'a': {'a': 1}})]),
+    'a key twice, too long for a message': (JsonLines(), b'{"%s": 1, "%s": 2}\n' % ((b'\\ud800' * 900,) * 2), [
+        'line 1: the key "' + '\\ud800' * 100 + '" occurs twice in one object. Keep one of the two.']),
+    'a key twice in a document': (JsonList(), b'[{"a": {"b": 1,\n"b": 2}},\n {"a": 1}]', [
+        'line 1, item 1: the key "b" occurs twice in one object. Keep one of the two. (to line 2)', (3, {'a': 1})]),
+    'a key twice in an object that is not closed': (JsonList(), b'[{"a": 1, "b": {"c": 1, "c": 2}', [
+        'line 1, item 1: not JSON: the key "c" occurs twice in one object. Keep one of the two.']),
     'half a surrogate pair': (JsonLines(), b'{"a": "\\uD83D\\ude00"}\n{"a": "\\uD83D"}\n', [
         (1, {'a': '\U0001f600'}),
         'line 2: half of a surrogate pair (such as "\\ud83d" alone), which is not text.']),
