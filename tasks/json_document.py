@@ -21,13 +21,18 @@ class JsonDocument:
   empty: whether nothing has been read yet
   """
 
-  def __init__(self, path: str) -> None:
+  def __init__(self, path: str, unique: bool = False) -> None:
+    """
+    Args:
+      path: of the file
+      unique: whether a name that occurs twice in an object is an error
+    """
     self._stack = contextlib.ExitStack()
     self._read = self._stack.enter_context(open_bytes(path)).read1
     # A byte that is not UTF-8 becomes a character that cannot be encoded again, so that only its item is lost.
     self._decode = codecs.getincrementaldecoder('utf-8-sig')('surrogateescape').decode
     self._text, self._position, self._ended = '', 0, False
-    self._decoder = json.JSONDecoder()
+    self._decoder = json.JSONDecoder(object_pairs_hook=json_text.distinct if unique else None)
     self.line = 1
     self.last = ''
     self.empty = True
@@ -112,8 +117,7 @@ class JsonDocument:
     if end is not None:
       self._take(end)
       json_text.check_nesting(self.last)
-      message = f'not JSON: {error.msg}.' if isinstance(error, json.JSONDecodeError) else json_text.long_number()
-      raise json_text.NotARow(message) from error
+      raise json_text.NotARow(json_text.reason(error)) from error
     if self._ended:
       raise error if isinstance(error, json.JSONDecodeError) else json.JSONDecodeError(str(error), '', 0)
 

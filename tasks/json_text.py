@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 DEEPEST = 100  # levels of lists and objects; Python's parser itself ends near 1,000
@@ -14,21 +15,42 @@ class NotARow(ValueError):  # noqa: N818 - it names what the text is not
   """A JSON text that cannot be used. The caller that knows the file and the line adds them."""
 
 
-def parsed(text: str) -> Any:
+def parsed(text: str, unique: bool = False) -> Any:
   """The value of a JSON text.
 
+  Args:
+    text: of one value
+    unique: whether a name that occurs twice in an object is an error; parsing takes longer then
   Raises:
     NotARow: it is not JSON, or contains what no row can contain
   """
   check_nesting(text)
   try:
-    value = json.loads(text)
+    value = json.loads(text, object_pairs_hook=distinct if unique else None)
+  except NotARow:
+    raise
   except json.JSONDecodeError as error:
+    if text[error.pos :].strip() == ',':
+      raise NotARow('a comma after the object, which lines of JSON do not have: delete it.') from error
     raise NotARow(f'not JSON: {error.msg} at column {error.colno}.') from error
   except ValueError as error:
     raise NotARow(long_number()) from error
   check_surrogates(text, value)
   return value
+
+
+def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+  """An object, from its names and values.
+
+  Raises:
+    NotARow: a name occurs twice
+  """
+  result = dict(pairs)
+  if len(result) < len(pairs):
+    names = [name for name, _ in pairs]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise NotARow(f'field "{twice}" occurs twice in one object. Rename one of them.')
+  return result
 
 
 def check_nesting(text: str) -> None:
@@ -52,6 +74,13 @@ def check_surrogates(text: str, value: Any) -> None:
   """
   if _SURROGATE.search(text) and not is_utf8(json.dumps(value, ensure_ascii=False)):
     raise NotARow('half of a surrogate pair (such as "\\ud83d" alone), which is not text.')
+
+
+def reason(error: Exception) -> str:
+  """Why a list or an object is not a row, from the error of parsing it."""
+  if isinstance(error, json.JSONDecodeError):
+    return f'not JSON: {error.msg}.'
+  return str(error) if isinstance(error, NotARow) else long_number()
 
 
 def long_number() -> str:

@@ -23,10 +23,10 @@ class JsonRows:
     """One row per object."""
     first, second = _first_lines(path)
     if first.startswith(b'[') and _opens_a_list(first, second):
-      return JsonList().rows(path)
+      return JsonList(unique=True).rows(path)
     if first.startswith(b'{') and _is_indented(first, second):
       return iter([MalformedRow(path, 1, _ONE_OBJECT, rest=True)])
-    return JsonLines().rows(path)
+    return JsonLines(unique=True).rows(path)
 
 
 def _first_lines(path: str) -> tuple[bytes, bytes]:
@@ -47,7 +47,8 @@ def _opens_a_list(first: bytes, second: bytes) -> bool:
 
 def _is_indented(first: bytes, second: bytes) -> bool:
   """Whether an object begins on the first line and continues on the second."""
-  return first.endswith((b'{', b'[', b',')) and second.startswith((b'"', b'{', b'[')) and not second.endswith(b'}')
+  is_open = first.endswith((b'{', b'[', b',')) and not _is_json(first.rstrip(b','))
+  return is_open and second.startswith((b'"', b'{', b'[')) and not second.endswith(b'}')
 
 
 def _is_json(text: bytes) -> bool:

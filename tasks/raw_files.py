@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from switch_zoo import lfs_pointer
+
 CHUNK = 1 << 18  # bytes read at a time
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 _BYTE_ORDER_MARK = b'\xef\xbb\xbf'
@@ -97,7 +99,8 @@ def lines(path: str) -> Iterator[tuple[int, bytes] | MalformedRow]:
   """(number from 1, line without its end) of a file; a byte order mark at its start is dropped.
 
   Lines end with LF or CRLF; in a file that begins with lines that end with CR, as on old Macs, with CR.
-  An empty file, one in UTF-16, and a gzip file that is truncated or damaged, give a `MalformedRow` at that line.
+  An empty file, one in UTF-16, a Git LFS pointer, and a gzip file that is truncated or damaged, give a `MalformedRow`
+  at that line.
   """
   number = 0
   try:
@@ -105,6 +108,9 @@ def lines(path: str) -> Iterator[tuple[int, bytes] | MalformedRow]:
       begin = file.peek(CHUNK)
       if begin.startswith(_UTF16):
         yield MalformedRow(path, 1, 'the file is UTF-16. Save it as UTF-8.', rest=True)
+        return
+      if lfs_pointer.is_pointer(begin):
+        yield MalformedRow(path, 1, f'the file is {lfs_pointer.description(begin)}', rest=True)
         return
       for number, line in enumerate(_mac_lines(file) if _has_mac_lines(begin) else file, 1):
         if number == 1:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from switch_zoo.errors import UserError
-from switch_zoo.tasks import json_text
+from switch_zoo.tasks import fields, json_text
 from switch_zoo.tasks.json_document import JsonDocument
 from switch_zoo.tasks.raw_files import DAMAGED, BadField, MalformedRow, RawRow, damaged, lines, not_utf8, text_lines
 
@@ -54,7 +54,12 @@ class TextLines(_OneFile):
 
 @dataclasses.dataclass(frozen=True)
 class JsonLines(_OneFile):
-  """A JSON object on every line; empty lines are skipped."""
+  """A JSON object on every line; empty lines are skipped.
+
+  unique: whether a name that occurs twice in an object makes the row malformed; otherwise its last value counts
+  """
+
+  unique: bool = False
 
   def rows(self, path: str) -> Iterator[RawRow | MalformedRow]:
     """One row per line."""
@@ -62,13 +67,13 @@ class JsonLines(_OneFile):
       if isinstance(row, MalformedRow):
         yield row
       elif row[1].strip():
-        yield _json_row(path, *row)
+        yield _json_row(path, *row, self.unique)
 
 
-def _json_row(path: str, number: int, line: bytes) -> RawRow | MalformedRow:
+def _json_row(path: str, number: int, line: bytes, unique: bool) -> RawRow | MalformedRow:
   try:
     # Not left to json, which guesses encodings and lets surrogates pass.
-    value = json_text.parsed(line.decode('utf-8'))
+    value = json_text.parsed(line.decode('utf-8'), unique)
   except UnicodeDecodeError as error:
     return MalformedRow(path, number, not_utf8(error))
   except json_text.NotARow as error:
@@ -129,13 +134,15 @@ class JsonList(_OneFile):
   """A JSON document that contains a list of objects, of which one at a time is in memory.
 
   at: the keys that lead to the list: () for a document that is a list, ('data',) for {"version": .., "data": [..]}
+  unique: as in `JsonLines`
   """
 
   at: tuple[str, ...] = ()
+  unique: bool = False
 
   def rows(self, path: str) -> Iterator[RawRow | MalformedRow]:
     """One row per object of the list; a broken document ends at the break."""
-    document = JsonDocument(path)
+    document = JsonDocument(path, self.unique)
     item = 0
     try:
       document.enter(self.at)
@@ -200,8 +207,8 @@ class Delimited(_OneFile):
         yield row
         continue
       begin, end, cells = row
-      if not any(cells):
-        continue
+      if not any(cells) or (columns is None and cells == ['sep=', '']):
+        continue  # `sep=,` is how Excel is told the delimiter
       if columns is None:
         columns = _distinct(tuple(cells), f'{path}, line {begin}')
       else:
@@ -213,7 +220,9 @@ class Delimited(_OneFile):
     if len(cells) < len(columns) or (len(cells) > len(columns) and not self.more):
       missing = f'; field "{columns[len(cells)]}" is missing' if len(cells) < len(columns) else ''
       what = f'{len(cells)} columns instead of {len(columns)} ({", ".join(columns)}){missing}'
-      return MalformedRow(path, begin, f'{what}{_to_line(begin, end)}.')
+      return MalformedRow(path, begin, f'{what}{_to_line(begin, end)}.{fields.separator_hint(columns)}')
+    if len(columns) > 1 and tuple(cells) == columns:
+      return MalformedRow(path, begin, 'the names of the columns, not a row: delete this line.')
     return RawRow(path, begin, dict(zip(columns, cells, strict=False)))
 
   def _cells(self, path: str) -> Iterator[tuple[int, int, list[str]] | MalformedRow]:
