@@ -32,10 +32,10 @@ def check(name: str, beginning: bytes) -> None:
     UserError: it is a pointer
   """
   if is_pointer(beginning):
-    raise UserError(f'{name} is {description(beginning)}')
+    raise UserError(f'{name} is {describe_pointer(beginning)}')
 
 
-def description(beginning: bytes) -> str:
+def describe_pointer(beginning: bytes) -> str:
   """What a pointer is and what to do about it: the rest of a sentence about its file."""
   size = _SIZE.search(beginning[:MAX_BYTES])
   stored = f' of {int(size[1]):,} bytes' if size else ''

@@ -1,10 +1,10 @@
 """Fields of a row, checked as they are read: a field that is not what it must be raises `raw_files.BadField`."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from switch_zoo.errors import did_you_mean
-from switch_zoo.tasks.raw_files import BadField
+from switch_zoo.tasks.raw_files import BadField, separator_hint
 
 _Kind = TypeVar('_Kind')
 
@@ -46,7 +46,6 @@ def paths(row: Mapping[str, Any]) -> list[str]:
 
 
 _ABSENT = object()
-_SEPARATORS = (';', '\t', '|', ',')
 
 
 def _at(content: Any, path: str) -> Any:
@@ -69,13 +68,6 @@ def _at(content: Any, path: str) -> Any:
 def _missing(row: Mapping[str, Any], name: str, valid: Iterable[str]) -> BadField:
   hint = separator_hint(row) or did_you_mean(name, valid)
   return BadField(name, f'is missing; the row has: {", ".join(row) or "nothing"}.{hint}')
-
-
-def separator_hint(columns: Collection[str]) -> str:
-  """What a table with a single column is told if the name of the column contains another separator; else ''."""
-  name = next(iter(columns), '')
-  found = next((separator for separator in _SEPARATORS if separator in name), '') if len(columns) == 1 else ''
-  return f' Is the table separated by {found!r}? A .csv must be separated by commas, a .tsv by tabs.' if found else ''
 
 
 def text(row: Mapping[str, Any], name: str) -> str:
