@@ -31,11 +31,15 @@ def check(name: str, beginning: bytes) -> None:
   Raises:
     UserError: it is a pointer
   """
-  if not is_pointer(beginning):
-    return
+  if is_pointer(beginning):
+    raise UserError(f'{name} is {describe_pointer(beginning)}')
+
+
+def describe_pointer(beginning: bytes) -> str:
+  """What a pointer is and what to do about it: the rest of a sentence about its file."""
   size = _SIZE.search(beginning[:MAX_BYTES])
   stored = f' of {int(size[1]):,} bytes' if size else ''
-  raise UserError(
-    f'{name} is a Git LFS pointer, not the file itself: the repository was cloned without Git LFS. To download the '
+  return (
+    'a Git LFS pointer, not the file itself: the repository was cloned without Git LFS. To download the '
     f'file{stored}, run `git lfs install` and `git lfs pull` in that repository.'
   )

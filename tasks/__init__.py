@@ -55,7 +55,8 @@ Which tasks there are:
 
   catalogue           what `switch_zoo tasks` lists: the state of every task, and its examples
 
-Each file imports only files above it, switch_zoo.spec, switch_zoo.vocabulary and switch_zoo.errors.
+Each file imports only files above it, switch_zoo.spec, switch_zoo.vocabulary,
+switch_zoo.errors and switch_zoo.lfs_pointer.
 """
 
 import switch_zoo.tasks.anli

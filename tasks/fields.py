@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from switch_zoo.errors import did_you_mean
-from switch_zoo.tasks.raw_files import BadField
+from switch_zoo.tasks.raw_files import BadField, separator_hint
 
 _Kind = TypeVar('_Kind')
 
@@ -66,7 +66,8 @@ def _at(content: Any, path: str) -> Any:
 
 
 def _missing(row: Mapping[str, Any], name: str, valid: Iterable[str]) -> BadField:
-  return BadField(name, f'is missing; the row has: {", ".join(row) or "nothing"}.{did_you_mean(name, valid)}')
+  hint = separator_hint(row) or did_you_mean(name, valid)
+  return BadField(name, f'is missing; the row has: {", ".join(row) or "nothing"}.{hint}')
 
 
 def text(row: Mapping[str, Any], name: str) -> str:

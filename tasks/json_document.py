@@ -22,6 +22,10 @@ class JsonDocument:
   """
 
   def __init__(self, path: str) -> None:
+    """
+    Args:
+      path: of the file
+    """
     self._stack = contextlib.ExitStack()
     self._read = self._stack.enter_context(open_bytes(path)).read1
     # A byte that is not UTF-8 becomes a character that cannot be encoded again, so that only its item is lost.
@@ -112,7 +116,7 @@ class JsonDocument:
     if end is not None:
       self._take(end)
       json_text.check_nesting(self.last)
-      raise json_text.NotARow(_reason(error)) from error
+      raise json_text.NotARow(json_text.reason(error)) from error
     if self._ended:
       raise error if isinstance(error, json.JSONDecodeError) else json.JSONDecodeError(str(error).rstrip('.'), '', 0)
 
@@ -158,10 +162,3 @@ class JsonDocument:
       parts.append(part)
       size -= len(part)
     return b''.join(parts)
-
-
-def _reason(error: Exception) -> str:
-  """Why the parser refused a value that is closed."""
-  if isinstance(error, json_text.NotARow):
-    return str(error)
-  return f'not JSON: {error.msg}.' if isinstance(error, json.JSONDecodeError) else json_text.long_number()

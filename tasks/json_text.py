@@ -20,6 +20,8 @@ class NotARow(ValueError):  # noqa: N818 - it names what the text is not
 def parsed(text: str) -> Any:
   """The value of a JSON text.
 
+  Args:
+    text: of one value
   Raises:
     NotARow: it is not JSON, or contains what no row can contain
   """
@@ -29,6 +31,8 @@ def parsed(text: str) -> Any:
   except NotARow:
     raise
   except json.JSONDecodeError as error:
+    if text[error.pos :].strip() == ',':
+      raise NotARow('a comma after the object, which lines of JSON do not have: delete it.') from error
     raise NotARow(f'not JSON: {error.msg} at column {error.colno}.') from error
   except ValueError as error:
     raise NotARow(long_number()) from error
@@ -71,6 +75,13 @@ def check_surrogates(text: str, value: Any) -> None:
   """
   if _SURROGATE.search(text) and not is_utf8(json.dumps(value, ensure_ascii=False)):
     raise NotARow('half of a surrogate pair (such as "\\ud83d" alone), which is not text.')
+
+
+def reason(error: Exception) -> str:
+  """Why a list or an object is not a row, from the error of parsing it."""
+  if isinstance(error, json.JSONDecodeError):
+    return f'not JSON: {error.msg}.'
+  return str(error) if isinstance(error, NotARow) else long_number()
 
 
 def long_number() -> str:

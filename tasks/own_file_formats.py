@@ -47,7 +47,8 @@ def _opens_a_list(first: bytes, second: bytes) -> bool:
 
 def _is_indented(first: bytes, second: bytes) -> bool:
   """Whether an object begins on the first line and continues on the second."""
-  return first.endswith((b'{', b'[', b',')) and second.startswith((b'"', b'{', b'[')) and not second.endswith(b'}')
+  is_open = first.endswith((b'{', b'[', b',')) and not _is_json(first.rstrip(b','))
+  return is_open and second.startswith((b'"', b'{', b'[')) and not second.endswith(b'}')
 
 
 def _is_json(text: bytes) -> bool:

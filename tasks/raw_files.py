@@ -4,16 +4,19 @@ import contextlib
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+
+from switch_zoo.lfs_pointer import describe_pointer, is_pointer
 
 CHUNK = 1 << 18  # bytes read at a time
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 _BYTE_ORDER_MARK = b'\xef\xbb\xbf'
 _UTF16 = (b'\xff\xfe', b'\xfe\xff')
 _GZIP = b'\x1f\x8b'
+_SEPARATORS = (';', '\t', '|', ',')
 
 
 class BadField(ValueError):  # noqa: N818 - it names what is bad
@@ -64,6 +67,13 @@ class MalformedRow(NamedTuple):
     return f'{self.path}, line {self.line}{item}: {self.what}'
 
 
+def separator_hint(columns: Collection[str]) -> str:
+  """What a table with a single column is told if the name of the column contains another separator; else ''."""
+  name = next(iter(columns), '')
+  found = next((separator for separator in _SEPARATORS if separator in name), '') if len(columns) == 1 else ''
+  return f' Is the table separated by {found!r}? A .csv must be separated by commas, a .tsv by tabs.' if found else ''
+
+
 @contextlib.contextmanager
 def open_bytes(path: str) -> Iterator[io.BufferedReader]:
   """Opens a file on a disk or in a bucket; gzip data (recognized by content, not by name) is unpacked.
@@ -97,7 +107,8 @@ def lines(path: str) -> Iterator[tuple[int, bytes] | MalformedRow]:
   """(number from 1, line without its end) of a file; a byte order mark at its start is dropped.
 
   Lines end with LF or CRLF; in a file that begins with lines that end with CR, as on old Macs, with CR.
-  An empty file, one in UTF-16, and a gzip file that is truncated or damaged, give a `MalformedRow` at that line.
+  An empty file, one in UTF-16, a Git LFS pointer, and a gzip file that is truncated or damaged, give a `MalformedRow`
+  at that line.
   """
   number = 0
   try:
@@ -105,6 +116,9 @@ def lines(path: str) -> Iterator[tuple[int, bytes] | MalformedRow]:
       begin = file.peek(CHUNK)
       if begin.startswith(_UTF16):
         yield MalformedRow(path, 1, 'the file is UTF-16. Save it as UTF-8.', rest=True)
+        return
+      if is_pointer(begin):
+        yield MalformedRow(path, 1, f'the file is {describe_pointer(begin)}', rest=True)
         return
       for number, line in enumerate(_mac_lines(file) if _has_mac_lines(begin) else file, 1):
         if number == 1:

@@ -14,7 +14,17 @@ from typing import Protocol
 from switch_zoo.errors import UserError
 from switch_zoo.tasks import json_text
 from switch_zoo.tasks.json_document import JsonDocument
-from switch_zoo.tasks.raw_files import DAMAGED, BadField, MalformedRow, RawRow, damaged, lines, not_utf8, text_lines
+from switch_zoo.tasks.raw_files import (
+  DAMAGED,
+  BadField,
+  MalformedRow,
+  RawRow,
+  damaged,
+  lines,
+  not_utf8,
+  separator_hint,
+  text_lines,
+)
 
 
 class RowReader(Protocol):
@@ -200,8 +210,8 @@ class Delimited(_OneFile):
         yield row
         continue
       begin, end, cells = row
-      if not any(cells):
-        continue
+      if not any(cells) or (columns is None and cells == ['sep=', '']):
+        continue  # `sep=,` is how Excel is told the delimiter
       if columns is None:
         columns = _distinct(tuple(cells), f'{path}, line {begin}')
       else:
@@ -213,7 +223,9 @@ class Delimited(_OneFile):
     if len(cells) < len(columns) or (len(cells) > len(columns) and not self.more):
       missing = f'; field "{columns[len(cells)]}" is missing' if len(cells) < len(columns) else ''
       what = f'{len(cells)} columns instead of {len(columns)} ({", ".join(columns)}){missing}'
-      return MalformedRow(path, begin, f'{what}{_to_line(begin, end)}.')
+      return MalformedRow(path, begin, f'{what}{_to_line(begin, end)}.{separator_hint(columns)}')
+    if len(columns) > 1 and tuple(cells) == columns:
+      return MalformedRow(path, begin, 'the names of the columns, not a row: delete this line.')
     return RawRow(path, begin, dict(zip(columns, cells, strict=False)))
 
   def _cells(self, path: str) -> Iterator[tuple[int, int, list[str]] | MalformedRow]:

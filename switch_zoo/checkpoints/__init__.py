@@ -26,7 +26,8 @@ Files, as tensors by name and regions of bytes
 Names, as places in a model
   names                      the table: each variable's name in every format
   huggingface_names          names that a wrapper made longer, tensors under another of their names
-  huggingface_refusals       quantized weights and adapters
+  huggingface_refusals       quantized weights, adapters, placeholders, models that write no text
+  huggingface_missing        what is in a folder in place of weights
   huggingface                Hugging Face: all files of a folder together
   format_names               a class for each format: from variables to tensors, and back from names to places
 

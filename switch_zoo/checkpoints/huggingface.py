@@ -7,6 +7,7 @@ import numpy as np
 
 from switch_zoo.checkpoints import (
   file_checks,
+  huggingface_missing,
   huggingface_names,
   huggingface_refusals,
   json_files,
@@ -89,19 +90,23 @@ def weight_files(folder: str) -> list[str]:
   """Paths of the files with weights; the safetensors files if there are both kinds.
 
   Raises:
-    UserError: there are none, or the index names one that is missing
+    UserError: there are none, or too many, or the index names one that is missing
   """
-  for whole, index in WEIGHTS:
-    path = os.path.join(folder, index)
-    if file_checks.exists(path):
-      return _indexed_files(folder, path)
-    if file_checks.exists(os.path.join(folder, whole)):
-      return [os.path.join(folder, whole)]
   huggingface_refusals.check_adapter(folder)
-  raise UserError(
-    f'{folder} has no weights: neither {" nor ".join(whole for whole, _ in WEIGHTS)}, nor an index of several files. '
-    "Hugging Face's Flax and TensorFlow files are not read: save the model as safetensors."
-  )
+  for whole, index in WEIGHTS:
+    path, whole_path = os.path.join(folder, index), os.path.join(folder, whole)
+    if not file_checks.exists(path):
+      if file_checks.exists(whole_path):
+        return [whole_path]
+      continue
+    files = _indexed_files(folder, path)
+    if file_checks.exists(whole_path) and whole_path not in files:
+      raise UserError(
+        f'{folder} has two sets of weights: {whole}, which transformers reads, and {index} with '
+        f'{os.path.basename(files[0])} and others. Move one of them out of the folder.'
+      )
+    return files
+  huggingface_missing.refuse(folder, tuple(whole for whole, _ in WEIGHTS))
 
 
 def has_weights(folder: str) -> bool:

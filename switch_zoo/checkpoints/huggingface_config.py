@@ -17,7 +17,10 @@ from switch_zoo.spec.sublayers import padded_vocabulary
 SWITCH, T5, MT5 = 'switch_transformers', 't5', 'mt5'
 MODEL_TYPES = (SWITCH, T5, MT5)
 # dense_act_fn or feed_forward_proj of config.json -> ours. Our gelu is the approximation by tanh, `gelu_new` there.
-ACTIVATIONS = {'relu': ('relu',), 'gelu_new': ('gelu',), 'gated-gelu': ('gelu', 'linear')}
+ACTIVATIONS = {
+    'relu': ('relu',), 'gelu_new': ('gelu',), 'gated-gelu': ('gelu', 'linear'), 'gated-gelu_new': ('gelu', 'linear'),
+}  # fmt: skip
+_FLAN = ' The first files of Flan-T5 said gelu and meant gated-gelu: write that if the model is one.'
 # Number of layers of a stack, in config.json.
 NUM_LAYERS = {'encoder': 'num_layers', 'decoder': 'num_decoder_layers'}
 # Fields of config.json that the tensors decide -> ours.
@@ -50,7 +53,12 @@ def check_model_type(path: str, stated: Mapping[str, Any]) -> None:
     UserError: model_type is none of MODEL_TYPES
   """
   model_type = stated.get('model_type')
-  if stated and model_type not in MODEL_TYPES:
+  if stated and model_type is None:
+    raise UserError(
+      f'{path}/{CONFIG} does not say model_type. If it is that of the model and old, add "model_type": "{T5}" (or '
+      f'{SWITCH}, or {MT5}); otherwise copy it again.'
+    )
+  if model_type not in (None, *MODEL_TYPES):
     raise UserError(f'{path}/{CONFIG} is of a "{model_type}"; switch_zoo converts {", ".join(MODEL_TYPES)}.')
 
 
@@ -70,6 +78,7 @@ def read_activation(path: str, anatomy: Anatomy, stated: Mapping[str, Any], note
   if activation is None:
     raise UserError(
       f'{path}/{CONFIG}: the activation "{name}" cannot be converted; known are {", ".join(ACTIVATIONS)}.'
+      f'{_FLAN if name == "gelu" and anatomy.gated else ""}'
     )
   if (len(activation) > 1) == anatomy.gated:
     return activation

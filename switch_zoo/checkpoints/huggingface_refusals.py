@@ -21,17 +21,19 @@ QUANTIZED_ENDS = (
     '.qweight', '.qzeros', '.g_idx', '.SCB', '.absmax', '.quant_map', '.nested_absmax', '.weight_scale',
     '.weight_scale_inv', '.weight_format', '.input_scale',
 )  # fmt: skip
+# Layers of transformers' classes that read a text and write none.
+HEADS = ('classification_head', 'classifier', 'qa_outputs', 'score')
 CODES = {np.dtype(kind) for kind in (np.int8, np.uint8, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)}
 
 
 def check_adapter(folder: str) -> None:
-  """Refuses a folder that holds an adapter in place of a model.
+  """Refuses a folder that holds an adapter, in place of a model or next to one: transformers would add it.
 
   Raises:
     UserError: it does
   """
   if os.path.lexists(os.path.join(folder, ADAPTER)):
-    raise UserError(_adapter(folder))
+    raise UserError(f'{_adapter(folder)} To convert a model next to it without it, move {ADAPTER} out of the folder.')
 
 
 def check(folder: str, stated: Mapping[str, Any], infos: Mapping[str, TensorInfo]) -> None:
@@ -46,6 +48,8 @@ def check(folder: str, stated: Mapping[str, Any], infos: Mapping[str, TensorInfo
   """
   if any(part in ADAPTER_PARTS for name in infos for part in name.split('.')):
     raise UserError(_adapter(folder))
+  _check_placeholders(folder, infos)
+  _check_head(folder, infos)
   quantization = stated.get('quantization_config')
   reason = _sign_of_quantization(infos) or ('config.json has a quantization_config' if quantization else '')
   if not reason:
@@ -56,6 +60,27 @@ def check(folder: str, stated: Mapping[str, Any], infos: Mapping[str, TensorInfo
     'float32, bfloat16 and float16: convert the checkpoint that these were made from, or load them with transformers, '
     'call model.dequantize() and save the result.'
   )
+
+
+def _check_placeholders(folder: str, infos: Mapping[str, TensorInfo]) -> None:
+  """Refuses what DeepSpeed's ZeRO-3 leaves where each process has a part of the weights."""
+  empty = [name for name, info in infos.items() if 0 in info.shape]
+  if empty:
+    raise UserError(
+      f'{folder} holds {len(empty):,} tensors without a value, the first {empty[0]} of shape '
+      f'{list(infos[empty[0]].shape)}. ZeRO-3 of DeepSpeed saves such files: make the weights with the zero_to_fp32.py '
+      'that it puts next to its checkpoint, or train with stage3_gather_16bit_weights_on_model_save.'
+    )
+
+
+def _check_head(folder: str, infos: Mapping[str, TensorInfo]) -> None:
+  """Refuses the models of transformers that classify or mark a text."""
+  head = next((name for name in infos if name.split('.')[0] in HEADS), None)
+  if head:
+    raise UserError(
+      f'{folder} holds a model that classifies or marks text: there is a {head}. switch_zoo converts models that write '
+      'text (T5ForConditionalGeneration and its relatives).'
+    )
 
 
 def _sign_of_quantization(infos: Mapping[str, TensorInfo]) -> str:

@@ -1,8 +1,9 @@
 """Opening a checkpoint: which format a folder has."""
 
+import glob
 import os
 
-from switch_zoo.checkpoints import huggingface_refusals, journal, keras_files, names, tensor_bundle
+from switch_zoo.checkpoints import huggingface_missing, huggingface_refusals, journal, keras_files, names, tensor_bundle
 from switch_zoo.checkpoints.huggingface_source import HuggingFaceSource
 from switch_zoo.checkpoints.source import KerasSource, MeshSource, Source, T5XSource
 from switch_zoo.errors import UserError
@@ -11,7 +12,6 @@ SOURCES: dict[str, type[Source]] = {
   source.kind: source for source in (KerasSource, T5XSource, HuggingFaceSource, MeshSource)
 }
 SAVED_MODEL = 'saved_model.pb'
-MAX_LISTED = 5
 
 
 def open_source(path: str, model: str | None = None) -> Source:
@@ -34,6 +34,8 @@ def detect(path: str) -> str:
   """
   if tensor_bundle.has_prefix(path):
     return names.MESH
+  if os.path.isfile(path):
+    raise UserError(f'{path} is a file. Give the folder of the checkpoint: {os.path.dirname(path) or "."}')
   if not os.path.isdir(path):
     raise UserError(f'There is no folder "{path}". Give the folder of a checkpoint.')
   if journal.unfinished(path):
@@ -64,11 +66,20 @@ def _no_checkpoint(path: str) -> str:
   return (
     f'{path} holds no checkpoint: no Mesh-TensorFlow files (*.index), no {keras_files.WEIGHTS}, no Hugging Face '
     f'files (model.safetensors, pytorch_model.bin) and no T5X arrays (target.*, manifest.ocdbt). It has '
-    f'{_listing(path)}.'
+    f'{huggingface_missing.listing(path)}.{_inside(path)}'
   )
 
 
-def _listing(path: str) -> str:
-  entries = sorted(os.listdir(path))
-  more = f' and {len(entries) - MAX_LISTED} more' if len(entries) > MAX_LISTED else ''
-  return ', '.join(entries[:MAX_LISTED]) + more if entries else 'nothing'
+def _inside(path: str) -> str:
+  """The checkpoints in the folders of a folder, as a sentence; '' if there are none.
+
+  Trainers put one in each checkpoint-N; Hugging Face's cache puts them in snapshots/REVISION.
+  """
+  patterns = (os.path.join(glob.escape(path), *parts) for parts in (('*',), ('snapshots', '*')))
+  folders = [folder for pattern in patterns for folder in glob.glob(pattern) if os.path.isdir(folder)]
+  folders.sort(key=lambda folder: (len(folder), folder))  # checkpoint-1000 after checkpoint-500
+  found = [folder for folder in folders if any(source.is_in(folder) for source in SOURCES.values())]
+  if not found:
+    return ''
+  more = f' or one of {len(found) - 1} others next to it' if len(found) > 1 else ''
+  return f' There is a checkpoint inside: give {found[-1]}{more}.'

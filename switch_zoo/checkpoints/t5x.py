@@ -8,7 +8,7 @@ zarr 2 and 3.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import ml_dtypes  # noqa: F401 - gives NumPy the name bfloat16
@@ -20,6 +20,8 @@ from switch_zoo.errors import UserError
 
 # What the names of the weights begin with: in T5X's state, and in a file of parameters alone.
 PREFIXES = ('target.', 'params.')
+# What the names of arrays begin with if each has all layers of a stack.
+SCANNED = ('encoder/encoder/', 'decoder/decoder/')
 # Folders in which Orbax may have put the weights; '' is the checkpoint's own.
 ITEM_FOLDERS = ('', 'state', 'default', 'items', 'params')
 DATABASE = 'manifest.ocdbt'
@@ -47,6 +49,7 @@ class T5XTensors(CheckpointTensors):
     nbytes = _size_on_disk(root)
     stored = _database_arrays(root) if _is_database(root) else _folder_arrays(root)
     self._arrays = _weights(dict(stored))
+    _check_scanned(root, self._arrays)
     self._open_arrays: dict[str, Any] = {}
     self.infos = {name: _info(array) for name, array in self._arrays.items()}
     claimed = sum(info.nbytes for info in self.infos.values())
@@ -132,6 +135,17 @@ def _weights(arrays: dict[str, StoredArray]) -> dict[str, StoredArray]:
   prefix = next((prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in arrays)), '')
   named = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
   return {name.replace('.', '/'): array for name, array in named.items()}
+
+
+def _check_scanned(root: str, arrays: Collection[str]) -> None:
+  """Refuses the arrays of T5X's scalable_t5, which have all layers of a stack along one of their axes."""
+  scanned = next((name for name in arrays if name.startswith(SCANNED)), None)
+  if scanned:
+    raise UserError(
+      f'{root} is a checkpoint of scalable_t5, with the layers of a stack in one array ({scanned}), which is not read. '
+      "Convert it to Hugging Face's format (convert_t5x_checkpoint_to_pytorch.py of transformers, with "
+      '--scalable_attention).'
+    )
 
 
 def _info(array: StoredArray) -> TensorInfo:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from typing import Any
 
 import tensorflow as tf
@@ -14,6 +15,8 @@ NAMES = ('spiece.model', 'vocabulary.model', 'tokenizer.json')
 # mT5's sentencepiece model has 4 MB, its tokenizer.json 16 MB.
 MAX_BYTES = 200_000_000
 RULE = f'A vocabulary is a sentencepiece model ({NAMES[0]}) or a tokenizer.json with a Unigram model.'
+# Not '[PAD]', with which the vocabulary of a BERT begins.
+_JSON = re.compile(rb'\s*(\{|\[\s*[]\[{"0-9-])')
 _UTF16 = (b'\xff\xfe', b'\xfe\xff')
 
 
@@ -48,7 +51,7 @@ def read(path: str) -> bytes:
 
 def is_json(data: bytes) -> bool:
   """Whether a file begins as a JSON object or list does."""
-  return data.removeprefix(b'\xef\xbb\xbf').lstrip()[:1] in (b'{', b'[')
+  return _JSON.match(data.removeprefix(b'\xef\xbb\xbf')) is not None
 
 
 def json_object(path: str, data: bytes) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import switch_zoo.tasks
 
 PACKAGE = 'switch_zoo.tasks'
 FILES = {path.stem: path for path in pathlib.Path(switch_zoo.tasks.__file__).parent.glob('*.py')}
-ALLOWED = ('switch_zoo.errors', 'switch_zoo.spec', 'switch_zoo.vocabulary')
+ALLOWED = ('switch_zoo.errors', 'switch_zoo.lfs_pointer', 'switch_zoo.spec', 'switch_zoo.vocabulary')
 
 
 def listed():

@@ -26,6 +26,7 @@ def model(tmp_path_factory):
     (POINTER, 'is a Git LFS pointer, .*`git lfs pull`'),
     (b'<!DOCTYPE html>\n<html><title>Sign in</title>', 'is not a sentencepiece model: it is a web page'),
     (b'the\nof\nand\n', 'is not a sentencepiece model: it is text. A vocabulary is a sentencepiece model'),
+    (b'[PAD]\n[UNK]\n[CLS]\nthe\n', 'is not a sentencepiece model: it is text'),
     ('▁the\t-3.5\n'.encode(), 'is not a sentencepiece model: it is text'),
     (b'\x1f\x8b\x08\x00', 'is not a sentencepiece model: it is compressed'),
     (b'\x80\x02}q\x00', 'is not a sentencepiece model: it is cut off, damaged or another kind of file'),
