@@ -5,8 +5,15 @@ from switch_zoo import tf_compat
 tf_compat.repair()
 
 import gin  # noqa: E402
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow.compat.v1 as tf  # noqa: E402
+
+# A busy machine is not a fault: no example has a time limit.
+hypothesis.settings.register_profile(
+  'without a time limit', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile('without a time limit')
 
 
 @pytest.fixture(autouse=True)
