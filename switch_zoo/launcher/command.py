@@ -44,8 +44,8 @@ def run(flags: Any, bound: GinFiles) -> None:
 
 
 def _run_model_api(flags: Any, bound: GinFiles) -> list[results.MetricResult]:
-  with literal_folder.alias(flags.model_dir) as folder:
-    flags.model_dir = folder
+  with literal_folder.alias(flags.model_dir) as folder, literal_folder.link(flags.pretrained_model_dir) as pretrained:
+    flags.model_dir, flags.pretrained_model_dir = folder, pretrained
     model = model_api.checked_model(flags, bound)
     _log_command(folder)
     return model_api.execute(model, flags)

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from switch_zoo.checkpoints import differences, mesh_folder, names, sources, tensor_bundle
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import latest
+from switch_zoo.launcher import latest, literal_folder
 
 SETTING = 'INIT_CHECKPOINT'
 # A variable of a training's checkpoint that is not a weight.
@@ -70,7 +70,7 @@ def check(prefix: str, graph: mtf.Graph, variable_filter: str = '') -> str:
   Raises:
     UserError: none of its weights is the model's, one has another shape, or another type than float32
   """
-  stored = {name: info for name, info in _stored(prefix).items() if re.search(variable_filter or '', name)}
+  stored = {name: info for name, info in stored(prefix).items() if re.search(variable_filter or '', name)}
   model = {variable.name: variable for variable in graph.trainable_variables}
   mapped = {name: mesh_utils.init_checkpoint_variable_mapping(name) for name in model}
   loaded = [name for name in model if mesh_utils.should_load_variable(name) and mapped[name] in stored]
@@ -109,8 +109,9 @@ def _check_types(types: Mapping[str, str], prefix: str) -> None:
     )
 
 
-def _stored(prefix: str) -> dict[str, tuple[list[int], str]]:
+def stored(prefix: str) -> dict[str, tuple[list[int], str]]:
   """Name -> shape and type of every tensor of a checkpoint."""
-  reader = tf.train.load_checkpoint(prefix)
+  with literal_folder.link(os.path.dirname(prefix)) as folder:
+    reader = tf.train.load_checkpoint(os.path.join(folder, os.path.basename(prefix)))
   types = reader.get_variable_to_dtype_map()
   return {name: (list(shape), types[name].name) for name, shape in reader.get_variable_to_shape_map().items()}

@@ -18,7 +18,7 @@ _PATH = re.compile(r'(_paths?: ")(?:[^"]*/)?([^"/]+)(")')
 
 @contextlib.contextmanager
 def alias(model_dir: str, create: bool = False) -> Iterator[str]:
-  """Within, a path of the folder that is no pattern: a link to it if its own path is one.
+  """Within, a path of a training's folder that is no pattern: a link to it if its own path is one.
 
   Args:
     model_dir: the folder; one that does not exist is returned as it is
@@ -28,19 +28,36 @@ def alias(model_dir: str, create: bool = False) -> Iterator[str]:
   """
   if create and '://' not in model_dir and _is_pattern(model_dir):
     os.makedirs(model_dir, exist_ok=True)
-  if '://' in model_dir or not _is_pattern(model_dir) or not os.path.isdir(model_dir):
-    yield model_dir
-    return
-  with tempfile.TemporaryDirectory(prefix='switch_zoo_') as folder:
-    link = os.path.join(folder, 'model')
-    os.symlink(os.path.abspath(model_dir), link, target_is_directory=True)
+  with link(model_dir) as path:
+    if path == model_dir:
+      yield path
+      return
     _make_state_relative(model_dir)
     try:
-      yield link
-    except UserError as error:
-      raise UserError(str(error).replace(link, model_dir)) from error
+      yield path
     finally:
       _make_state_relative(model_dir)
+
+
+@contextlib.contextmanager
+def link(folder: str) -> Iterator[str]:
+  """Within, a path of a folder that is no pattern; nothing in the folder changes.
+
+  Args:
+    folder: one that does not exist is returned as it is
+  Raises:
+    UserError: as raised within, with the folder's own path
+  """
+  if '://' in folder or not _is_pattern(folder) or not os.path.isdir(folder):
+    yield folder
+    return
+  with tempfile.TemporaryDirectory(prefix='switch_zoo_') as temporary:
+    path = os.path.join(temporary, 'model')
+    os.symlink(os.path.abspath(folder), path, target_is_directory=True)
+    try:
+      yield path
+    except UserError as error:
+      raise UserError(str(error).replace(path, folder)) from error
 
 
 def _is_pattern(path: str) -> bool:

@@ -1,8 +1,10 @@
 """One run of a model, from gin files to the end: train, evaluate, infer or score, in this process."""
 
+import contextlib
 import dataclasses
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gin
@@ -144,6 +146,17 @@ def _initial() -> str | None:
   return prefix
 
 
+@contextlib.contextmanager
+def _initial_linked() -> Iterator[None]:
+  """Within, the checkpoint that weights are taken from has a path that TensorFlow does not read as a pattern."""
+  prefix = preflight.parameter('utils.run.init_checkpoint') if _is_training() else None
+  with literal_folder.link(os.path.dirname(prefix or '')) as folder:
+    if prefix and folder != os.path.dirname(prefix):
+      with gin.unlock_config():
+        gin.bind_parameter('utils.run.init_checkpoint', os.path.join(folder, os.path.basename(prefix)))
+    yield
+
+
 def _check_initial(prefix: str, graph: mtf.Graph, resumed: bool) -> None:
   """Checks the checkpoint that weights are taken from, and binds it: TensorFlow's own way to find it differs."""
   random = init_checkpoint.check(prefix, graph, preflight.parameter(_VARIABLE_FILTER) or '')
@@ -179,7 +192,7 @@ _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_stri
 
 def execute(model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None) -> list[MetricResult]:
   """Runs what gin is configured for. Returns what an evaluation measured."""
-  with literal_folder.alias(model_dir, create=True) as folder:
+  with literal_folder.alias(model_dir, create=True) as folder, _initial_linked():
     return _execute(model_dir, folder, tpu, reporter)
 
 

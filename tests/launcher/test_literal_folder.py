@@ -6,7 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import latest, literal_folder, preflight
+from switch_zoo.launcher import init_checkpoint, latest, literal_folder, preflight
 
 NAMES = ['run[1]', 'run*', 'what?']
 
@@ -46,6 +46,24 @@ def test_a_folder_that_was_trained_under_its_own_name(tmp_path):
   save(model_dir, (5,))
   with literal_folder.alias(model_dir) as folder:
     assert tf.train.latest_checkpoint(folder) == os.path.join(folder, 'model.ckpt-5')
+
+
+def test_a_folder_that_is_only_read_stays_as_it_is(tmp_path):
+  folder = str(tmp_path / 'run[1]')
+  os.makedirs(folder)
+  save(folder, (5,))
+  before = {name: os.stat(os.path.join(folder, name)).st_mtime_ns for name in os.listdir(folder)}
+  with literal_folder.link(folder) as path:
+    assert tf.train.load_checkpoint(os.path.join(path, 'model.ckpt-5')).get_tensor('v') == 5
+  assert {name: os.stat(os.path.join(folder, name)).st_mtime_ns for name in os.listdir(folder)} == before
+
+
+def test_weights_are_taken_from_a_folder_with_brackets(tmp_path):
+  folder = str(tmp_path / 'run[1]')
+  os.makedirs(folder)
+  save(folder, (5,))
+  prefix = init_checkpoint.find(folder)
+  assert init_checkpoint.stored(prefix) == {'v': ([], 'float32')}
 
 
 def test_errors_name_the_folder_itself(tmp_path):
