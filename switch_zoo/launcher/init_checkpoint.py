@@ -70,7 +70,7 @@ def check(prefix: str, graph: mtf.Graph, variable_filter: str = '') -> str:
   Raises:
     UserError: none of its weights is the model's, one has another shape, or another type than float32
   """
-  stored = {name: info for name, info in stored(prefix).items() if re.search(variable_filter or '', name)}
+  stored = {name: info for name, info in tensors_of(prefix).items() if re.search(variable_filter or '', name)}
   model = {variable.name: variable for variable in graph.trainable_variables}
   mapped = {name: mesh_utils.init_checkpoint_variable_mapping(name) for name in model}
   loaded = [name for name in model if mesh_utils.should_load_variable(name) and mapped[name] in stored]
@@ -109,7 +109,7 @@ def _check_types(types: Mapping[str, str], prefix: str) -> None:
     )
 
 
-def stored(prefix: str) -> dict[str, tuple[list[int], str]]:
+def tensors_of(prefix: str) -> dict[str, tuple[list[int], str]]:
   """Name -> shape and type of every tensor of a checkpoint."""
   with literal_folder.link(os.path.dirname(prefix)) as folder:
     reader = tf.train.load_checkpoint(os.path.join(folder, os.path.basename(prefix)))

@@ -63,7 +63,7 @@ def test_weights_are_taken_from_a_folder_with_brackets(tmp_path):
   os.makedirs(folder)
   save(folder, (5,))
   prefix = init_checkpoint.find(folder)
-  assert init_checkpoint.stored(prefix) == {'v': ([], 'float32')}
+  assert init_checkpoint.tensors_of(prefix) == {'v': ([], 'float32')}
 
 
 def test_errors_name_the_folder_itself(tmp_path):
