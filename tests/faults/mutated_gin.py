@@ -45,9 +45,9 @@ RUNS = {
 FOLDERS = ('architectures', 'layouts', 'models', 'runs')
 MODEL, LAYOUT = 'models/tiny_switch_8.gin', 'layouts/cpu.gin'
 WHOLE_NUMBERS = frozenset({
-  'TRAIN_STEPS', 'BATCH_SIZE', 'INPUTS_LENGTH', 'TARGETS_LENGTH', 'SAVE_STEPS', 'NUM_BATCHES', 'BEAM_SIZE', 'd_model', 'NUM_RETURN_SEQUENCES',
+  'TRAIN_STEPS', 'BATCH_SIZE', 'INPUTS_LENGTH', 'TARGETS_LENGTH', 'SAVE_STEPS', 'NUM_BATCHES', 'BEAM_SIZE', 'd_model',
   'd_ff', 'd_kv', 'num_heads', 'vocab_size', 'target_vocab_size', 'num_encoder_layers', 'num_decoder_layers',
-  'layers_per_block', 'num_experts', 'group_size', 'min_expert_capacity',
+  'layers_per_block', 'num_experts', 'group_size', 'min_expert_capacity', 'NUM_RETURN_SEQUENCES',
 })  # fmt: skip
 VALUES = (
   'None', 'True', '0', '-1', '-0.0', '1.5', '1e999', '-1e999', '3', '10 ** 9', '2000000', '9' * 5000,
