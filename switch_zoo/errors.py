@@ -5,9 +5,13 @@ import errno
 import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 # All but a new line and a tab: C0 and C1, line separators, marks that reorder a line, half surrogates.
 _UNPRINTABLE = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
+
+# Characters of a value or a text in a message.
+_LONGEST = 200
 
 
 class UserError(Exception):
@@ -29,6 +33,23 @@ def printable(text: str) -> str:
   'a\\\\x1b[31m\\nb'
   """
   return _UNPRINTABLE.sub(lambda match: match[0].encode('unicode_escape', 'surrogatepass').decode(), str(text))
+
+
+def shown(value: Any) -> str:
+  """A value as Python writes it, for a message; the middle of a long one is left out.
+
+  >>> shown('x' * 5000)[-20:]
+  "...xxxxxxxxxxxxxxxx'"
+  """
+  try:
+    return shortened(repr(value))
+  except ValueError:  # Python writes no whole number of more than 4,300 digits
+    return 'a number of thousands of digits'
+
+
+def shortened(text: str) -> str:
+  """A text for a message, without its middle if it is long."""
+  return text if len(text) <= _LONGEST else f'{text[: _LONGEST - 20]}...{text[-17:]}'
 
 
 def paragraph(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from switch_zoo.errors import UserError
+from switch_zoo.errors import UserError, shown
 from switch_zoo.spec import gin_files
 
 
@@ -85,7 +85,7 @@ def as_kind(kind: type, value: Any, name: str, place: str) -> Any:
     value = [value]
   types, is_valid, words = _KINDS[kind]
   if not isinstance(value, types) or not is_valid(value):
-    raise UserError(f'{place}: {name} is {value!r}; it must be {words}.')
+    raise UserError(f'{place}: {name} is {shown(value)}; it must be {words}.')
   return value if kind is list else kind(value)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from switch_zoo import number_format
-from switch_zoo.errors import UserError, did_you_mean
+from switch_zoo.errors import UserError, did_you_mean, shortened, shown
 from switch_zoo.spec import capacity, gin_files, routers, shape, sublayers
 from switch_zoo.spec.bindings import BindingReader, as_kind
 from switch_zoo.spec.routers import RouterSpec
@@ -124,7 +124,7 @@ def _activation_dtype(reader: BindingReader) -> str:
   setting = reader.get('activation_dtype', str, 'get_variable_dtype', 'activation_dtype')
   if setting not in number_format.SETTINGS:
     raise UserError(
-      f'{reader.places["activation_dtype"]}: activation_dtype is {setting!r}. Use one of '
+      f'{reader.places["activation_dtype"]}: activation_dtype is {shown(setting)}. Use one of '
       f'{", ".join(number_format.SETTINGS)}.{did_you_mean(setting, number_format.SETTINGS)}'
     )
   return setting
@@ -162,7 +162,7 @@ def _router(reader: BindingReader, layer: str) -> RouterSpec:
   known = {**routers.CLASSES, **routers.RELEASED}
   if name not in known:
     hint = did_you_mean(name, known) or f' Known routers: {", ".join(known)}.'
-    raise UserError(f'{place}: "{name}" is not a router switch_zoo can describe.{hint}')
+    raise UserError(f'{place}: "{shortened(name)}" is not a router switch_zoo can describe.{hint}')
   reader.places['router'] = place
   router = known[name]
   if router.parameter:
@@ -176,7 +176,9 @@ def _check_activation(reader: BindingReader, layer: str) -> None:
   dense, place = reader.raw('DenseReluDense', 'activation')
   experts, _ = reader.raw(layer, 'activation')
   if dense != experts:
-    raise UserError(f'{place}: the dense layers use {dense!r}, the experts use {experts!r}. Both must use the same.')
+    raise UserError(
+      f'{place}: the dense layers use {shown(dense)}, the experts use {shown(experts)}. Both must use the same.'
+    )
 
 
 def _layers(reader: BindingReader, stack: str) -> list[str]:
@@ -186,7 +188,9 @@ def _layers(reader: BindingReader, stack: str) -> list[str]:
   names = []
   for layer in as_kind(list, layers, f'{stack}/make_layer_stack.layers', place):
     if not isinstance(layer, gin_files.Reference):
-      raise UserError(f'{place}: a layer of the {stack} is {layer!r}. A layer is @module.Layer, without arguments.')
+      raise UserError(
+        f'{place}: a layer of the {stack} is {shown(layer)}. A layer is @module.Layer, without arguments.'
+      )
     name = layer.name.split('.')[-1]
     if name not in SUBLAYERS:
       hint = did_you_mean(name, SUBLAYERS) or f' Known layers: {", ".join(SUBLAYERS)}.'
@@ -222,7 +226,7 @@ def _buckets(reader: BindingReader) -> int:
   """Buckets of the relative positions that a stack's self-attention layers share; 0 without relative positions."""
   kind, place = reader.raw('SelfAttention', 'relative_attention_type')
   if kind not in (None, 'bias_shared'):
-    raise UserError(f'{place}: relative_attention_type is {kind!r}. It must be "bias_shared" or None.')
+    raise UserError(f'{place}: relative_attention_type is {shown(kind)}. It must be "bias_shared" or None.')
   name = 'relative_attention_num_buckets'
   buckets = reader.get(name, int, 'SelfAttention', name, default=shape.RELATIVE_BUCKETS)
   return buckets if kind else 0

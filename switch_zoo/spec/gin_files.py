@@ -16,7 +16,7 @@ from typing import Any
 
 from gin import config_parser
 
-from switch_zoo.errors import UserError, did_you_mean
+from switch_zoo.errors import UserError, did_you_mean, shortened
 
 REQUIRED = 'gin.REQUIRED'
 MESH_DEFAULTS = 'defaults.gin'
@@ -186,7 +186,7 @@ class GinFiles:
       if os.path.isfile(path):
         return path
     raise UserError(
-      f'There is no gin file "{name}"{included_from}. It was searched for in the current folder and below '
+      f'There is no gin file "{shortened(name)}"{included_from}. It was searched for in the current folder and below '
       f'{", ".join(self.folders)}.{did_you_mean(name, available(self.folders))}'
     )
 
@@ -196,7 +196,7 @@ class GinFiles:
         self._take(statement, path)
     except _NOT_GIN as error:
       reason, line = _reason(error)
-      place = (f'{path}, line {line}' if line else path) if path else f'--gin_param="{text}"'
+      place = (f'{path}, line {line}' if line else path) if path else f'--gin_param="{shortened(text)}"'
       raise UserError(
         f'{place} is not gin: {reason}. A line binds a value, as in: name = 3, name = "text" (with quotes) or '
         'configurable.parameter = %name.'
@@ -212,6 +212,8 @@ class GinFiles:
       key = '/'.join(filter(None, (statement.scope, statement.selector)))
       if statement.arg_name:
         key += f'.{statement.arg_name}'
+      if _has_large_numbers(statement.value):
+        raise UserError(f'{place}: {shortened(key)} has a whole number of more than 64 bits. Use one below 2^63.')
       # A key that is bound again moves to the end: if a name is written in two ways ("b.C.d", "C.d"), the later counts.
       self.bindings.pop(key, None)
       self.bindings[key] = Binding(statement.value, place)
@@ -306,6 +308,15 @@ def _macros(value: Any) -> list[Macro]:
   if isinstance(value, (list, tuple)):
     return [macro for item in value for macro in _macros(item)]
   return []
+
+
+def _has_large_numbers(value: Any) -> bool:
+  """Whether a value has whole numbers that neither TensorFlow nor a message can hold."""
+  if isinstance(value, dict):
+    value = [*value, *value.values()]
+  if isinstance(value, (list, tuple, set)):
+    return any(map(_has_large_numbers, value))
+  return isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
 
 
 def _still_required(key: str, binding: Binding) -> str:

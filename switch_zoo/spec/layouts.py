@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from switch_zoo.errors import UserError, did_you_mean
+from switch_zoo.errors import UserError, did_you_mean, shortened
 from switch_zoo.spec import gin_files
 from switch_zoo.spec.config import ModelConfig
 
@@ -244,9 +244,9 @@ def _pairs(text: str, setting: str, example: str) -> list[tuple[str, str]]:
   for part in filter(None, re.split(r'[,.;\s]', text)):
     name, colon, value = part.partition(':')
     if not (name and colon and value):
-      raise UserError(f'{setting} "{text}": "{part}" is not a pair. Write it as in "{example}".')
+      raise UserError(f'{setting} "{shortened(text)}": "{shortened(part)}" is not a pair. Write it as in "{example}".')
     if name in dict(pairs):
-      raise UserError(f'{setting} "{text}" names "{name}" twice. Keep one of them.')
+      raise UserError(f'{setting} "{shortened(text)}" names "{name}" twice. Keep one of them.')
     pairs.append((name, value))
   return pairs
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from switch_zoo import number_format
-from switch_zoo.errors import UserError
+from switch_zoo.errors import UserError, shown
 from switch_zoo.spec.gin_files import REQUIRED, GinFiles, Macro, Reference
 
 
@@ -132,7 +132,7 @@ def check(files: GinFiles) -> None:
       continue
     value = files.value(key)
     if not _has_references(value) and not kind.accepts(value):
-      raise UserError(f'{binding.place}: {name} is {value!r}; it must be {kind.words}.')
+      raise UserError(f'{binding.place}: {name} is {shown(value)}; it must be {kind.words}.')
 
 
 def _has_references(value: Any) -> bool:

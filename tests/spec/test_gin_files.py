@@ -177,3 +177,15 @@ def test_macros_that_multiply_are_refused_in_a_moment(read):
   assert len(files.value('m3')) == 10
   with pytest.raises(UserError, match='a.gin, line 12: f.x has more than 100,000 entries'):
     files.value('f.x')
+
+
+@pytest.mark.parametrize('value', ['0x' + 'f' * 4000, '[1, -9223372036854775809]', "{'a': 9223372036854775808}"])
+def test_a_whole_number_that_tensorflow_cannot_hold_is_refused(read, value):
+  with pytest.raises(UserError, match=r'a.gin, line 2: f.x has a whole number of more than 64 bits'):
+    read(a=f'm = 9223372036854775807\nf.x = {value}')
+
+
+def test_a_long_value_is_cut_in_a_message(read):
+  with pytest.raises(UserError) as error:
+    read('m = ' + '[' * 20_000, a='m = 1')
+  assert len(str(error.value)) < 600
