@@ -58,7 +58,8 @@ REQUIREMENTS = {
   'python_version == "3.11"': ['tensorflow-metadata<1.16'],  # the last release that is tested with tensorflow 2.15
   # On CPython 3.10, 1.14 requires protobuf below 4.21, and googleapis-common-protos 4.25 or later. 1.13, which does
   # not, requires absl-py below 2.
-  'python_version < "3.11"': ['tensorflow-metadata<1.14', 'absl-py<2'],
+  # The first excluded releases of the others require CPython 3.11, which not every index says.
+  'python_version < "3.11"': ['tensorflow-metadata<1.14', 'absl-py<2', 'markdown<3.11', 'etils<1.14'],
   # TensorFlow 2.21.
   'python_version >= "3.12"': [
     # Estimator and Mesh-TensorFlow use private names of tensorflow, which 2.22 may move. Raise this bound when the
