@@ -132,8 +132,7 @@ def test_a_full_queue_says_when_to_try_again():
     first = asyncio.ensure_future(client.post(PREDICT, json={'instances': ['sleep 0.3']}))
     while not service.model.batches:
       await asyncio.sleep(0.01)
-    requests = [client.post(PREDICT, json=ONE) for _ in range(3)]
-    return [await first, *await asyncio.gather(*requests)]
+    return await asyncio.gather(first, *(client.post(PREDICT, json=ONE) for _ in range(3)))
 
   responses = run(conversation, queue=2)
   assert [response.status_code for response in responses] == [200, 200, 200, 503]
