@@ -160,11 +160,12 @@ def read_operative_config(folder: str, bound: GinFiles) -> None:
     folder: of the checkpoint
     bound: takes what the file binds
   Raises:
-    UserError: the file is not gin, or imports a module that does not exist
+    UserError: the file is not gin, its macros have no value, or it imports a module that does not exist
   """
   path = os.path.join(folder, 'operative_config.gin')
   if os.path.isfile(path):  # T5 itself reads those in a bucket
     bound.read_file(path)
+    bound.check_chains()
     gin_setup.import_modules(bound.imports)
   mtf_model._parse_operative_config(folder)  # pylint: disable=protected-access - what MtfModel's methods call
 

@@ -22,6 +22,7 @@ REQUIRED = 'gin.REQUIRED'
 MESH_DEFAULTS = 'defaults.gin'
 PARAMETER = '--gin_param'
 MAX_ENTRIES = 100_000
+MAX_CHAIN = 50  # macros that take their value from each other; gin itself fails at about 150
 
 _MAX_REASON = 300  # characters: some of gin's messages repeat the line
 # What gin's parser raises; values are read with Python's own parser, which refuses some with errors of its own.
@@ -136,7 +137,7 @@ class GinFiles:
     Raises:
       UserError: the first mistake
     """
-    self._check_circles()
+    self.check_chains()
     used = {macro.name for binding in self.bindings.values() for macro in _macros(binding.value)}
     for key, binding in self.bindings.items():
       if binding.place == PARAMETER and '.' not in key and key not in used | self._from_files:
@@ -151,22 +152,36 @@ class GinFiles:
             f'{did_you_mean(macro.name, known)}'
           )
 
-  def _check_circles(self) -> None:
-    """Refuses macros that are defined by each other, which have no value."""
-    ended: set[str] = set()
-    for name in self.bindings:
-      self._follow(name, (), ended)
+  def check_chains(self) -> None:
+    """Refuses macros that are defined by each other, which have no value, and chains that gin cannot follow.
 
-  def _follow(self, name: str, path: tuple[str, ...], ended: set[str]) -> None:
-    """Follows the macros of a value; ended: keys whose macros are known to end."""
-    if name in ended or name not in self.bindings:
-      return
+    Raises:
+      UserError: with the place of one of the macros
+    """
+    lengths: dict[str, int] = {}
+    for name in self.bindings:
+      self._follow(name, (), lengths)
+
+  def _follow(self, name: str, path: tuple[str, ...], lengths: dict[str, int]) -> int:
+    """The length of the longest chain of macros that a key begins; lengths: those that are known."""
+    if name in lengths or name not in self.bindings:
+      return lengths.get(name, 0)
     if name in path:
       circle = ' = '.join([name, *(f'%{macro}' for macro in (*path[path.index(name) + 1 :], name))])
       raise UserError(f'{self.bindings[name].place}: {circle} is a circle. Give one of these macros a value.')
-    for macro in _macros(self.bindings[name].value):
-      self._follow(macro.name, (*path, name), ended)
-    ended.add(name)
+    self._check_length(name, len(path))
+    macros = _macros(self.bindings[name].value)
+    lengths[name] = 1 + max((self._follow(macro.name, (*path, name), lengths) for macro in macros), default=0)
+    self._check_length(name, lengths[name] - 1)
+    return lengths[name]
+
+  def _check_length(self, name: str, macros: int) -> None:
+    """Refuses a key at the beginning or the end of a chain of too many macros."""
+    if macros > MAX_CHAIN:
+      raise UserError(
+        f'{self.bindings[name].place}: {shortened(name)} belongs to a chain of more than {MAX_CHAIN} macros, each of '
+        'which takes its value from the next. Give one of them its value directly.'
+      )
 
   def _include(self, path: str, place: str = '') -> None:
     real = os.path.realpath(path)
@@ -226,6 +241,7 @@ class GinFiles:
     if isinstance(value, Macro):
       if value.name in seen or value.name not in self.bindings:
         return value
+      self._check_length(value.name, len(seen))
       return self._resolve(self.bindings[value.name].value, count, (*seen, value.name))
     if isinstance(value, (list, tuple)):
       return type(value)(self._resolve(item, count, seen) for item in value)

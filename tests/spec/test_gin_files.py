@@ -138,6 +138,22 @@ def test_a_macro_that_is_used_twice_is_not_a_circle(read):
   read(a='n = 1\nm = [%n, %n]\nf.x = [%m, %n]').check()
 
 
+@pytest.mark.parametrize('reverse', [False, True])
+def test_a_chain_of_macros_that_gin_cannot_follow_is_refused(read, reverse):
+  lines = [f'm{number} = %m{number + 1}' for number in range(1000)] + ['m1000 = 7', 'f.x = %m0']
+  bound = read(a='\n'.join(lines[::-1] if reverse else lines))
+  for work in (bound.check, lambda: bound.value('f.x')):
+    with pytest.raises(UserError, match=r'a\.gin, line \d+: m\d+ belongs to a chain of more than 50 macros'):
+      work()
+
+
+def test_a_chain_that_gin_can_follow(read):
+  lines = [f'm{number} = %m{number + 1}' for number in range(gin_files.MAX_CHAIN - 1)]
+  bound = read(a='\n'.join(['f.x = [%m0]', *lines, f'm{gin_files.MAX_CHAIN - 1} = 7']))
+  bound.check()
+  assert bound.value('f.x') == [7]
+
+
 def test_a_circle_of_includes_is_named(read, tmp_path):
   with pytest.raises(UserError) as error:
     read(a='n = 1\ninclude "b.gin"', b='include "a.gin"')
