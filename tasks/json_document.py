@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from switch_zoo.tasks import json_text
-from switch_zoo.tasks.raw_files import DAMAGED, BadField, open_bytes
+from switch_zoo.tasks.raw_files import DAMAGED, BadField, not_a_text, open_bytes
 
 _CHUNK = 1 << 18  # bytes read at a time
 _WHITESPACE = re.compile(r'[ \t\n\r]*')
@@ -46,6 +46,7 @@ class JsonDocument:
     Raises:
       BadField: a key is missing, or its value is not a list
       json.JSONDecodeError: the text is not JSON
+      json_text.NotARow: the file is not a text at all
     """
     for depth, key in enumerate(keys):
       self._expect('{')
@@ -144,6 +145,8 @@ class JsonDocument:
 
   def _fill(self, size: int) -> None:
     more = self._read_full(size)
+    if self.empty and (reason := not_a_text(more)):
+      raise json_text.NotARow(reason)
     self._text, self._position = self._text[self._position :] + self._decode(more, final=not more), 0
     self._ended, self.empty = not more, self.empty and not more
 

@@ -103,6 +103,17 @@ class _RawReads(io.RawIOBase):
     return len(data)
 
 
+def not_a_text(begin: bytes) -> str:
+  """What keeps a file that begins with these bytes from being read as text; '' for nothing.
+
+  Args:
+    begin: its first bytes, as many as a Git LFS pointer has, or more
+  """
+  if begin.startswith(_UTF16):
+    return 'the file is UTF-16. Save it as UTF-8.'
+  return f'the file is {describe_pointer(begin)}' if is_pointer(begin) else ''
+
+
 def lines(path: str) -> Iterator[tuple[int, bytes] | MalformedRow]:
   """(number from 1, line without its end) of a file; a byte order mark at its start is dropped.
 
@@ -114,11 +125,8 @@ def lines(path: str) -> Iterator[tuple[int, bytes] | MalformedRow]:
   try:
     with open_bytes(path) as file:
       begin = file.peek(CHUNK)
-      if begin.startswith(_UTF16):
-        yield MalformedRow(path, 1, 'the file is UTF-16. Save it as UTF-8.', rest=True)
-        return
-      if is_pointer(begin):
-        yield MalformedRow(path, 1, f'the file is {describe_pointer(begin)}', rest=True)
+      if reason := not_a_text(begin):
+        yield MalformedRow(path, 1, reason, rest=True)
         return
       for number, line in enumerate(_mac_lines(file) if _has_mac_lines(begin) else file, 1):
         if number == 1:

@@ -11,6 +11,7 @@ from switch_zoo.tasks import json_document
 from switch_zoo.tasks.raw_files import MalformedRow, RawRow
 from switch_zoo.tasks.readers import AlignedText, Delimited, JsonLines, JsonList, TextLines
 
+POINTER = b'version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 12\n'
 CSV = Delimited(delimiter=',', quoted=True)
 
 
@@ -82,6 +83,13 @@ BAD = {
     'an empty CSV': (CSV, b'', ['line 1: the file is empty.']),
     'an empty gz': (TextLines(), gzip.compress(b''), ['line 1: the file is empty.']),
     'an empty document': (JsonList(), b'', ['line 1: the file is empty.']),
+    'a pointer in place of a document': (JsonList(('data',)), POINTER, [
+      'line 1: the file is a Git LFS pointer, not the file itself: the repository was cloned without Git LFS. To '
+      'download the file of 12 bytes, run `git lfs install` and `git lfs pull` in that repository.',
+    ]),
+    'a document in UTF-16': (JsonList(('data',)), '{"data": []}'.encode('utf-16'), [
+      'line 1: the file is UTF-16. Save it as UTF-8.',
+    ]),
     'a document that is no list': (JsonList(), b'{}', ["line 1: not JSON: '[' expected, '{' found."]),
     'a document that stops': (JsonList(), b'[{"a": 1},\n{"a": ', [
         (1, {'a': 1}), 'line 2, item 2: not JSON: Expecting value.']),
