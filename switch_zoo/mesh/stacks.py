@@ -5,6 +5,8 @@ import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 from mesh_tensorflow.transformer import transformer
 
+from switch_zoo.errors import UserError
+
 
 @gin.configurable(module='stacks')
 def sublayer_call_layer(x: mtf.Tensor, layer_stack: transformer.LayerStack, context: transformer.Context) -> mtf.Tensor:
@@ -31,10 +33,12 @@ def num_blocks(num_layers: int = gin.REQUIRED, layers_per_block: int = gin.REQUI
   """Blocks in a stack of `num_layers` Transformer layers when a block holds `layers_per_block` of them.
 
   Raises:
-    ValueError: the layers do not fill whole blocks
+    UserError: the layers do not fill whole blocks
   """
+  if layers_per_block < 1:
+    raise UserError(f'layers_per_block={layers_per_block}: a block holds at least one layer.')
   if num_layers % layers_per_block:
-    raise ValueError(
+    raise UserError(
       f'num_layers={num_layers} is not a multiple of layers_per_block={layers_per_block}: a block is repeated '
       f'whole. Use {num_layers - num_layers % layers_per_block} or '
       f'{num_layers + layers_per_block - num_layers % layers_per_block} layers.'
