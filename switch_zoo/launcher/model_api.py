@@ -129,10 +129,10 @@ def _check_flags(flags: Any) -> None:
     preflight.vocabulary_fits(flags.mixture_or_task)
     preflight.data_can_be_read(flags.mixture_or_task, flags.eval_split if flags.mode == 'eval' else 'train')
   if flags.mode in ('predict', 'score'):
-    preflight.input_file_present(flags.input_file, '--input_file')
+    preflight.input_file_readable(flags.input_file, '--input_file')
     preflight.output_file_possible(flags.output_file, '--output_file')
   if flags.mode == 'score':
-    preflight.input_file_present(flags.target_file, '--target_file')
+    preflight.input_file_readable(flags.target_file, '--target_file')
     files = (flags.input_file or None, flags.target_file or None)
     preflight.one_target_for_each_input(*files, ('--input_file', '--target_file'))
 

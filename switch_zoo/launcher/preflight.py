@@ -13,6 +13,7 @@ from gin import config as gin_config
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.launcher import init_checkpoint, latest
 from switch_zoo.spec.sublayers import padded_vocabulary
+from switch_zoo.tasks import raw_files
 from switch_zoo.vocabulary import fit
 
 
@@ -115,17 +116,37 @@ def checkpoint_present(model_dir: str) -> None:
     )
 
 
-def input_file_present(path: str | None, setting: str) -> None:
-  """Checks that a file to read exists.
+def input_file_readable(path: str | None, setting: str) -> None:
+  """Checks that a file of texts, one on each line, can be read.
 
   Args:
     path: the file; None is not checked
     setting: what the user calls it
   Raises:
-    UserError: with the path
+    UserError: there is no such file, or it has no lines; or a line is not text, with its number
   """
-  if isinstance(path, str) and not tf.io.gfile.exists(path):
+  if not isinstance(path, str):
+    return
+  if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
     raise UserError(f'{setting} = "{path}": there is no such file.')
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    reason = raw_files.not_a_text(file.read(raw_files.CHUNK))
+    if reason:
+      raise UserError(f'{setting} = "{path}": {reason}')
+    file.seek(0)
+    for number, line in enumerate(file, 1):
+      _check_text(line, f'{setting} = "{path}", line {number:,}')
+  if not _num_texts(path):
+    raise UserError(f'{setting} = "{path}" has no lines, so there is nothing to answer or to score.')
+
+
+def _check_text(line: bytes, place: str) -> None:
+  try:
+    line.decode('utf-8')
+  except UnicodeDecodeError as error:
+    raise UserError(
+      f'{place}: {raw_files.not_utf8(error)} Convert the file to UTF-8 first, for example with iconv.'
+    ) from error
 
 
 def one_target_for_each_input(inputs: Any, targets: Any, settings: tuple[str, str]) -> None:
@@ -139,7 +160,7 @@ def one_target_for_each_input(inputs: Any, targets: Any, settings: tuple[str, st
     UserError: with both numbers, or with the one that has no lines
   """
   counts = {
-    f'{setting} = "{value}"' if isinstance(value, str) else setting: _num_texts(value, setting)
+    f'{setting} = "{value}"' if isinstance(value, str) else setting: _num_texts(value)
     for setting, value in zip(settings, (inputs, targets), strict=True)
     if value is not None
   }
@@ -159,14 +180,9 @@ def _lines(count: int) -> str:
   return 'line' if count == 1 else 'lines'
 
 
-def _num_texts(texts: Any, setting: str) -> int:
+def _num_texts(texts: Any) -> int:
   """How many texts the released code reads from a file; or the length of a list."""
-  if not isinstance(texts, str):
-    return len(texts)
-  try:
-    return len(mesh_utils.get_inputs_from_file(texts))
-  except UnicodeDecodeError as error:
-    raise UserError(f'{setting} = "{texts}" is not text in UTF-8: byte {error.start:,} is not. Save it so.') from error
+  return len(mesh_utils.get_inputs_from_file(texts) if isinstance(texts, str) else texts)
 
 
 def output_file_possible(path: str | None, setting: str) -> None:

@@ -168,14 +168,14 @@ def _check_initial(prefix: str, graph: mtf.Graph, resumed: bool) -> None:
 
 def _check_infer() -> None:
   decoding_check.decoding_possible()
-  preflight.input_file_present(preflight.parameter('utils.decode_from_file.input_filename'), 'INPUT_FILE')
+  preflight.input_file_readable(preflight.parameter('utils.decode_from_file.input_filename'), 'INPUT_FILE')
   preflight.output_file_possible(preflight.parameter('utils.decode_from_file.output_filename'), 'OUTPUT_FILE')
 
 
 def _check_score() -> None:
   inputs, targets = map(preflight.parameter, ('utils.score_from_strings.inputs', 'utils.score_from_strings.targets'))
-  preflight.input_file_present(inputs, 'INPUT_FILE')
-  preflight.input_file_present(targets, 'TARGET_FILE')
+  preflight.input_file_readable(inputs, 'INPUT_FILE')
+  preflight.input_file_readable(targets, 'TARGET_FILE')
   preflight.one_target_for_each_input(inputs, targets, ('INPUT_FILE', 'TARGET_FILE'))
   preflight.output_file_possible(preflight.parameter('launcher.save_scores.scores_filename'), 'SCORES_FILE')
 

@@ -99,12 +99,33 @@ def test_init_checkpoint(tmp_path):
 
 
 def test_files_to_read_and_write(tmp_path):
-  preflight.input_file_present(None, 'INPUT_FILE')
-  with pytest.raises(UserError, match='INPUT_FILE = .* there is no such file'):
-    preflight.input_file_present(str(tmp_path / 'in.txt'), 'INPUT_FILE')
+  preflight.input_file_readable(None, 'INPUT_FILE')
+  for path in (tmp_path / 'in.txt', tmp_path):
+    with pytest.raises(UserError, match='INPUT_FILE = .* there is no such file'):
+      preflight.input_file_readable(str(path), 'INPUT_FILE')
   preflight.output_file_possible('out.txt', 'OUTPUT_FILE')
   with pytest.raises(UserError, match='OUTPUT_FILE = .* there is no folder'):
     preflight.output_file_possible(str(tmp_path / 'no' / 'out.txt'), 'OUTPUT_FILE')
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (b'a\n\xef\xbb\xbfb\xc3\xa4\n\n', None),
+    (b'a\nb\xff\n', 'INPUT_FILE = ".*/in.txt", line 2: not UTF-8: byte 0xff at byte 2 .* for example with iconv'),
+    ('a\nb'.encode('utf-16'), 'in.txt": the file is UTF-16. Save it as UTF-8'),
+    (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n', 'in.txt": the file is a Git LFS pointer'),
+    (b'', 'INPUT_FILE = ".*/in.txt" has no lines'),
+    (b'\n', 'INPUT_FILE = ".*/in.txt" has no lines'),
+  ],
+)
+def test_a_file_of_texts(tmp_path, content, message):
+  (tmp_path / 'in.txt').write_bytes(content)
+  if message is None:
+    preflight.input_file_readable(str(tmp_path / 'in.txt'), 'INPUT_FILE')
+  else:
+    with pytest.raises(UserError, match=message):
+      preflight.input_file_readable(str(tmp_path / 'in.txt'), 'INPUT_FILE')
 
 
 SETTINGS = ('INPUT_FILE', 'TARGET_FILE')
@@ -122,7 +143,6 @@ SETTINGS = ('INPUT_FILE', 'TARGET_FILE')
     (['a'], b'c\nd\n', 'INPUT_FILE has 1 line and TARGET_FILE = ".*/targets" has 2 [(]'),
     (b'a\n', b'\n', 'TARGET_FILE = ".*/targets" has no lines'),
     (b'', b'', 'INPUT_FILE = ".*/inputs" has no lines'),
-    (b'a\n', b'\xff\n', 'TARGET_FILE = ".*/targets" is not text in UTF-8: byte 0'),
   ],
 )
 def test_a_target_belongs_to_one_input(tmp_path, inputs, targets, message):
