@@ -201,9 +201,10 @@ def _execute(model_dir: str, folder: str, tpu: Tpu, reporter: progress.Reporter 
   tf.disable_v2_behavior()
   replacements.install()
   steps = preflight.parameter('utils.run.train_steps', 0)
+  # Also of a training that was killed after its last checkpoint, while it removed what it no longer needed.
+  _prepare(model_dir, folder)
   if _done_already(model_dir, folder, steps):
     return []
-  _prepare(model_dir, folder)
   run = run_state.Run(reporter or progress.Lines(), steps if isinstance(steps, int) else 0)
   read = _checkpoints_read(folder)
   with run_state.as_current(run), latest.damage_explained(*read), disk.full_explained(model_dir):

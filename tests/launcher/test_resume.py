@@ -67,6 +67,7 @@ def finetune(folder, initial, **settings):
 MICRO = {'utils.serialize_num_microbatches.tokens_per_microbatch_per_replica': 64}
 COMMANDS = {
   'whole': pretrain('whole', 6),
+  'finished and killed': ["pathlib.Path('whole/model.ckpt-6_temp').mkdir()", pretrain('whole', 6)],
   'first half': pretrain('halves', 3),
   'second half': pretrain('halves', 6),
   'whole in microbatches': pretrain('whole_m', 3, **MICRO),
@@ -161,6 +162,10 @@ class TestResumedTrainings:
       'model.ckpt-4',
       'model.ckpt-6',
     }
+
+  def test_what_a_kill_after_the_last_checkpoint_left_is_removed(self, job):
+    assert 'is already at step 6' in succeeded(job[0]['finished and killed'])
+    assert not (job[1] / 'whole' / 'model.ckpt-6_temp').exists()
 
   def test_a_lost_state_file(self, job):
     output = succeeded(job[0]['no state file'])
