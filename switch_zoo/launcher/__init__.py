@@ -13,6 +13,7 @@ In the order of a run:
   latest            which checkpoint a run uses, also where the folder's state file is lost or the newest is damaged
   init_checkpoint   checks that the weights a training starts from can be taken over
   disk              room for the checkpoints of a training
+  training_lock     one training at a time in a folder
   checkpoint_check  checks that the checkpoint a run uses is one of this model
   literal_folder    a folder whose name is a pattern gets another while it is used
   replacements      the table of everything in released code that a run replaces

@@ -1,16 +1,18 @@
 """The part of `t5_mesh_transformer` that needs TensorFlow: from parsed flags to the end of the run."""
 
+import contextlib
 import importlib
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import t5.data
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import literal_folder, model_api, results
+from switch_zoo.launcher import literal_folder, model_api, results, training_lock
 from switch_zoo.launcher import run as launcher_run
 from switch_zoo.spec.gin_files import GinFiles
 
@@ -44,11 +46,28 @@ def run(flags: Any, bound: GinFiles) -> None:
 
 
 def _run_model_api(flags: Any, bound: GinFiles) -> list[results.MetricResult]:
-  with literal_folder.alias(flags.model_dir) as folder, literal_folder.link(flags.pretrained_model_dir) as pretrained:
-    flags.model_dir, flags.pretrained_model_dir = folder, pretrained
+  model_dir = flags.model_dir
+  flags.export_dir = flags.export_dir or os.path.join(model_dir, 'export')
+  with _literal_folders(flags):
     model = model_api.checked_model(flags, bound)
-    _log_command(folder)
+  is_training = flags.mode in model_api.TRAINING
+  # The lock creates the folder: only then can it be linked to.
+  with training_lock.held(model_dir) if is_training else contextlib.nullcontext(), _literal_folders(flags):
+    model.use_folder(flags.model_dir)
+    _log_command(flags.model_dir)
     return model_api.execute(model, flags)
+
+
+@contextlib.contextmanager
+def _literal_folders(flags: Any) -> Iterator[None]:
+  """Within, flags name their folders by paths that are not patterns."""
+  own = flags.model_dir, flags.pretrained_model_dir
+  with literal_folder.alias(own[0]) as model_dir, literal_folder.link(own[1]) as pretrained_model_dir:
+    flags.model_dir, flags.pretrained_model_dir = model_dir, pretrained_model_dir
+    try:
+      yield
+    finally:
+      flags.model_dir, flags.pretrained_model_dir = own
 
 
 def _import(module: str) -> None:

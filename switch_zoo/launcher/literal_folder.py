@@ -17,17 +17,14 @@ _PATH = re.compile(r'(_paths?: ")(?:[^"]*/)?([^"/]+)(")')
 
 
 @contextlib.contextmanager
-def alias(model_dir: str, create: bool = False) -> Iterator[str]:
+def alias(model_dir: str) -> Iterator[str]:
   """Within, a path of a training's folder that is no pattern: a link to it if its own path is one.
 
   Args:
     model_dir: the folder; one that does not exist is returned as it is
-    create: whether to create it
   Raises:
     UserError: as raised within, with the folder's own path
   """
-  if create and '://' not in model_dir and _is_pattern(model_dir):
-    os.makedirs(model_dir, exist_ok=True)
   with link(model_dir) as path:
     if path == model_dir:
       yield path

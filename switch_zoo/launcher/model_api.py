@@ -22,13 +22,14 @@ from switch_zoo.launcher import (
   progress,
   replacements,
   run_state,
+  training_lock,
 )
 from switch_zoo.launcher.results import MetricResult
 from switch_zoo.mesh import gin_setup
 from switch_zoo.spec.gin_files import GinFiles
 
-_TRAINING = ('train', 'finetune')
-_OF_A_TASK = (*_TRAINING, 'eval')
+TRAINING = ('train', 'finetune')
+_OF_A_TASK = (*TRAINING, 'eval')
 _EXPORTS = ('export_predict', 'export_score')
 
 
@@ -39,6 +40,10 @@ class Model(mtf_model.MtfModel):
     """Trains; the released method does not give the schedule the number of steps, which it needs."""
     self._learning_rate_schedule = functools.partial(self._learning_rate_schedule, total_train_steps=steps)
     super().train(mixture_or_task_name, steps, **kwargs)
+
+  def use_folder(self, model_dir: str) -> None:
+    """Uses another path of its folder."""
+    self._model_dir = model_dir
 
   def estimator(
     self,
@@ -103,7 +108,7 @@ def checked_model(flags: Any, bound: GinFiles) -> Model:
   if flags.mode != 'train':
     read_operative_config(flags.pretrained_model_dir if flags.mode == 'finetune' else flags.model_dir, bound)
   graph = layout_check.checked_graph(_graph_settings(model, flags, bound), bound)
-  if flags.mode in _TRAINING:
+  if flags.mode in TRAINING:
     disk.check(flags.model_dir, disk.checkpoint_bytes(graph))
   if flags.mode == 'finetune':
     init_checkpoint.check(_pretrained(flags), graph)
@@ -118,7 +123,8 @@ def _check_flags(flags: Any) -> None:
       f'--checkpoint_steps={",".join(flags.checkpoint_steps)} has no effect with '
       f'--checkpoint_mode={flags.checkpoint_mode}. Use --checkpoint_mode=specific, or leave out the steps.'
     )
-  if flags.mode in _TRAINING:
+  if flags.mode in TRAINING:
+    training_lock.check(flags.model_dir)
     preflight.model_dir_can_be_written(flags.model_dir)
     latest.to_resume(flags.model_dir)
   else:
@@ -187,7 +193,7 @@ def _graph_settings(model: Model, flags: Any, bound: GinFiles) -> graph_settings
     layout_rules=graph_settings.rules_text(model._layout_rules),
     rules_place=graph_settings.place(bound, 'MtfModel.layout_rules'),
     outer_batch_size=graph_settings.outer_batch_size(),
-    mode='train' if flags.mode in _TRAINING else flags.mode,
+    mode='train' if flags.mode in TRAINING else flags.mode,
   )
 
 
@@ -203,7 +209,7 @@ def execute(model: Model, flags: Any, reporter: progress.Reporter | None = None)
   """
   tf.disable_v2_behavior()
   replacements.install()
-  if flags.mode in _TRAINING:
+  if flags.mode in TRAINING:
     latest.prepare_training(flags.model_dir)
   run = run_state.Run(reporter or progress.Lines(), flags.train_steps, task=flags.mixture_or_task)
   damage = latest.damage_explained(latest.newest(flags.model_dir))
@@ -269,7 +275,7 @@ def _score(model: Model, flags: Any, run: run_state.Run) -> None:
 
 def _export(model: Model, flags: Any, run: run_state.Run) -> None:
   folder = model.export(
-    export_dir=flags.export_dir or os.path.join(flags.model_dir, 'export'),
+    export_dir=flags.export_dir,
     checkpoint_step=_one_step(flags),
     beam_size=flags.beam_size,
     temperature=flags.temperature,

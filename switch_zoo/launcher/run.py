@@ -29,6 +29,7 @@ from switch_zoo.launcher import (
   progress,
   replacements,
   run_state,
+  training_lock,
 )
 from switch_zoo.launcher.results import MetricResult
 from switch_zoo.mesh import gin_setup
@@ -109,6 +110,8 @@ def check(model_dir: str, bound: GinFiles) -> None:
     # Many existing configurations bind a vocabulary class that no longer exists.
     gin.bind_parameter('utils.run.vocabulary', mesh_transformer.get_vocabulary(name))
   mode = preflight.parameter('utils.run.mode', 'train')
+  if mode == 'train':
+    training_lock.check(model_dir)
   if mode in _SPLIT:
     preflight.data_can_be_read(name, preflight.parameter(*_SPLIT[mode]))
   with literal_folder.alias(model_dir) as folder:
@@ -192,7 +195,8 @@ _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_stri
 
 def execute(model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None) -> list[MetricResult]:
   """Runs what gin is configured for. Returns what an evaluation measured."""
-  with literal_folder.alias(model_dir, create=True) as folder, _initial_linked():
+  lock = training_lock.held(model_dir) if _is_training() else contextlib.nullcontext()
+  with lock, literal_folder.alias(model_dir) as folder, _initial_linked():
     return _execute(model_dir, folder, tpu, reporter)
 
 
