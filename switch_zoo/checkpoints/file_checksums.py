@@ -29,8 +29,11 @@ def write(folder: str) -> None:
     os.path.relpath(os.path.join(place, name), folder) for place, _, files in os.walk(folder) for name in files
   )
   files = {name: _measured(os.path.join(folder, name))._asdict() for name in names if name != FILE}
-  with open(os.path.join(folder, FILE), 'w', encoding='utf-8') as file:
+  # Whole or not at all: half of one would keep a whole export from being served.
+  path = os.path.join(folder, FILE)
+  with open(f'{path}.partial', 'w', encoding='utf-8') as file:
     file.write(json.dumps({'algorithm': ALGORITHM, 'files': files}, indent=1) + '\n')
+  os.replace(f'{path}.partial', path)
 
 
 def check(folder: str) -> None:

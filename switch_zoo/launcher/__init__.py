@@ -29,6 +29,7 @@ In the order of a run:
   progress          what a training step reports, and the hook that reports it
   evaluation        replacement: evaluations whose results are kept
   answers           replacement: answers and scores written as text
+  exports           replacement: exports with checksums
   results           measured metrics, the scores of benchmarks, and their table
   failures          how an error in the run is reported, and its exit code
 

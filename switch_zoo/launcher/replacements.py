@@ -16,7 +16,7 @@ import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
 from mesh_tensorflow import ops_with_redefined_builtins, placement_mesh_impl
 
-from switch_zoo.launcher import answers, building, evaluation, latest, model_function, noise, seeds, seen_data
+from switch_zoo.launcher import answers, building, evaluation, exports, latest, model_function, noise, seeds, seen_data
 from switch_zoo.mesh import observe
 from switch_zoo.tasks import packing
 
@@ -88,6 +88,13 @@ TABLE = (
     lambda released: answers.save_scores,
     why='fails on targets that the graph has decoded to text',
     until='Mesh-TensorFlow saves scores of targets that are text already',
+  ),
+  Replacement(
+    mesh_utils,
+    'export_model',
+    exports.with_checksums,
+    why='writes no checksums, so that a damaged export answers wrongly',
+    until='SavedModels have checksums of their own',
   ),
   Replacement(
     mesh_dataset,

@@ -12,7 +12,10 @@ import pytest
 import tensorflow as tf
 
 from switch_zoo import t5_mesh_transformer
+from switch_zoo.checkpoints import file_checksums
+from switch_zoo.errors import UserError
 from switch_zoo.launcher import run as launcher_run
+from switch_zoo.launcher import training_lock
 from switch_zoo.launcher.results import PERPLEXITY
 from switch_zoo.spec import gin_files
 from switch_zoo.tasks import pydoc_topics, vocabularies
@@ -221,6 +224,18 @@ def test_layout_of_a_model_that_no_config_describes(mistake):
   assert 'no model has a dimension "d_fff"' in mistake(*layout('all:2', 'd_fff:all'), relative)
 
 
+def test_a_folder_in_which_another_training_runs(mistake, tmp_path, monkeypatch):
+  monkeypatch.setattr(training_lock, '_PATIENCE', 0)
+  api = [*PRETRAIN, '--use_model_api', '--mode=train', '--mixture_or_task=zoo_demo_span', mixture('zoo_demo_span')]
+  with training_lock.held(str(tmp_path / 'model')):
+    for training in ([*PRETRAIN, mixture('zoo_demo_span'), *SIZES], api):
+      text = mistake(*training)
+      assert f'{tmp_path}/model is in use: process {os.getpid()} on ' in text and 'another --model_dir' in text
+    # Whoever only reads does not care.
+    evaluation = mistake(*MODEL, '--gin_file=runs/eval.gin', mixture('zoo_demo_topics'), *SIZES)
+    assert 'contains no checkpoint' in evaluation
+
+
 def test_layout_of_the_model_api(mistake):
   api = [*PRETRAIN, '--use_model_api', '--mode=train', '--mixture_or_task=zoo_demo_span', mixture('zoo_demo_span')]
   api += ['--batch_size=8', '--input_sequence_length=32', '--target_sequence_length=16']
@@ -328,10 +343,11 @@ def job(tmp_path_factory, vocabulary):
       '--mode=finetune',
       '--mixture_or_task=zoo_demo_topics',
       '--pretrained_model_dir=p',
-      '--model_dir=f2',
+      '--model_dir=f[2]',
       '--train_steps=2',
     ],
     'api_export': [*api, '--mode=export_predict', '--model_dir=f', '--export_dir=export'],
+    'api_export_brackets': [*api, '--mode=export_predict', '--model_dir=f[2]'],
   }
   env = {**os.environ, vocabularies.DEMO_VARIABLE: str(vocabulary), 'PYTHONWARNINGS': 'ignore'}
   done = subprocess.run(
@@ -416,6 +432,25 @@ print(out['outputs'].shape[0], 'mesh_tensorflow' in sys.modules)
     (exported,) = (job[1] / 'export').iterdir()
     done = subprocess.run([sys.executable, '-c', code, exported], capture_output=True, text=True, cwd='/')
     assert done.stdout == '2 False\n', done.stderr
+
+  def test_an_export_can_be_checked(self, job):
+    (exported,) = (job[1] / 'export').iterdir()
+    assert set(json.loads((exported / 'checksums.json').read_text())['files']) == {
+      str(path.relative_to(exported)) for path in exported.rglob('*') if path.is_file()
+    } - {'checksums.json'}
+    file_checksums.check(str(exported))
+
+  def test_a_damaged_export_is_found(self, job):
+    (exported,) = (job[1] / 'f[2]' / 'export').iterdir()
+    with open(exported / 'variables' / 'variables.index', 'r+b') as file:
+      file.write(b'?')
+    with pytest.raises(UserError, match='variables.index is not what was exported'):
+      file_checksums.check(str(exported))
+
+  def test_a_new_folder_with_brackets_is_used_by_its_own_name(self, job):
+    assert (job[1] / 'f[2]' / 'model.ckpt-17.index').exists()
+    (exported,) = (job[1] / 'f[2]' / 'export').iterdir()
+    assert job[0]['api_export_brackets'][1].strip().endswith(f'f[2]/export/{exported.name}')
 
   def test_gins_dtypes_hold_on_a_cpu(self, job):
     config = (job[1] / 'p' / 'operative_config.gin').read_text()
