@@ -33,6 +33,8 @@ def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
     released, run = make_model_fn(*args, **kwargs), run_state.current()
 
     def model_fn(features: Any, labels: Any, mode: str, params: Any = None, config: Any = None) -> Any:
+      if mode == tf_estimator.ModeKeys.TRAIN:
+        progress.note(run.reporter, 'Building the graph of the training step.')
       seeds.reproducible()
       with building.without_collections():
         spec = released(features, labels, mode, params, config)

@@ -154,6 +154,7 @@ class Hook(tf.train.SessionRunHook):
     self._step = self._first = int(session.run(self._global_step))
     self._began = self._reported = None
     self._reporter.start(self._step, self._last_step)
+    note(self._reporter, 'Preparing the graph and reading the first batch; later steps are faster than the first.')
 
   def before_run(self, run_context: Any) -> tf.train.SessionRunArgs:
     """Fetches what may be reported."""

@@ -96,9 +96,7 @@ def number_text(value: float) -> str:
 
 
 def _svg(width: float, height: float, parts: Sequence[str]) -> str:
-  return (
-    f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img">{"".join(parts)}</svg>'
-  )
+  return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px;min-width:{min(width, 480):.0f}px" role="img">{"".join(parts)}</svg>'
 
 
 def _axes(x_range: tuple[float, float], y_range: tuple[float, float], place, label: str) -> str:  # noqa: ANN001
