@@ -96,7 +96,9 @@ def number_text(value: float) -> str:
 
 
 def _svg(width: float, height: float, parts: Sequence[str]) -> str:
-  return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px;min-width:{min(width, 480):.0f}px" role="img">{"".join(parts)}</svg>'
+  # Not narrower than what can be read: a phone scrolls.
+  size = f'max-width:{width:.0f}px;min-width:{min(width, 480):.0f}px'
+  return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="{size}" role="img">{"".join(parts)}</svg>'
 
 
 def _axes(x_range: tuple[float, float], y_range: tuple[float, float], place, label: str) -> str:  # noqa: ANN001
