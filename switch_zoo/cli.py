@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from switch_zoo import interrupts, tf_compat
-from switch_zoo.commands import convert, demo, describe, export, generate, models, score, serve, tasks, verify
+from switch_zoo.commands import convert, demo, describe, export, generate, models, report, score, serve, tasks, verify
 from switch_zoo.errors import UserError, full_disk, paragraph
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command('verify')(verify.command)
 app.command('generate')(generate.command)
 app.command('score')(score.command)
 app.command('export')(export.command)
+app.command('report')(report.command)
 app.command('tasks')(tasks.command)
 app.command('serve')(serve.command)
 

@@ -11,6 +11,7 @@
   score            log-probabilities of targets
   export           a SavedModel, text in and text out
   serve            an export behind TensorFlow Serving's REST API
+  report           what a training and its experts did, as an HTML page
   tasks            every task, whether its data is present, and examples
   demo             pre-training to a served answer in minutes
 

@@ -98,6 +98,8 @@ class SwitchFeedForward(Layer):
     self.min_expert_capacity, self.router_kernel = min_expert_capacity, router_kernel
     self.expert_capacity = expert_capacity
     self.choice = routing.TopK.named(router, experts_per_token)
+    # Called with probabilities and choices in each call, for those who want to see them; None: nobody does.
+    self.watch: Callable[[tf.Tensor, routing.Choices], None] | None = None
     gating = RouterKernel((d_model, num_experts), expert_stddev(d_model), jitter if router == 'top1' else 0.0)
     setattr(self, router_kernel, gating)
     self.inward = add_inward_kernels(self, (num_experts, d_model, d_ff), expert_stddev(d_model), self.activation)
@@ -124,6 +126,8 @@ class SwitchFeedForward(Layer):
     real = tf.reshape(real, groups)
     probabilities = getattr(self, self.router_kernel)(tokens, training=training)
     choices = self.choice.choose(probabilities, real, training)
+    if self.watch is not None:
+      self.watch(probabilities, choices)
     if training and self.balance_loss_coef:
       loss = routing.balance_loss(choices.first_count, probabilities, real)
       self.add_loss(self.balance_loss_coef * loss)

@@ -26,6 +26,8 @@ In the order of a run:
   updates           the order of a training step: weights change last
   saving            what training writes into its folder, and when
   summary_hook      TensorBoard's summaries
+  metrics_file      the same values as lines of JSON, and what validations measured
+  validation        validation during training, and the best checkpoint
   progress          what a training step reports, and the hook that reports it
   evaluation        replacement: evaluations whose results are kept
   answers           replacement: answers and scores written as text

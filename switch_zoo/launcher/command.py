@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import literal_folder, model_api, results, training_lock
 from switch_zoo.launcher import run as launcher_run
+from switch_zoo.launcher.validation import settings as validation_settings
 from switch_zoo.spec.gin_files import GinFiles
 
 
@@ -37,6 +38,8 @@ def run(flags: Any, bound: GinFiles) -> None:
   if flags.use_model_api:
     measured = _run_model_api(flags, bound)
   else:
+    if flags.tpu:
+      validation_settings.refuse_on_tpu()
     launcher_run.check(flags.model_dir, bound)
     _log_command(flags.model_dir)
     tpu = launcher_run.Tpu(flags.tpu, flags.tpu_job_name, flags.gcp_project, flags.tpu_zone)

@@ -10,7 +10,18 @@ from typing import Any
 
 from tensorflow.compat.v1 import estimator as tf_estimator
 
-from switch_zoo.launcher import building, evaluation, progress, run_state, saving, seeds, summary_hook, updates
+from switch_zoo.launcher import (
+  building,
+  evaluation,
+  preflight,
+  progress,
+  run_state,
+  saving,
+  seeds,
+  summary_hook,
+  updates,
+)
+from switch_zoo.launcher.validation import hook as validation_hook
 from switch_zoo.mesh import observe
 
 
@@ -22,39 +33,45 @@ def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
     released, run = make_model_fn(*args, **kwargs), run_state.current()
 
     def model_fn(features: Any, labels: Any, mode: str, params: Any = None, config: Any = None) -> Any:
+      if mode == tf_estimator.ModeKeys.TRAIN:
+        progress.note(run.reporter, 'Building the graph of the training step.')
       seeds.reproducible()
       with building.without_collections():
         spec = released(features, labels, mode, params, config)
-      return spec if kwargs.get('use_tpu') else _on_host(spec, mode, run, kwargs['model_dir'])
+      return spec if kwargs.get('use_tpu') else _on_host(spec, mode, run, released, kwargs)
 
     return model_fn
 
   return make
 
 
-def _on_host(spec: Any, mode: str, run: run_state.Run, model_dir: str) -> Any:
+def _on_host(spec: Any, mode: str, run: run_state.Run, released: Callable[..., Any], made_with: dict[str, Any]) -> Any:
   """The Estimator's specification with our hooks instead of the released printing of every step."""
   if mode == tf_estimator.ModeKeys.TRAIN:
-    return _training(spec, run, model_dir)
+    return _training(spec, run, released, made_with)
   if mode == tf_estimator.ModeKeys.PREDICT:
     return spec._replace(prediction_hooks=(*spec.prediction_hooks, evaluation.StepOfCheckpoint(run)))
   return spec
 
 
-def _training(spec: Any, run: run_state.Run, model_dir: str) -> Any:
+def _training(spec: Any, run: run_state.Run, released: Callable[..., Any], made_with: dict[str, Any]) -> Any:
   updates.come_last(spec.train_op)
-  settings = saving.Saving()
+  settings, model_dir = saving.Saving(), made_with['model_dir']
   saving.open_events(model_dir, settings)
   loss = spec.loss.op.inputs[0] if spec.loss.op.type == 'Print' else spec.loss
   exported = observe.exported()
   written = {'loss': loss, **summary_hook.take_scalars(), **exported}
+  steps = progress.Hook(loss, exported, run.reporter, run.last_step)
+  savers = saving.lean(spec.training_chief_hooks, settings)
+  mixture = run.task or preflight.parameter('mesh_train_dataset_fn.mixture_or_task_name')
   hooks = (
-    progress.Hook(loss, exported, run.reporter, run.last_step),
+    steps,
     summary_hook.SummaryHook(written, model_dir, settings.summary_steps),
+    *validation_hook.of_training(released, made_with, savers, steps, run, mixture),
   )
   return spec._replace(
     loss=loss,
     scaffold=summary_hook.scaffold(),
     training_hooks=(*spec.training_hooks, *hooks),
-    training_chief_hooks=saving.lean(spec.training_chief_hooks, settings),
+    training_chief_hooks=savers,
   )

@@ -51,6 +51,12 @@ class Reporter(Protocol):
     """Training ended, also by an interruption."""
 
 
+def note(reporter: Reporter, text: str) -> None:
+  """Prints a sentence, unless the reporter draws on the whole terminal."""
+  if isinstance(reporter, Lines):
+    reporter.note(text)
+
+
 class Lines:
   """Prints a line for each report."""
 
@@ -148,6 +154,7 @@ class Hook(tf.train.SessionRunHook):
     self._step = self._first = int(session.run(self._global_step))
     self._began = self._reported = None
     self._reporter.start(self._step, self._last_step)
+    note(self._reporter, 'Preparing the graph and reading the first batch; later steps are faster than the first.')
 
   def before_run(self, run_context: Any) -> tf.train.SessionRunArgs:
     """Fetches what may be reported."""
@@ -177,6 +184,16 @@ class Hook(tf.train.SessionRunHook):
         f'The training data ended after step {self._step:,} of {self._last_step:,}: the task gives no more examples. '
         'Check that its files contain rows, and that its dataset is repeated (num_epochs=None).'
       )
+
+  def exclude(self, seconds: float) -> None:
+    """Leaves time that was not spent on training out of the speed."""
+    if self._began is not None and self._reported is not None:
+      self._began += seconds
+      self._reported += seconds
+
+  def end_here(self) -> None:
+    """Makes the last step that was done the one that training ends with."""
+    self._last_step = self._step
 
   def _due(self) -> bool:
     step = self._step + 1

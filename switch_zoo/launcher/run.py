@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -32,6 +32,9 @@ from switch_zoo.launcher import (
   training_lock,
 )
 from switch_zoo.launcher.results import MetricResult
+from switch_zoo.launcher.validation import best
+from switch_zoo.launcher.validation import history as validation_history
+from switch_zoo.launcher.validation import settings as validation_settings
 from switch_zoo.mesh import gin_setup
 from switch_zoo.spec import setting_kinds
 from switch_zoo.spec.gin_files import GinFiles
@@ -123,8 +126,10 @@ def check(model_dir: str, bound: GinFiles) -> None:
       checkpoint = next(iter(latest.to_evaluate(folder, evaluated_steps())), latest.newest(folder))
     initial = _initial() if mode == 'train' else None
     _FILES.get(mode, lambda: None)()
-    graph = layout_check.checked_graph(graph_settings.of_gin_run(bound), bound)
+    settings = graph_settings.of_gin_run(bound)
+    graph = layout_check.checked_graph(settings, bound)
     if mode == 'train':
+      _check_validation(folder, settings.lengths, checkpoint)
       disk.check(folder, disk.checkpoint_bytes(graph))
     if checkpoint:
       checkpoint_check.same_variables(checkpoint, graph)
@@ -167,6 +172,19 @@ def _check_initial(prefix: str, graph: mtf.Graph, resumed: bool) -> None:
     _print(random)
   with gin.unlock_config():
     gin.bind_parameter('utils.run.init_checkpoint', prefix)
+
+
+def _check_validation(model_dir: str, lengths: Mapping[str, int], checkpoint: str | None) -> None:
+  """Checks the settings of validations, and that the best checkpoint in the folder is one of this training."""
+  mixture = preflight.parameter('mesh_train_dataset_fn.mixture_or_task_name')
+  if isinstance(mixture, str):
+    validation_settings.check(model_dir, mixture, lengths)
+  if checkpoint is None and best.read(model_dir):
+    folder = os.path.join(model_dir, best.FOLDER)
+    raise UserError(
+      f'{folder} has the best checkpoint of an earlier training, and {model_dir} has no checkpoint to resume from. '
+      'Move it away, or train in another --model_dir.'
+    )
 
 
 def _check_infer() -> None:
@@ -242,6 +260,13 @@ def _done_already(model_dir: str, folder: str, steps: object) -> bool:
   if checkpoint is None or not isinstance(steps, int):
     return False
   step = mesh_utils.get_step_from_checkpoint_path(checkpoint)
+  patience = validation_settings.ValidationSettings().patience
+  if step < steps and validation_history.stopped_early(folder, step, patience):
+    _print(
+      f'{model_dir} ended early at step {step:,}: {patience} validations were not better than the best one, in '
+      f'{os.path.join(model_dir, best.FOLDER)}. Raise PATIENCE to continue.'
+    )
+    return True
   if step < steps:
     return False
   _print(f'{model_dir} is already at step {step:,}, and TRAIN_STEPS = {steps:,}: nothing to do. Raise it to continue.')

@@ -44,6 +44,7 @@ class SaverHook(tf.train.CheckpointSaverHook):
       save_graph_def=False,
     )
     self._at_start = at_start
+    self._saved_step: int | None = None
     # The released saver also keeps one every two hours for good: only the last ones are kept, as many as gin says.
     if released._saver:
       released._saver._next_checkpoint_time = float('inf')
@@ -55,10 +56,22 @@ class SaverHook(tf.train.CheckpointSaverHook):
       self._save(session, step)
     self._timer.update_last_triggered_step(step)
 
+  def saved(self, session: tf.Session, step: int) -> str:
+    """The prefix of the checkpoint of this step, the last that was done; it is saved if it is not yet."""
+    prefix = f'{self._save_path}-{step}'
+    # A training that resumes has the checkpoint that it resumes from.
+    if not tf.io.gfile.exists(f'{prefix}.index'):
+      self._save(session, step)
+    return prefix
+
   def _save(self, session: tf.Session, step: int) -> bool:
+    if step == self._saved_step:
+      return False
     # TensorFlow calls a file that is too large "out of range", which an Estimator takes for the end of the data.
     with disk.full_explained(self._checkpoint_dir):
-      return super()._save(session, step)
+      stop = super()._save(session, step)
+    self._saved_step = step
+    return stop
 
 
 def lean(hooks: tuple[tf.train.SessionRunHook, ...], settings: Saving) -> tuple[tf.train.SessionRunHook, ...]:

@@ -135,10 +135,10 @@ def _plan(
     return before, now, 0
   if not before or before[-1].data != now:
     reason = 'it is other data than before' if before else f'{model_dir} has no {FILE} that says what was read'
-    _tell(run.reporter, f'Data is read from its beginning: {reason}.')
+    progress.note(run.reporter, f'Data is read from its beginning: {reason}.')
     return before, now, 0
   skipped = -(-sequences_seen(before, step) // batch)
-  _tell(run.reporter, f'Skipping the {skipped:,} batches of data that were read before step {step:,}.')
+  progress.note(run.reporter, f'Skipping the {skipped:,} batches of data that were read before step {step:,}.')
   return before, now, skipped
 
 
@@ -159,8 +159,3 @@ def _data(lengths: Mapping[str, int], before: Sequence[Segment], task: str | Non
 
 def _skipped_by_released_code() -> bool:
   return any(preflight.parameter(f'utils.run.{name}') for name in ('skip_seen_data', 'checkpoint_input_pipeline'))
-
-
-def _tell(reporter: progress.Reporter, text: str) -> None:
-  if isinstance(reporter, progress.Lines):
-    reporter.note(text)

@@ -7,8 +7,10 @@ of a large model. So all steps fetch the same set, and what is to be written is 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
+from switch_zoo.launcher import metrics_file
 from switch_zoo.mesh import summaries
 
 
@@ -41,7 +43,7 @@ def _tag(op: tf.Operation) -> str:
 
 
 class SummaryHook(tf.train.SessionRunHook):
-  """Writes a summary of the first step and of every so many."""
+  """Writes a summary of the first step and of every so many, for TensorBoard and into `metrics.jsonl`."""
 
   def __init__(self, fetches: Mapping[str, tf.Tensor], model_dir: str, steps: int) -> None:
     """
@@ -51,6 +53,7 @@ class SummaryHook(tf.train.SessionRunHook):
       steps: between two summaries
     """
     self._fetches = dict(fetches)
+    self._model_dir = model_dir
     self._writer = tf.summary.FileWriterCache.get(model_dir)
     self._global_step = tf.train.get_global_step()
     self._steps = steps
@@ -59,6 +62,7 @@ class SummaryHook(tf.train.SessionRunHook):
   def after_create_session(self, session: Any, coord: Any) -> None:
     """Reads the step that the run begins with."""
     self._step = self._first = int(session.run(self._global_step))
+    metrics_file.cut_after(self._model_dir, self._step)
 
   def before_run(self, run_context: Any) -> tf.train.SessionRunArgs:
     """Fetches the same values in every step, and what Estimator's log of steps fetches now and then."""
@@ -68,7 +72,9 @@ class SummaryHook(tf.train.SessionRunHook):
     """Counts the step, and writes its values if it is one of those."""
     self._step += 1
     if self._step == self._first + 1 or self._step % self._steps == 0:
-      self._writer.add_summary(summaries.summary_of(run_values.results['values']), self._step)
+      values = run_values.results['values']
+      self._writer.add_summary(summaries.summary_of(values), self._step)
+      metrics_file.append(self._model_dir, self._step, {tag: np.asarray(v).tolist() for tag, v in values.items()})
 
   def end(self, session: Any) -> None:
     """Flushes the file."""

@@ -1,0 +1,12 @@
+"""Reports run the Keras model eagerly."""
+
+import gin
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+  """No gin binding left over from another test, and no graph around the test."""
+  gin.clear_config()
+  yield
+  gin.clear_config()
