@@ -1,0 +1,93 @@
+"""Random numbers of a program: dropout, the noise of routers, sampling.
+
+They come from counters: the run's seed, the random operation's number, the step, the turn of the loop that the
+operation is in, and the part of the tensor that the core has. Cores with the same part draw the same numbers without
+communication, all others draw different ones; and a resumed run draws what it would have drawn. TensorFlow lowers the
+draw to integer arithmetic (Philox), so the numbers are the same on CPUs, GPUs and TPUs.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import mesh_tensorflow as mtf
+import tensorflow.compat.v1 as tf
+
+from switch_zoo.errors import UserError
+
+# What Mesh-TensorFlow calls -> the same distribution from a counter.
+_STATELESS: dict[Any, Callable[..., tf.Tensor]] = {
+  tf.random.uniform: tf.random.stateless_uniform,
+  tf.random.normal: tf.random.stateless_normal,
+  tf.random.truncated_normal: tf.random.stateless_truncated_normal,
+}
+# Turns of a loop, and parts of a tensor, that have numbers of their own.
+_MAX_TURNS = _MAX_PARTS = 1 << 16
+
+
+class Source(NamedTuple):
+  """seed: of the run; step: the number of steps done; both <int32>[]."""
+
+  seed: tf.Tensor
+  step: tf.Tensor
+
+
+class Draw(NamedTuple):
+  """What stands for a random operation's function.
+
+  distribution: from a counter
+  number: of the operation in the graph
+  turn: a tensor whose first number is another one in each turn of the loop; None outside of loops
+  """
+
+  distribution: Callable[..., tf.Tensor]
+  number: int
+  turn: mtf.Tensor | None
+
+
+def number_operations(graph: mtf.Graph) -> None:
+  """Prepares all random operations of a graph to be drawn by `draw`.
+
+  Raises:
+    UserError: a distribution that cannot be drawn from counters
+  """
+  number = 0
+  for operation, turn in _with_loops(graph.operations):
+    if isinstance(operation, mtf.RandomOperation):
+      released: Any = operation._tf_fn  # pylint: disable=protected-access - it has no public name
+      if released not in _STATELESS:
+        raise UserError(
+          f'{operation.name} draws random numbers with {getattr(released, "__name__", released)}, for which a program of '
+          'one core has no counterpart. Use tf.random.uniform, normal or truncated_normal.'
+        )
+      operation._tf_fn = Draw(_STATELESS[released], number, turn)
+      number += 1
+
+
+def draw(
+  operation: Draw, source: Source, turn: tf.Tensor | None, part: tf.Tensor, shape: Sequence[int], kwargs: Any
+) -> tf.Tensor:
+  """Numbers of one core.
+
+  Args:
+    operation: of `number_operations`
+    source: of the program
+    turn: the value of operation.turn on this core
+    part: which part of the tensor the core has, <int32>[]
+    shape: of the part
+    kwargs: of the distribution, such as minval
+  """
+  wide = lambda x: tf.cast(x, tf.int64)
+  turn = tf.constant(0, tf.int64) if turn is None else wide(tf.reshape(turn, [-1])[0])
+  counter = (wide(source.step) * _MAX_TURNS + turn) * _MAX_PARTS + wide(part)
+  key = wide(source.seed) * (1 << 32) + operation.number
+  kwargs = {name: value for name, value in kwargs.items() if name != 'name'}
+  return operation.distribution(shape, seed=tf.stack([key, counter]), **kwargs)
+
+
+def _with_loops(operations: Sequence[mtf.Operation], turn: mtf.Tensor | None = None) -> Any:
+  """All operations, also those inside of loops, each with a tensor that counts the turns of its loop."""
+  for operation in operations:
+    yield operation, turn
+    if isinstance(operation, mtf.WhileLoopOperation):
+      # The first value of Mesh-TensorFlow's loops is the number of the microbatch or the position in the sequences.
+      yield from _with_loops(operation._body_ops, operation._body_inputs[0])  # pylint: disable=protected-access
