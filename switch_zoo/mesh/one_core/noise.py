@@ -56,8 +56,8 @@ def number_operations(graph: mtf.Graph) -> None:
       released: Any = operation._tf_fn  # pylint: disable=protected-access - it has no public name
       if released not in _STATELESS:
         raise UserError(
-          f'{operation.name} draws random numbers with {getattr(released, "__name__", released)}, for which a program of '
-          'one core has no counterpart. Use tf.random.uniform, normal or truncated_normal.'
+          f'{operation.name} draws random numbers with {getattr(released, "__name__", released)}, for which a program '
+          'of one core has no counterpart. Use tf.random.uniform, normal or truncated_normal.'
         )
       operation._tf_fn = Draw(_STATELESS[released], number, turn)
       number += 1
