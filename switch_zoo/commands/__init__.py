@@ -12,6 +12,10 @@
   export           a SavedModel, text in and text out
   serve            an export behind TensorFlow Serving's REST API
   tasks            every task, whether its data is present, and examples
+  phase_line       what `compile` is doing, and for how long
+  compiling        a training step compiled for a TPU slice
+  compiled_table   compiled models as a table
+  compile          the same as a command
   demo             pre-training to a served answer in minutes
 
 Each file imports only files above it. Nothing slow is imported before a command's options are known to be valid, so

@@ -43,40 +43,43 @@ def lower_training_step(
     rate = training.learning_rate + 0 * tf.cast(step, tf.float32)
     return {'loss': mtf.cast(training.loss, tf.float32), 'learning_rate': rate}, training.updates
 
-  return _lower(settings, build, replicas=True, report=report)
+  return lower(settings, build, replicas=True, report=report)
 
 
 def lower_evaluation(settings: StepSettings, report: Callable[[str], None] = lambda _: None) -> OneCoreProgram:
   """An evaluation of perplexity. Its outputs are those of `steps.evaluation`, for the whole batch, on every core."""
-  return _lower(settings, lambda features, _: (steps.evaluation(settings, features), []), replicas=True, report=report)
+  return lower(settings, lambda features, _: (steps.evaluation(settings, features), []), replicas=True, report=report)
 
 
 def lower_decoding(settings: StepSettings, report: Callable[[str], None] = lambda _: None) -> OneCoreProgram:
   """Answers to 'inputs', the only input. Its output is 'outputs' <int32>[batch, length]."""
   build = lambda features, _: (steps.decoding(settings, features), [])
-  return _lower(settings, build, replicas=False, report=report, only=('inputs',))
+  return lower(settings, build, replicas=False, report=report, only=('inputs',))
 
 
 def lower_scoring(settings: StepSettings, report: Callable[[str], None] = lambda _: None) -> OneCoreProgram:
   """The log-likelihood of 'targets'. Its output is 'scores' <float32>[batch]."""
-  return _lower(settings, lambda features, _: (steps.scoring(settings, features), []), replicas=False, report=report)
+  return lower(settings, lambda features, _: (steps.scoring(settings, features), []), replicas=False, report=report)
 
 
-def _lower(
+def lower(
   settings: StepSettings,
   build: Callable[[steps.Features, tf.Tensor], tuple[Results, list[mtf.Operation]]],
   replicas: bool,
-  report: Callable[[str], None],
+  report: Callable[[str], None] = lambda _: None,
   only: Sequence[str] = (),
 ) -> OneCoreProgram:
-  """A program.
+  """Any graph as a program: what the other functions call.
 
   Args:
     settings: of the step
-    build: from features and the step to results by name, and operations that change variables
+    build: from features and the step <int32>[] to results by name (mtf.Tensor or tf.Tensor), and operations that
+      change variables
     replicas: whether the batch has the dimension outer_batch
     report: is given a few words on what is being done
     only: features that are fed; all by default
+  Raises:
+    UserError: an operation that cannot be lowered, with its layer
   """
   with tf.Graph().as_default() as tf_graph, _compiled_by_xla(), mesh_graph.without_collector():
     report('building the graph')

@@ -51,6 +51,12 @@ class StepSettings:
       name: mtf.Shape([*outer, batch, mtf.Dimension('length', length)]) for name, length in self.batch.lengths.items()
     }
 
+  def microbatches(self) -> int:
+    """Into how many parts gin divides a training step."""
+    batch = mtf.Dimension('batch', self.batch.size // self.layout.outer_batch_size)
+    lengths = {name: length for name, length in self.batch.lengths.items() if '_' not in name}
+    return utils.serialize_num_microbatches(batch, lengths, *self.layout.text())
+
 
 class Training(NamedTuple):
   """loss: <float32>[]; updates: operations that change variables; learning_rate: <float32>[]."""
@@ -83,8 +89,7 @@ class Optimization:
 def training(settings: StepSettings, features: Features, step: tf.Tensor, optimization: Optimization) -> Training:
   """One training step, in microbatches if gin says so. step: <int32>[]"""
   model, batch_dim = settings.make_model(), features['targets'].shape.dims[-2]
-  lengths = {name: length for name, length in settings.batch.lengths.items() if '_' not in name}
-  turns = utils.serialize_num_microbatches(batch_dim, lengths, *settings.layout.text())
+  turns = settings.microbatches()
   variables = features['targets'].graph.trainable_variables
   if turns > 1:
     serialize = observe.through_microbatches(mtf.serialize_training_step)
