@@ -22,6 +22,11 @@ _TOO_LARGE = b"""module @too_large {
   }
 }
 """
+# How the compiler says how much is needed, and how much there is.
+_FIGURES = (
+  r'Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT])',
+  r'\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)',
+)
 _ENVIRONMENT = {
   # No question to the metadata server of a cloud machine, no lock that other processes would wait for, no log files.
   'TPU_SKIP_MDS_QUERY': '1',
@@ -191,8 +196,12 @@ def _explained(text: str) -> Exception:
   words = ' '.join(text.split())
   if not re.search(r'RESOURCE_EXHAUSTED|[Rr]an out of memory|Exceeds .* capacity|exceeds available', words):
     return UserError(f'libtpu {VERSION} refuses the program: {words[:500]}')
-  used = re.search(r'Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT])', words)
-  sizes = (
-    [float(n) * 1024 ** ('KMGT'.index(u) + 1) for n, u in zip(*[iter(used.groups())] * 2, strict=True)] if used else []
-  )
-  return OutOfMemoryError(*([int(size) for size in sizes] or (None, None)), words)
+  found = next((match for form in _FIGURES if (match := re.search(form, words))), None)
+  if found is None:
+    return OutOfMemoryError(None, None, words)
+  return OutOfMemoryError(*(int(float(n) * 1024 ** ('KMGT'.index(unit) + 1)) for n, unit in _pairs(found)), words)
+
+
+def _pairs(found: re.Match[str]) -> list[tuple[str, str]]:
+  needed, unit, limit, limit_unit = found.groups()
+  return [(needed, unit), (limit, limit_unit)]

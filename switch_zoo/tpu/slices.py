@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from switch_zoo.errors import UserError, did_you_mean
 
-# Chips along each axis, of slices that can be rented.
-_FLAT = ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
+# Chips along each axis, of slices that can be rented and that libtpu has topologies for.
+_FLAT = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
 _CUBES = ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8', '8x8x16', '8x16x16')
 
 

@@ -7,10 +7,13 @@ from switch_zoo.tpu.compiler import Memory, OutOfMemoryError, _explained
 
 GIB = 2**30
 STEP = report.Step('switch_base_8', 'v3-8', 'data', 'batch:8', 8, 64, 2048, 4, (12, 12))
-# libtpu's words, shortened.
+# Two forms of libtpu's refusal, the first one shortened.
 REFUSED = (
-  'RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. Used 20.50G of 15.48G hbm. '
-  'Exceeds hbm capacity by 5.02G.\n\nTotal hbm usage >= 21.02G:'
+  'RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. Used 20.50G of 15.48G '
+  'hbm. Exceeds hbm capacity by 5.02G.\n\nTotal hbm usage >= 21.02G:'
+)
+REFUSED_EARLY = (
+  'Ran out of memory on HBM, the total memory required for HLO temporaries (20.50G) exceeds available HBM (15.48G).'
 )
 
 
@@ -27,8 +30,9 @@ def test_a_report_by_hand():
   assert made.as_dict()['collectives'] == {'all-reduce': {'count': 3, 'bytes': GIB // 2}}
 
 
-def test_the_compilers_refusal_is_read():
-  error = _explained(REFUSED)
+@pytest.mark.parametrize('text', [REFUSED, REFUSED_EARLY])
+def test_the_compilers_refusal_is_read(text):
+  error = _explained(text)
   assert isinstance(error, OutOfMemoryError)
   assert error.needed == int(20.5 * GIB) and error.limit == int(15.48 * GIB)
 

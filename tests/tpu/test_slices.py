@@ -18,7 +18,7 @@ from switch_zoo.tpu import slices
     ('v5p-8', 'v5p:2x2x1', 4, 4),
     ('v5e-16', 'v5e:4x4', 16, 16),
     ('v5litepod-16', 'v5e:4x4', 16, 16),
-    ('v6e-1', 'v6e:1x1', 1, 1),
+    ('v6e-4', 'v6e:2x2', 4, 4),
     ('V3-8', 'v3:2x2', 4, 8),
   ],
 )
