@@ -80,6 +80,7 @@ def _explained(error: tf.errors.OpError, layer_of: Callable[[str], str]) -> str:
 
 def _check(module: hlo_pb2.HloModuleProto, num_arguments: int, num_results: int) -> None:
   shape = module.host_program_shape
-  numbers = len(shape.parameters), len(shape.result.tuple_shapes)
+  # A single result is not in a tuple.
+  numbers = len(shape.parameters), len(shape.result.tuple_shapes) or 1
   if numbers != (num_arguments, num_results):
     raise AssertionError(f'the module has {numbers} arguments and results, not {(num_arguments, num_results)}')

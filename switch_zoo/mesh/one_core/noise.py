@@ -11,14 +11,39 @@ from typing import Any, NamedTuple
 
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
+from tensorflow.python.ops import gen_stateless_random_ops_v2
 
 from switch_zoo.errors import UserError
 
+_PHILOX = 1
+
+
+class Distribution(NamedTuple):
+  """A distribution that is drawn from counters.
+
+  draw: TensorFlow's operation, for the standard distribution
+  parameters: names and defaults of what it is moved and stretched by
+  transform: from the numbers and the parameters to the result
+  """
+
+  draw: Callable[..., tf.Tensor]
+  parameters: dict[str, float]
+  transform: Callable[..., tf.Tensor]
+
+
+_RAW: Any = gen_stateless_random_ops_v2
+_NORMAL = {'mean': 0.0, 'stddev': 1.0}
 # What Mesh-TensorFlow calls -> the same distribution from a counter.
-_STATELESS: dict[Any, Callable[..., tf.Tensor]] = {
-  tf.random.uniform: tf.random.stateless_uniform,
-  tf.random.normal: tf.random.stateless_normal,
-  tf.random.truncated_normal: tf.random.stateless_truncated_normal,
+_STATELESS: dict[Any, Distribution] = {
+  tf.random.uniform: Distribution(
+    _RAW.stateless_random_uniform_v2,
+    {'minval': 0.0, 'maxval': 1.0},
+    lambda x, minval, maxval: x * (maxval - minval) + minval,
+  ),
+  tf.random.normal: Distribution(_RAW.stateless_random_normal_v2, _NORMAL, lambda x, mean, stddev: x * stddev + mean),
+  tf.random.truncated_normal: Distribution(
+    _RAW.stateless_truncated_normal_v2, _NORMAL, lambda x, mean, stddev: x * stddev + mean
+  ),
 }
 # Turns of a loop, and parts of a tensor, that have numbers of their own.
 _MAX_TURNS = _MAX_PARTS = 1 << 16
@@ -39,7 +64,7 @@ class Draw(NamedTuple):
   turn: a tensor whose first number is another one in each turn of the loop; None outside of loops
   """
 
-  distribution: Callable[..., tf.Tensor]
+  distribution: Distribution
   number: int
   turn: mtf.Tensor | None
 
@@ -78,10 +103,15 @@ def draw(
   """
   wide = lambda x: tf.cast(x, tf.int64)
   turn = tf.constant(0, tf.int64) if turn is None else wide(tf.reshape(turn, [-1])[0])
-  counter = (wide(source.step) * _MAX_TURNS + turn) * _MAX_PARTS + wide(part)
+  place = (wide(source.step) * _MAX_TURNS + turn) * _MAX_PARTS + wide(part)
   key = wide(source.seed) * (1 << 32) + operation.number
-  kwargs = {name: value for name, value in kwargs.items() if name != 'name'}
-  return operation.distribution(shape, seed=tf.stack([key, counter]), **kwargs)
+  # Philox itself counts in the first half of the counter.
+  counter = tf.cast(tf.stack([tf.zeros_like(place), place]), tf.uint64)
+  drawn, stretch, transform = operation.distribution
+  dtype = tf.as_dtype(kwargs.get('dtype', tf.float32))
+  numbers = drawn(shape, tf.cast(tf.reshape(key, [1]), tf.uint64), counter, _PHILOX, dtype=dtype)
+  chosen = {name: default if kwargs.get(name) is None else kwargs[name] for name, default in stretch.items()}
+  return transform(numbers, **chosen)
 
 
 def _with_loops(operations: Sequence[mtf.Operation], turn: mtf.Tensor | None = None) -> Any:
