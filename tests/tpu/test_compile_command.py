@@ -1,4 +1,4 @@
-"""switch_zoo compile: mistakes are one paragraph and exit code 2, and nothing is written; the table of what was compiled."""
+"""switch_zoo compile: mistakes are one paragraph and exit code 2; the table of what was compiled."""
 
 import json
 import pathlib

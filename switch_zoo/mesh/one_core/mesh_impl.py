@@ -55,6 +55,7 @@ class OneCoreMeshImpl(simd_mesh_impl.SimdMeshImpl):
     self.collectives = Collectives()
     self.lowering: mtf.Lowering | None = None
     self._source = source
+    self._groups: dict[tuple[int, ...], list[list[int]]] = {}
     # Here and not at first use, which may be inside a loop.
     self._pnum_tensor: Any = tf.cast(gen_xla_ops.xla_replica_id(), tf.int32)
 
@@ -110,6 +111,13 @@ class OneCoreMeshImpl(simd_mesh_impl.SimdMeshImpl):
         place[mesh_axis] = source
         pairs.append((mtf.processor_coordinates_to_pnum(self.shape, place), core))
     return self.LaidOutTensor([self.collectives.permute(value, pairs) if pairs else tf.zeros_like(value)])
+
+  def _create_group_assignment(self, mesh_axes: Sequence[int]) -> list[list[int]]:
+    """The groups of cores along mesh axes, computed once: for 2,048 cores that takes a while."""
+    key = tuple(mesh_axes)
+    if key not in self._groups:
+      self._groups[key] = super()._create_group_assignment(mesh_axes)
+    return self._groups[key]
 
   def random(self, shape: mtf.Shape, tf_fn: noise.Draw, kwargs: Any) -> Any:
     """Draws from counters; released code draws on one core of those with the same part, and sends it to the others."""
