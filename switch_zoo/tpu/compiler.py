@@ -199,9 +199,6 @@ def _explained(text: str) -> Exception:
   found = next((match for form in _FIGURES if (match := re.search(form, words))), None)
   if found is None:
     return OutOfMemoryError(None, None, words)
-  return OutOfMemoryError(*(int(float(n) * 1024 ** ('KMGT'.index(unit) + 1)) for n, unit in _pairs(found)), words)
-
-
-def _pairs(found: re.Match[str]) -> list[tuple[str, str]]:
   needed, unit, limit, limit_unit = found.groups()
-  return [(needed, unit), (limit, limit_unit)]
+  size = lambda number, letter: int(float(number) * 1024 ** ('KMGT'.index(letter) + 1))
+  return OutOfMemoryError(size(needed, unit), size(limit, limit_unit), words)

@@ -64,6 +64,7 @@ MemoryStats = _structure(
   ('executable', _POINTER),
   *((name, _INT64) for name in ('code', 'arguments', 'outputs', 'aliased', 'temporaries')),
   *((f'host_{name}', _INT64) for name in ('code', 'arguments', 'outputs', 'aliased', 'temporaries')),
+  *((name, _INT64) for name in ('peak', 'total')),
 )
 OptimizedProgram = _structure('OptimizedProgram', ('executable', _POINTER), ('program', _POINTER))
 
@@ -90,8 +91,9 @@ class Api:
     """
     if not arguments.struct_size:
       arguments.struct_size = ctypes.sizeof(arguments)
-    address = ctypes.c_void_p.from_address(self._start + TABLE + 8 * FUNCTIONS[name]).value
-    error = ctypes.CFUNCTYPE(_POINTER, _POINTER)(address)(ctypes.addressof(arguments))
+    address = ctypes.c_size_t.from_address(self._start + TABLE + 8 * FUNCTIONS[name]).value
+    function: Any = ctypes.CFUNCTYPE(_POINTER, _POINTER)
+    error = function(address)(ctypes.addressof(arguments))
     if error and not name.startswith('Error_'):
       message = self.call('Error_Message', ErrorMessage(error=error))
       text = ctypes.string_at(message.message, message.message_size).decode(errors='replace')

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
-from tensorflow.compiler.xla import xla_data_pb2
-from tensorflow.compiler.xla.service import hlo_pb2
+
+from switch_zoo.mesh.one_core import protos
 
 TARGET = 'switch_zoo.collective'
 # Mesh-TensorFlow's name of a reduction -> the HLO operation of two numbers.
@@ -79,7 +79,7 @@ class Collectives:
     sizes = {kind: [c.size for c in self._all if c.kind == kind] for kind in kinds}
     return {kind: (len(of_kind), sum(of_kind)) for kind, of_kind in sizes.items()}
 
-  def into_hlo(self, module: hlo_pb2.HloModuleProto) -> None:
+  def into_hlo(self, module: Any) -> None:
     """Replaces every custom call in a module by its collective."""
     functions = _Functions(module)
     for computation in module.computations:
@@ -91,7 +91,8 @@ class Collectives:
   def _call(self, collective: Collective, x: tf.Tensor, shape: list[int]) -> tf.Tensor:
     self._all.append(collective)
     number = str(len(self._all) - 1)
-    return gen_xla_ops.xla_custom_call_v2([x], TARGET, number, False, [x.dtype], [tf.TensorShape(shape)])[0]
+    called: Any = gen_xla_ops.xla_custom_call_v2([x], TARGET, number, False, [x.dtype], [tf.TensorShape(shape)])
+    return called[0]
 
 
 def _replace(instruction: Any, collective: Collective, functions: '_Functions') -> None:
@@ -114,7 +115,7 @@ def _replace(instruction: Any, collective: Collective, functions: '_Functions') 
 class _Functions:
   """Computations of two scalars, which the all-reduces of a module call: one for each reduction and dtype."""
 
-  def __init__(self, module: hlo_pb2.HloModuleProto) -> None:
+  def __init__(self, module: Any) -> None:
     self._module = module
     self._made: dict[tuple[str, int], Any] = {}
     instructions = [i.id for computation in module.computations for i in computation.instructions]
@@ -134,8 +135,8 @@ class _Functions:
     self._module.computations.extend([*self._made.values(), *others])
 
   def _make(self, opcode: str, element_type: int) -> Any:
-    scalar = xla_data_pb2.ShapeProto(element_type=element_type, layout=xla_data_pb2.LayoutProto())  # pyright: ignore[reportArgumentType] - an enum is a number
-    computation = hlo_pb2.HloComputationProto(id=self._next_id())
+    scalar = protos.data.ShapeProto(element_type=element_type, layout=protos.data.LayoutProto())
+    computation = protos.hlo.HloComputationProto(id=self._next_id())
     computation.name = f'{opcode}.{computation.id}'
     for number in range(2):
       parameter = computation.instructions.add(id=self._next_id(), opcode='parameter', parameter_number=number)

@@ -16,8 +16,8 @@ from tensorflow.python.ops import control_flow_ops, control_flow_util
 from switch_zoo.mesh import graph as mesh_graph
 from switch_zoo.mesh import observe
 from switch_zoo.mesh.one_core import hlo, noise, steps
-from switch_zoo.mesh.one_core.layers import LayeredGraph, Lowering
 from switch_zoo.mesh.one_core.mesh_impl import OneCoreMeshImpl
+from switch_zoo.mesh.one_core.named_errors import Lowering
 from switch_zoo.mesh.one_core.program import OneCoreProgram, Slot
 from switch_zoo.mesh.one_core.steps import Optimization, StepSettings
 
@@ -86,7 +86,7 @@ def lower(
     step, seed = (tf.placeholder(tf.int32, [], name) for name in ('step', 'seed'))
     tf.add_to_collection(tf.GraphKeys.GLOBAL_STEP, tf.cast(step, tf.int64))
     mesh_impl = OneCoreMeshImpl(*_mesh(settings), noise.Source(seed, step))
-    graph = LayeredGraph()
+    graph = mtf.Graph()
     shapes = settings.feature_shapes(replicas)
     shapes = {name: shape for name, shape in shapes.items() if not only or name in only}
     fed = {name: tf.placeholder(tf.int32, mesh_impl.slice_shape(shape), name) for name, shape in shapes.items()}
@@ -104,7 +104,7 @@ def lower(
     report('writing it as HLO')
     arguments = [*(variable.value for variable in mesh_impl.variables), *fed.values(), step, seed]
     new_values = [tf.identity(variable.new_value) for variable in mesh_impl.variables] if updates else []
-    module = hlo.to_module(tf_graph, arguments, [*map(tf.identity, results.values()), *new_values], graph.layer_of)
+    module = hlo.to_module(tf_graph, arguments, [*map(tf.identity, results.values()), *new_values])
     program = OneCoreProgram(
       module=b'',
       variables=tuple(_variable(mesh_impl, variable.variable) for variable in mesh_impl.variables),

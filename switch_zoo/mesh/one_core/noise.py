@@ -6,7 +6,7 @@ communication, all others draw different ones; and a resumed run draws what it w
 draw to integer arithmetic (Philox), so the numbers are the same on CPUs, GPUs and TPUs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import mesh_tensorflow as mtf
@@ -114,7 +114,9 @@ def draw(
   return transform(numbers, **chosen)
 
 
-def _with_loops(operations: Sequence[mtf.Operation], turn: mtf.Tensor | None = None) -> Any:
+def _with_loops(
+  operations: Sequence[mtf.Operation], turn: mtf.Tensor | None = None
+) -> Iterator[tuple[mtf.Operation, mtf.Tensor | None]]:
   """All operations, also those inside of loops, each with a tensor that counts the turns of its loop."""
   for operation in operations:
     yield operation, turn

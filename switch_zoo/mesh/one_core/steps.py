@@ -161,7 +161,7 @@ def scoring(settings: StepSettings, features: Features) -> dict[str, mtf.Tensor]
 
 def _logits_and_loss(
   settings: StepSettings, model: Any, features: Features, mode: str, num_microbatches: int = 1
-) -> tuple[mtf.Tensor, mtf.Tensor]:
+) -> tuple[Any, Any]:
   if settings.model_type == 'delimited_lm':
     features = utils._dynamic_text2self(features)  # pylint: disable=protected-access - as the released code does
   segmentation = features.get('targets_segmentation')

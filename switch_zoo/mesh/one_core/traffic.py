@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
-from tensorflow.compiler.xla import xla_data_pb2
-from tensorflow.compiler.xla.service import hlo_pb2
+from switch_zoo.mesh.one_core import protos
+
 
 KINDS = ('all-to-all', 'all-reduce', 'all-gather', 'reduce-scatter', 'collective-permute')
 # Bytes of what is communicated; other types are not.
@@ -18,7 +19,7 @@ def of_program(program: bytes, with_config: bool = False) -> dict[str, tuple[int
     program: a serialized xla.HloModuleProto
     with_config: it is the first field of an xla.HloModuleProtoWithConfig
   """
-  module = hlo_pb2.HloModuleProto()
+  module = protos.hlo.HloModuleProto()
   module.ParseFromString(_first_field(program) if with_config else program)
   counts: dict[str, list[int]] = {}
   for kind, size in _collectives(module):
@@ -28,7 +29,7 @@ def of_program(program: bytes, with_config: bool = False) -> dict[str, tuple[int
   return {kind: (counts[kind][0], counts[kind][1]) for kind in KINDS if kind in counts}
 
 
-def _collectives(module: hlo_pb2.HloModuleProto) -> Iterator[tuple[str, int]]:
+def _collectives(module: Any) -> Iterator[tuple[str, int]]:
   """Kind and bytes of each; of one that runs in the background only the start counts."""
   for computation in module.computations:
     shapes = {instruction.id: instruction.shape for instruction in computation.instructions}
@@ -38,14 +39,14 @@ def _collectives(module: hlo_pb2.HloModuleProto) -> Iterator[tuple[str, int]]:
         yield kind, sum(_bytes(shapes[operand]) for operand in instruction.operand_ids)
 
 
-def _bytes(shape: xla_data_pb2.ShapeProto) -> int:
+def _bytes(shape: Any) -> int:
   if shape.tuple_shapes:
     return sum(map(_bytes, shape.tuple_shapes))
-  name = xla_data_pb2.PrimitiveType.Name(shape.element_type) if shape.element_type in _KNOWN else 'F32'
+  name = protos.data.PrimitiveType.Name(shape.element_type) if shape.element_type in _KNOWN else 'F32'
   return math.prod(shape.dimensions) * _SIZES.get(name, 4)
 
 
-_KNOWN = frozenset(xla_data_pb2.PrimitiveType.values())
+_KNOWN = frozenset(protos.data.PrimitiveType.values())
 
 
 def _first_field(message: bytes) -> memoryview | bytes:
