@@ -6,7 +6,6 @@ from typing import Any
 
 from switch_zoo.mesh.one_core import protos
 
-
 KINDS = ('all-to-all', 'all-reduce', 'all-gather', 'reduce-scatter', 'collective-permute')
 # Bytes of what is communicated; other types are not.
 _SIZES = {'PRED': 1, 'S8': 1, 'U8': 1, 'S16': 2, 'U16': 2, 'F16': 2, 'BF16': 2, 'S64': 8, 'U64': 8, 'F64': 8}
