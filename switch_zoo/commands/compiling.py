@@ -141,7 +141,7 @@ def compile_step(request: Request, report: Callable[[str], None], save: str | No
   Args:
     request: of `checked_request`
     report: is given a few words on what is being done
-    save: file to write the program to, before it is compiled: a serialized xla.HloModuleProto
+    save: file to write the program to if it fits: a serialized xla.HloModuleProto; of two, the one of fewer layers
   Raises:
     UserError: libtpu is missing, or the step does not fit: with the remedy
   """
@@ -167,14 +167,14 @@ def _compile_depth(
   started = time.monotonic()
   program, step = _lower(request, layers, report)
   lowered = time.monotonic()
-  if save:
-    with open(save, 'wb') as file:
-      file.write(program.module)
   report(f'compiling {_megabytes(program.module)} of HLO for {request.slice.name}')
   try:
     compiled = compiler.compile(topology, program.module, [places[index][0] for index in order])
   except tpu_compiler.OutOfMemoryError as error:
     raise UserError(does_not_fit(step, error, _argument_bytes(program))) from error
+  if save:
+    with open(save, 'wb') as file:
+      file.write(program.module)
   return Report(
     step,
     compiled.memory,

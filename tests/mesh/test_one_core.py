@@ -246,7 +246,9 @@ def test_the_layer_that_cannot_be_lowered_is_named():
       text = mtf.cwise(lambda x: tf.strings.to_number(tf.as_string(x)), [features['inputs']], output_dtype=tf.float32)
     return {'text': text}, []
 
-  with pytest.raises(UserError, match='^decoder/block_000/layer_002/OwnLayer/cwise/AsString cannot be compiled by XLA: '):
+  with pytest.raises(
+    UserError, match='^decoder/block_000/layer_002/OwnLayer/cwise/AsString cannot be compiled by XLA: '
+  ):
     lowering.lower(settings, build, replicas=True)
 
 
