@@ -1,6 +1,7 @@
 """A training step of a model, compiled for a TPU slice: from names to a report."""
 
 import dataclasses
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -167,6 +168,7 @@ def _compile_depth(
   started = time.monotonic()
   program, step = _lower(request, layers, report)
   lowered = time.monotonic()
+  gc.collect()  # the graph refers to itself, and the compiler needs the memory
   report(f'compiling {_megabytes(program.module)} of HLO for {request.slice.name}')
   try:
     compiled = compiler.compile(topology, program.module, [places[index][0] for index in order])
