@@ -43,7 +43,7 @@ def command(
 ) -> None:
   """Compiles the whole training step of a model for a TPU slice, and prints the memory and communication of one core.
 
-  No TPU is needed, only libtpu: pip install 'switch_zoo[tpu]'. A large model takes minutes and 8 GiB of memory.
+  No TPU is needed, only libtpu: pip install 'switch_zoo[tpu]'. A large model takes minutes and 10 GiB of memory.
   """
   from switch_zoo.commands import compiled_table, compiling
   from switch_zoo.commands.json_output import as_json as written
