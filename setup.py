@@ -87,6 +87,9 @@ TEST_REQUIREMENTS = [
   'transformers>=5.23; python_version >= "3.11"',  # the first whose Switch router is right; it needs 3.11
 ]
 
+# The TPU's compiler, for switch_zoo compile; switch_zoo/tpu/compiler.py names the same release.
+TPU_REQUIREMENTS = ['libtpu==0.0.42.1']
+
 setuptools.setup(
   name='switch-zoo',
   version='0.1.0',
@@ -99,7 +102,7 @@ setuptools.setup(
   packages=setuptools.find_namespace_packages(include=['switch_zoo', 'switch_zoo.*'], exclude=['*.__pycache__*']),
   package_data={'switch_zoo.configs': ['**/*.gin']},
   install_requires=[f'{name}; {marker}' for marker, names in REQUIREMENTS.items() for name in names],
-  extras_require={'test': TEST_REQUIREMENTS},
+  extras_require={'test': TEST_REQUIREMENTS, 'tpu': TPU_REQUIREMENTS},
   entry_points={
     'console_scripts': [
       'switch_zoo = switch_zoo.cli:main',

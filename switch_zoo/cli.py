@@ -7,12 +7,27 @@ import typer
 from rich.console import Console
 
 from switch_zoo import interrupts, tf_compat
-from switch_zoo.commands import convert, demo, describe, export, generate, models, report, score, serve, tasks, verify
+from switch_zoo.commands import (
+  compile as compile_command,
+)
+from switch_zoo.commands import (
+  convert,
+  demo,
+  describe,
+  export,
+  generate,
+  models,
+  report,
+  score,
+  serve,
+  tasks,
+  verify,
+)
 from switch_zoo.errors import UserError, full_disk, paragraph
 
 app = typer.Typer(
   name='switch_zoo',
-  help='Switch Transformers and their relatives: list, describe, train, convert, export, serve.',
+  help='Switch Transformers and their relatives: list, describe, train, compile, convert, export, serve.',
   no_args_is_help=True,
   add_completion=False,
   rich_markup_mode=None,
@@ -21,6 +36,7 @@ app = typer.Typer(
 app.command('models')(models.command)
 app.command('describe')(describe.command)
 app.command('demo')(demo.command)
+app.command('compile')(compile_command.command)
 app.command('convert')(convert.command)
 app.command('verify')(verify.command)
 app.command('generate')(generate.command)

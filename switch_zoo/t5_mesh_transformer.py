@@ -63,6 +63,10 @@ def _fail(message: str, code: int) -> int:
 
 
 def _run(values: Any) -> None:
+  if values.tpu:
+    from switch_zoo.launcher import tpu_kernels
+
+    tpu_kernels.check(values.tpu)
   # Before the imports that take seconds: most mistakes are in the gin files.
   bound = gin_files.read(values.gin_file or [], values.gin_param or [], values.gin_location_prefix)
   bound.check()

@@ -21,7 +21,7 @@ FLOORS = (
   ('tf_compat', 'machine', 'whole_package', 'lfs_pointer'),
   ('spec',),
   ('checkpoints', 'vocabulary'),
-  ('keras', 'mesh', 'serving', 'tasks'),
+  ('keras', 'mesh', 'serving', 'tasks', 'tpu'),
   ('launcher',),
   ('demo',),
   ('report',),
@@ -37,6 +37,7 @@ WALLS = {
   'keras': TRAINING | {'jax', 'torch'},
   'serving': TRAINING | {'switch_zoo.keras', 'jax', 'torch'},
   'mesh': {'switch_zoo.keras'},
+  'tpu': TRAINING | {'switch_zoo.keras', 'tensorflow', 'numpy', 'jax', 'torch'},
 }
 
 

@@ -13,6 +13,10 @@
   serve            an export behind TensorFlow Serving's REST API
   report           what a training and its experts did, as an HTML page
   tasks            every task, whether its data is present, and examples
+  phase_line       what `compile` is doing, and for how long
+  compiling        a training step compiled for a TPU slice
+  compiled_table   compiled models as a table
+  compile          the same as a command
   demo             pre-training to a served answer in minutes
 
 Each file imports only files above it. Nothing slow is imported before a command's options are known to be valid, so

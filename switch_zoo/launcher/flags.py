@@ -54,7 +54,9 @@ def _define_run(values: flags.FlagValues) -> None:
   strings('gin_param', None, 'A gin binding, as in "TRAIN_STEPS = 100". May be repeated.')
   lists('gin_location_prefix', [], 'More folders to search for gin files.')
   string('model_dir', '/tmp/transformer_standalone', 'Folder of the checkpoints and summaries.')
-  string('tpu', None, 'Name of the Cloud TPU, or grpc://ip:8470. Without it the run is on this machine.')
+  string(
+    'tpu', None, 'The TPU, with the TensorFlow of its image: local on a TPU VM, or the name of a pod. See docs/tpu.md.'
+  )
   string('tpu_job_name', None, 'Name of the TPU worker binary, if not tpu_worker.')
   string('gcp_project', None, 'Project of the Cloud TPU; taken from the metadata if not given.')
   string('tpu_zone', None, 'Zone of the Cloud TPU; taken from the metadata if not given.')

@@ -1,0 +1,116 @@
+"""switch_zoo compile: mistakes are one paragraph and exit code 2; the table of what was compiled."""
+
+import json
+import pathlib
+
+import pytest
+
+from switch_zoo import cli
+from switch_zoo.commands import compiled_table, compiling
+from switch_zoo.errors import UserError
+from switch_zoo.tpu import compiler
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+RECORDS = REPOSITORY / 'benchmarks' / 'compiled.jsonl'
+
+
+def run(monkeypatch, capsys, *arguments):
+  """(exit code, stdout, stderr)."""
+  monkeypatch.setattr('sys.argv', ['switch_zoo', 'compile', *arguments])
+  code = cli.run()
+  return code, *capsys.readouterr()
+
+
+MISTAKES = {
+  'no such model': (['switch_bse_8', '--slice', 'v3-8'], 'Did you mean switch_base_8'),
+  'no such slice': (['switch_base_8', '--slice', 'v3-9'], 'The nearest are v3-8'),
+  'no slice': (['switch_base_8'], 'A model and a slice are needed'),
+  'no model': (['--slice', 'v3-8'], 'A model and a slice are needed'),
+  'no ready-made layout': (
+    ['switch_c_2048', '--slice', 'v3-8'],
+    'no ready-made layout of switch_c_2048 for v3-8. There are some for v3-2048, v4-4096. Give a strategy',
+  ),
+  'no such layout': (['switch_base_8', '--slice', 'v3-8', '--layout', 'expert_dat'], 'Did you mean expert_data'),
+  'an open mesh': (['switch_base_8', '--slice', 'v3-8', '--layout', 'model_data'], "--mesh 'batch:4;model:2'"),
+  'another mesh': (
+    ['switch_base_8', '--slice', 'v3-8', '--layout', 'data', '--mesh', 'batch:4'],
+    'has 4 cores, and v3-8 runs 8 programs',
+  ),
+  'a mesh that is none': (
+    ['switch_base_8', '--slice', 'v3-8', '--layout', 'data', '--mesh', 'eight'],
+    '"eight" is not a pair',
+  ),
+  'a layout that does not divide': (
+    ['switch_base_8', '--slice', 'v3-32', '--layout', 'expert_data'],
+    'num_experts=8 does not divide over mesh axis "batch" of size 32',
+  ),
+  'a batch that does not divide': (['switch_base_8', '--slice', 'v3-8', '--batch', '9'], 'does not divide over'),
+  'too many layers': (['switch_base_8', '--slice', 'v3-8', '--layers', '7'], 'Use a number from 1 to 6'),
+  'no folder': (['switch_base_8', '--slice', 'v3-8', '--save', '/no/such/folder/x'], 'there is no folder /no/such'),
+  'no table': (['--table', '/no/such/file'], '/no/such/file cannot be read'),
+}
+
+
+@pytest.mark.parametrize('case', MISTAKES)
+def test_a_mistake_is_one_paragraph_and_exit_code_2(case, monkeypatch, capsys):
+  arguments, words = MISTAKES[case]
+  code, out, err = run(monkeypatch, capsys, *arguments)
+  assert (code, out) == (2, '') and err.count('\n') == 1
+  assert words in err
+
+
+def test_libtpu_that_is_missing_is_said_before_the_model_is_lowered(monkeypatch, capsys, tmp_path):
+  def missing():
+    raise UserError('libtpu is not installed')
+
+  monkeypatch.setattr(compiler, 'library_path', missing)
+  monkeypatch.setattr(compiling, '_lower', lambda *_: pytest.fail('lowered'))
+  saved = tmp_path / 'program'
+  code, _, err = run(monkeypatch, capsys, 'switch_base_8', '--slice', 'v3-8', '--save', str(saved))
+  assert code == 2 and 'libtpu is not installed' in err and not saved.exists()
+
+
+def record(**changes):
+  memory = {
+    'arguments': 2**30,
+    'temporaries': 2**29,
+    'code': 2**20,
+    'outputs': 0,
+    'total': 2**30 + 2**29,
+    'limit': 2**34,
+  }
+  report = {
+    'model': 't5_small',
+    'slice': 'v3-8',
+    'batch': 2048,
+    'microbatch': 2048,
+    'memory': memory,
+    'libtpu': '1.2.3',
+    'extrapolated_from_layers': [],
+  }
+  return {**report, **changes}
+
+
+def test_the_table_says_what_was_extrapolated_and_what_was_not_compiled(tmp_path):
+  path = tmp_path / 'records'
+  lines = [record(batch=1), record(), record(model='switch_c_2048', slice='v3-2048', extrapolated_from_layers=[1, 2])]
+  path.write_text('\n'.join(map(json.dumps, lines)))
+  text = compiled_table.table(compiled_table.read(str(path)))
+  assert (
+    '| t5_small | v3-8 | 2,048 | 2,048 tokens | 1.00 GiB | 0.50 GiB | 1.0 MiB | 1.50 GiB | 16.00 GiB | whole |' in text
+  )
+  assert '| 1 and 2 layers, extrapolated |' in text and text.index('switch_c_2048') < text.index('t5_small')
+  assert 'libtpu 1.2.3. Not compiled: gshard' in text and 'tiny_' not in text
+
+
+@pytest.mark.parametrize('line', ['', '{', '[]', '{"model": "t5_small"}'])
+def test_a_line_that_is_not_a_report_is_named(line, tmp_path):
+  path = tmp_path / 'records'
+  path.write_text(json.dumps(record()) + f'\n{line}\n')
+  with pytest.raises(UserError, match='line 2 is not a report'):
+    compiled_table.read(str(path))
+
+
+def test_the_table_in_the_documentation_is_that_of_the_records():
+  text = compiled_table.table(compiled_table.read(str(RECORDS)))
+  assert text in (REPOSITORY / 'docs' / 'layouts.md').read_text(encoding='utf-8')
