@@ -10,7 +10,17 @@ from typing import Any
 
 from tensorflow.compat.v1 import estimator as tf_estimator
 
-from switch_zoo.launcher import building, evaluation, progress, run_state, saving, seeds, summary_hook, updates
+from switch_zoo.launcher import (
+  building,
+  evaluation,
+  one_slice,
+  progress,
+  run_state,
+  saving,
+  seeds,
+  summary_hook,
+  updates,
+)
 from switch_zoo.mesh import observe
 
 
@@ -23,6 +33,8 @@ def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
 
     def model_fn(features: Any, labels: Any, mode: str, params: Any = None, config: Any = None) -> Any:
       seeds.reproducible()
+      if not kwargs.get('use_tpu'):
+        one_slice.mark(kwargs['mesh_shape'])
       with building.without_collections():
         spec = released(features, labels, mode, params, config)
       return spec if kwargs.get('use_tpu') else _on_host(spec, mode, run, kwargs['model_dir'])
@@ -42,12 +54,12 @@ def _on_host(spec: Any, mode: str, run: run_state.Run, model_dir: str) -> Any:
 
 
 def _training(spec: Any, run: run_state.Run, model_dir: str) -> Any:
-  updates.come_last(spec.train_op)
   settings = saving.Saving()
   saving.open_events(model_dir, settings)
   loss = spec.loss.op.inputs[0] if spec.loss.op.type == 'Print' else spec.loss
   exported = observe.exported()
   written = {'loss': loss, **summary_hook.take_scalars(), **exported}
+  updates.come_last(spec.train_op, written.values())
   hooks = (
     progress.Hook(loss, exported, run.reporter, run.last_step),
     summary_hook.SummaryHook(written, model_dir, settings.summary_steps),

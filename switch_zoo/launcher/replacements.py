@@ -15,8 +15,19 @@ import mesh_tensorflow.transformer.dataset as mesh_dataset
 import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
 from mesh_tensorflow import ops_with_redefined_builtins, placement_mesh_impl
+from mesh_tensorflow.transformer import attention
 
-from switch_zoo.launcher import answers, building, evaluation, latest, model_function, noise, seeds, seen_data
+from switch_zoo.launcher import (
+  answers,
+  building,
+  evaluation,
+  latest,
+  model_function,
+  noise,
+  one_slice,
+  seeds,
+  seen_data,
+)
 from switch_zoo.mesh import observe
 from switch_zoo.tasks import packing
 
@@ -123,6 +134,27 @@ TABLE = (
     building.in_name_scopes,
     why='opens a variable scope for every operation, which takes a fifth of the time of a graph',
     until='Mesh-TensorFlow opens none for one device',
+  ),
+  Replacement(
+    attention,
+    'attention',
+    one_slice.by_heads,
+    why='copies queries, keys, values or weights before each product on a processor',
+    until="TensorFlow's einsum on a processor needs no copy where heads come after positions",
+  ),
+  Replacement(
+    mtf,
+    'softmax',
+    one_slice.one_softmax,
+    why='is seven operations, with exp twice',
+    until='Mesh-TensorFlow has a softmax of one operation',
+  ),
+  Replacement(
+    mtf,
+    'gather',
+    one_slice.by_index,
+    why='reads rows of an embedding by a product with one-hot vectors, as large as that of the logits',
+    until='Mesh-TensorFlow reads rows by index where a dimension is not cut',
   ),
 )
 
