@@ -24,7 +24,10 @@ In the order of a run:
   seeds             one seed for weights, dropout and router noise
   noise             dropout and router noise from seed and step, so that a resumed run draws the same
   seen_data         what a training read, which it skips when it is resumed
-  updates           the order of a training step: weights change last
+  updates           the order of a training step: a weight changes after everything that reads it
+  one_slice         attention, softmax and embeddings in fewer operations, for one processor
+  products          products of tensors as products of matrices, for one processor
+  adafactor         the optimizer in fewer passes over the weights, for one processor
   saving            what training writes into its folder, and when
   summary_hook      TensorBoard's summaries
   metrics_file      the same values as lines of JSON, and what validations measured

@@ -13,6 +13,7 @@ from tensorflow.compat.v1 import estimator as tf_estimator
 from switch_zoo.launcher import (
   building,
   evaluation,
+  one_slice,
   preflight,
   progress,
   run_state,
@@ -32,13 +33,18 @@ def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
   def make(*args: Any, **kwargs: Any) -> Callable[..., Any]:
     released, run = make_model_fn(*args, **kwargs), run_state.current()
 
+    def build(*arguments: Any) -> Any:
+      if not kwargs.get('use_tpu'):
+        one_slice.mark(kwargs['mesh_shape'])
+      return released(*arguments)
+
     def model_fn(features: Any, labels: Any, mode: str, params: Any = None, config: Any = None) -> Any:
       if mode == tf_estimator.ModeKeys.TRAIN:
         progress.note(run.reporter, 'Building the graph of the training step.')
       seeds.reproducible()
       with building.without_collections():
-        spec = released(features, labels, mode, params, config)
-      return spec if kwargs.get('use_tpu') else _on_host(spec, mode, run, released, kwargs)
+        spec = build(features, labels, mode, params, config)
+      return spec if kwargs.get('use_tpu') else _on_host(spec, mode, run, build, kwargs)
 
     return model_fn
 
@@ -55,7 +61,6 @@ def _on_host(spec: Any, mode: str, run: run_state.Run, released: Callable[..., A
 
 
 def _training(spec: Any, run: run_state.Run, released: Callable[..., Any], made_with: dict[str, Any]) -> Any:
-  updates.come_last(spec.train_op)
   settings, model_dir = saving.Saving(), made_with['model_dir']
   saving.open_events(model_dir, settings)
   loss = spec.loss.op.inputs[0] if spec.loss.op.type == 'Print' else spec.loss
@@ -64,6 +69,7 @@ def _training(spec: Any, run: run_state.Run, released: Callable[..., Any], made_
   steps = progress.Hook(loss, exported, run.reporter, run.last_step)
   savers = saving.lean(spec.training_chief_hooks, settings)
   mixture = run.task or preflight.parameter('mesh_train_dataset_fn.mixture_or_task_name')
+  updates.come_last(spec.train_op, written.values())
   hooks = (
     steps,
     summary_hook.SummaryHook(written, model_dir, settings.summary_steps),

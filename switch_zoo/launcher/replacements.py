@@ -14,9 +14,23 @@ import mesh_tensorflow as mtf
 import mesh_tensorflow.transformer.dataset as mesh_dataset
 import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
-from mesh_tensorflow import ops_with_redefined_builtins, placement_mesh_impl
+from mesh_tensorflow import ops_with_redefined_builtins, optimize, placement_mesh_impl
+from mesh_tensorflow.transformer import attention
 
-from switch_zoo.launcher import answers, building, evaluation, exports, latest, model_function, noise, seeds, seen_data
+from switch_zoo.launcher import (
+  adafactor,
+  answers,
+  building,
+  evaluation,
+  exports,
+  latest,
+  model_function,
+  noise,
+  one_slice,
+  products,
+  seeds,
+  seen_data,
+)
 from switch_zoo.mesh import observe
 from switch_zoo.tasks import packing
 
@@ -130,6 +144,41 @@ TABLE = (
     building.in_name_scopes,
     why='opens a variable scope for every operation, which takes a fifth of the time of a graph',
     until='Mesh-TensorFlow opens none for one device',
+  ),
+  Replacement(
+    optimize.AdafactorOptimizer,
+    'apply_grads',
+    adafactor.fused,
+    why='reads or writes a tensor as large as the weight some thirty times a step',
+    until="Mesh-TensorFlow's optimizer is compiled on processors too",
+  ),
+  Replacement(
+    attention,
+    'attention',
+    one_slice.by_heads,
+    why='copies queries, keys, values or weights before each product on a processor',
+    until="TensorFlow's einsum on a processor needs no copy where heads come after positions",
+  ),
+  Replacement(
+    mtf,
+    'softmax',
+    one_slice.one_softmax,
+    why='is seven operations, with exp twice',
+    until='Mesh-TensorFlow has a softmax of one operation',
+  ),
+  Replacement(
+    mtf,
+    'gather',
+    one_slice.by_index,
+    why='reads rows of an embedding by a product with one-hot vectors, as large as that of the logits',
+    until='Mesh-TensorFlow reads rows by index where a dimension is not cut',
+  ),
+  Replacement(
+    mtf.MeshImpl,
+    'einsum',
+    products.of_matrices,
+    why='multiplies a batch of matrices where one would do',
+    until="TensorFlow's einsum on a processor is as fast as its product of matrices",
   ),
 )
 

@@ -9,6 +9,7 @@ In the order in which a training batch meets them:
   dispatch   how tokens reach the slots of experts: products with masks, or rows moved by index
   routing    which token goes to which expert; a package with a map of its own
   loss       cross-entropy of the targets
+  label_logits  what the cross-entropy is made of, in few passes over the logits
   vocabulary ids that only pad the vocabulary's table are never predicted; the end of a sequence is 1
   observe    how losses and metrics leave the graph: layers export tensors by name
   summaries  what was exported, as a summary for TensorBoard

@@ -15,7 +15,7 @@ from tensorflow.compat.v1.estimator import ModeKeys
 
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.mesh import dispatch as dispatch_lib
-from switch_zoo.mesh import observe
+from switch_zoo.mesh import observe, stacks
 from switch_zoo.mesh.routing import expert_choice, noisy_top_k  # noqa: F401  imported so that gin knows the routers
 from switch_zoo.mesh.routing.record import RouterSetting, Routing, Tokens
 from switch_zoo.mesh.routing.router_base import Router
@@ -162,7 +162,7 @@ class Exchange:
       outer, batch_dims = batch_dims[0], batch_dims[1:]
     else:
       outer = mtf.Dimension('outer_batch', 1)
-    groups = self._groups(context, mtf.Shape(batch_dims).size, _num_slices(context, batch_dims[0]))
+    groups = self._groups(context, mtf.Shape(batch_dims).size, stacks.num_slices(context.model, batch_dims[0]))
     groups_dim = mtf.Dimension(batch_dims[0].name, groups.number)
     slots_dim = mtf.Dimension('expert_capacity', groups.slots)
     return _Dims(
@@ -234,14 +234,6 @@ def _read_as(variable_dtype: mtf.VariableDType, dtype: tf.DType | None) -> mtf.V
   if dtype is None:
     return variable_dtype
   return mtf.VariableDType(variable_dtype.master_dtype, variable_dtype.slice_dtype, dtype)
-
-
-def _num_slices(context: transformer.Context, dim: mtf.Dimension) -> int:
-  """The number of mesh slices over which the model's layout cuts `dim`."""
-  model = context.model
-  if model.layout is None or model.mesh_shape is None:
-    return 1
-  return mtf.tensor_dim_to_mesh_dim_size(model.layout, model.mesh_shape, dim)
 
 
 def _check_model(context: transformer.Context, router: Router) -> None:

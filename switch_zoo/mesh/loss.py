@@ -5,7 +5,7 @@ import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 from mesh_tensorflow.transformer import transformer
 
-from switch_zoo.mesh import observe, vocabulary
+from switch_zoo.mesh import label_logits, observe, stacks, vocabulary
 
 
 @gin.configurable(module='loss')
@@ -44,9 +44,8 @@ def cross_entropy(
   def per_token(values: mtf.Tensor) -> mtf.Tensor:
     return mtf.reduce_sum(values * weights) / denominator
 
-  log_z = mtf.reduce_logsumexp(logits, vocab_dim)
-  labels = mtf.one_hot(mtf.maximum(targets, 0), vocab_dim, dtype=tf.float32)
-  entropy = per_token(log_z - mtf.reduce_sum(logits * labels, reduced_dim=vocab_dim))
+  log_z, logit = _log_z_and_logit(model, logits, mtf.maximum(targets, 0), vocab_dim)
+  entropy = per_token(log_z - logit)
   observe.export('loss/cross_entropy', entropy, summed=True)
   observe.export('tokens', num_targets + _num_inputs(context, targets), summed=True)
   if not context.train:
@@ -60,6 +59,17 @@ def cross_entropy(
     observe.export('loss/logits_z', z_loss, summed=True)
     loss += z_loss
   return loss
+
+
+def _log_z_and_logit(
+  model: transformer.Unitransformer, logits: mtf.Tensor, labels: mtf.Tensor, vocab_dim: mtf.Dimension
+) -> tuple[mtf.Tensor, mtf.Tensor]:
+  """log(sum(exp(logits))) of each token, and the logit of its label. <float32>[..., vocab] -> <float32>[...] twice"""
+  whole = stacks.num_slices(model, vocab_dim) == 1 and logits.shape.dims == [*labels.shape.dims, vocab_dim]
+  if whole:
+    return label_logits.of_labels(logits, labels, vocab_dim)
+  at_label = logits * mtf.one_hot(labels, vocab_dim, dtype=tf.float32)
+  return mtf.reduce_logsumexp(logits, vocab_dim), mtf.reduce_sum(at_label, reduced_dim=vocab_dim)
 
 
 def _denominator(

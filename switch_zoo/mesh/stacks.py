@@ -44,3 +44,10 @@ def num_blocks(num_layers: int = gin.REQUIRED, layers_per_block: int = gin.REQUI
       f'{num_layers + layers_per_block - num_layers % layers_per_block} layers.'
     )
   return num_layers // layers_per_block
+
+
+def num_slices(model: transformer.Unitransformer, dim: mtf.Dimension) -> int:
+  """The number of mesh slices over which the layout of a model cuts `dim`; 1 for a model without a layout."""
+  if model.layout is None or model.mesh_shape is None:
+    return 1
+  return mtf.tensor_dim_to_mesh_dim_size(model.layout, model.mesh_shape, dim)

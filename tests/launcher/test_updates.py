@@ -18,12 +18,34 @@ def test_assignments_are_found_in_groups():
   assert sorted(op.type for op in updates.assignments_of(step())) == ['Assign', 'Assign', 'AssignAddVariableOp']
 
 
-def test_each_waits_for_all_new_values():
+def test_each_waits_for_what_reads_its_variable():
   train_op = step()
+  updates.come_last(train_op)
+  by_variable = {op.inputs[0].op.name: op for op in updates.assignments_of(train_op)}
+  # a is read by a + 1 and b by b * 1, each through an operation whose result is the variable's own memory.
+  for name, reader in (('a', 'AddV2'), ('b', 'Mul')):
+    assert [op.type for op in by_variable[name].control_inputs if op.type != 'Identity'] == [reader]
+
+
+def test_a_reader_that_is_only_fetched_counts():
+  variable = tf.get_variable('x', initializer=1.0, use_resource=False)
+  fetched, train_op = tf.reshape(variable, [1]) * 2.0, tf.group(tf.assign(variable, 3.0))
+  other = variable * 5.0
+  updates.come_last(train_op, [fetched])
+  (assignment,) = updates.assignments_of(train_op)
+  assert fetched.op in assignment.control_inputs and other.op not in assignment.control_inputs
+
+
+def test_readers_in_a_loop_make_all_wait_for_all():
+  a = tf.get_variable('a', initializer=1.0, use_resource=False)
+  b = tf.get_variable('b', initializer=1.0, use_resource=False)
+  _, total = tf.while_loop(lambda i, _: i < 3, lambda i, total: (i + 1, total + a), (0, 0.0))
+  updated = b * 2.0
+  train_op = tf.group(tf.assign(a, total), tf.assign(b, updated))
   updates.come_last(train_op)
   for op in updates.assignments_of(train_op):
     (computed,) = op.control_inputs
-    assert {value.type for value in computed.control_inputs} >= {'Mul', 'AddV2'}
+    assert set(computed.control_inputs) == {total.op, updated.op}
 
 
 def test_old_values_are_read_every_time():

@@ -24,7 +24,8 @@ def run(
 ) -> tuple[np.floating, dict[str, np.ndarray]]:
   """The loss and what it exports: (value, {name: value})."""
   # The loss reads nothing else of a Unitransformer and of its Context.
-  model: Any = types.SimpleNamespace(**{'label_smoothing': 0.0, 'z_loss': 0.0, '_loss_denominator': None, **options})
+  settings = {'label_smoothing': 0.0, 'z_loss': 0.0, '_loss_denominator': None, 'layout': None, 'mesh_shape': None}
+  model: Any = types.SimpleNamespace(**{**settings, **options})
   context: Any = types.SimpleNamespace(train=train, num_microbatches=microbatches, encoder_sequence_id=None)
   graph = mtf.Graph()
   mesh = mtf.Mesh(graph, 'mesh')
