@@ -7,22 +7,8 @@ import typer
 from rich.console import Console
 
 from switch_zoo import interrupts, tf_compat
-from switch_zoo.commands import (
-  compile as compile_command,
-)
-from switch_zoo.commands import (
-  convert,
-  demo,
-  describe,
-  export,
-  generate,
-  models,
-  report,
-  score,
-  serve,
-  tasks,
-  verify,
-)
+from switch_zoo.commands import compile as compile_command
+from switch_zoo.commands import convert, demo, describe, export, generate, models, report, score, serve, tasks, verify
 from switch_zoo.errors import UserError, full_disk, paragraph
 
 app = typer.Typer(
