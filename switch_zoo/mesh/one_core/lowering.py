@@ -11,7 +11,7 @@ from typing import Any
 
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
-from tensorflow.python.ops import control_flow_ops, control_flow_util
+from tensorflow.python.ops import control_flow_ops
 
 from switch_zoo.mesh import graph as mesh_graph
 from switch_zoo.mesh import observe
@@ -127,15 +127,16 @@ class _XlaContext(control_flow_ops.XLAControlFlowContext):
 @contextlib.contextmanager
 def _compiled_by_xla() -> Iterator[None]:
   """Within, the default graph is one for XLA, and its loops are functions, as XLA's are."""
-  functions = control_flow_util.ENABLE_CONTROL_FLOW_V2
-  control_flow_util.ENABLE_CONTROL_FLOW_V2 = True
+  functions = tf.control_flow_v2_enabled()
+  tf.enable_control_flow_v2()
   inside = _XlaContext()
   inside.Enter()
   try:
     yield
   finally:
     inside.Exit()
-    control_flow_util.ENABLE_CONTROL_FLOW_V2 = functions
+    if not functions:
+      tf.disable_control_flow_v2()
 
 
 def _mesh(settings: StepSettings) -> tuple[mtf.Shape, Any]:
