@@ -38,10 +38,9 @@ def to_module(
     for definition in [*graph.as_graph_def().library.function, function]:
       context.context().add_function_def(definition)
     concrete = types.SimpleNamespace(name=function.signature.name, captured_inputs=[])
+    # What replaces the argument is missing in TensorFlow 2.15.
+    warnings.filterwarnings('ignore', 'device_name is being deprecated')
     try:
-      warnings.filterwarnings(
-        'ignore', 'device_name is being deprecated'
-      )  # its successor is missing in TensorFlow 2.15
       serialized = compiler_ir.from_concrete_function(concrete, specs)('hlo_serialized', '/device:CPU:0')
     except (tf.errors.OpError, ValueError) as error:
       raise UserError(_explained(str(error))) from error
