@@ -22,17 +22,17 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 module, arguments = pickle.load(open(sys.argv[1], 'rb'))
 devices = jax.devices()
 cores = len(devices)
-try:
-  import jaxlib._jax as extension
-except ImportError:
-  extension = xla_client._xla
-text = extension.mlir.xla_computation_to_mlir_module(extension.XlaComputation(module))
+convert = xla_client._xla.mlir
+if hasattr(convert, 'hlo_to_stablehlo'):
+  text = convert.hlo_to_stablehlo(module)
+else:
+  text = convert.xla_computation_to_mlir_module(xla_client.XlaComputation(module))
 options = xla_client.CompileOptions()
 options.num_replicas, options.num_partitions = cores, 1
 options.device_assignment = xla_client.DeviceAssignment.create(np.arange(cores).reshape(cores, 1))
 client = devices[0].client
 if hasattr(client, 'compile_and_load'):
-  executable = client.compile_and_load(text, extension.DeviceList(tuple(devices)), options)
+  executable = client.compile_and_load(text, tuple(devices), options)
 else:
   executable = client.compile(text, options)
 sharding = NamedSharding(Mesh(np.array(devices), ('core',)), PartitionSpec('core'))

@@ -3,6 +3,7 @@
 import re
 import types
 import uuid
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,11 +33,13 @@ def to_module(
   function = _function(graph, arguments, results)
   specs = [tf.TensorSpec(argument.shape, argument.dtype) for argument in arguments]
   eager: Any = context.eager_mode()
-  with eager:
+  with eager, warnings.catch_warnings():
     context.ensure_initialized()
     for definition in [*graph.as_graph_def().library.function, function]:
       context.context().add_function_def(definition)
     concrete = types.SimpleNamespace(name=function.signature.name, captured_inputs=[])
+    # What replaces the argument is missing in TensorFlow 2.15.
+    warnings.filterwarnings('ignore', 'device_name is being deprecated')
     try:
       serialized = compiler_ir.from_concrete_function(concrete, specs)('hlo_serialized', '/device:CPU:0')
     except (tf.errors.OpError, ValueError) as error:
