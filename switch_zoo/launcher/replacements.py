@@ -14,10 +14,11 @@ import mesh_tensorflow as mtf
 import mesh_tensorflow.transformer.dataset as mesh_dataset
 import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
-from mesh_tensorflow import ops_with_redefined_builtins, placement_mesh_impl
+from mesh_tensorflow import ops_with_redefined_builtins, optimize, placement_mesh_impl
 from mesh_tensorflow.transformer import attention
 
 from switch_zoo.launcher import (
+  adafactor,
   answers,
   building,
   evaluation,
@@ -134,6 +135,13 @@ TABLE = (
     building.in_name_scopes,
     why='opens a variable scope for every operation, which takes a fifth of the time of a graph',
     until='Mesh-TensorFlow opens none for one device',
+  ),
+  Replacement(
+    optimize.AdafactorOptimizer,
+    'apply_grads',
+    adafactor.fused,
+    why='reads or writes a tensor as large as the weight some thirty times a step',
+    until="Mesh-TensorFlow's optimizer is compiled on processors too",
   ),
   Replacement(
     attention,
