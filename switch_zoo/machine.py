@@ -1,5 +1,6 @@
 """This machine, as far as the choice of a number format needs to know it."""
 
+import functools
 import pathlib
 
 import tensorflow as tf
@@ -32,3 +33,9 @@ def fast_format() -> NumberFormat:
     if capability:
       return number_format.of_gpu(capability)
   return number_format.of_processor(processor_flags())
+
+
+@functools.cache
+def multiplies_float32_faster() -> bool:
+  """Whether TensorFlow multiplies matrices of float32 faster than of bfloat16 here: no GPU, no matrix units."""
+  return not tf.config.list_physical_devices('GPU') and 'amx_bf16' not in processor_flags()

@@ -24,6 +24,7 @@ In the order of a run:
   seen_data         what a training read, which it skips when it is resumed
   updates           the order of a training step: a weight changes after everything that reads it
   one_slice         attention, softmax and embeddings in fewer operations, for one processor
+  products          products of tensors as products of matrices, for one processor
   adafactor         the optimizer in fewer passes over the weights, for one processor
   saving            what training writes into its folder, and when
   summary_hook      TensorBoard's summaries

@@ -26,6 +26,7 @@ from switch_zoo.launcher import (
   model_function,
   noise,
   one_slice,
+  products,
   seeds,
   seen_data,
 )
@@ -163,6 +164,13 @@ TABLE = (
     one_slice.by_index,
     why='reads rows of an embedding by a product with one-hot vectors, as large as that of the logits',
     until='Mesh-TensorFlow reads rows by index where a dimension is not cut',
+  ),
+  Replacement(
+    mtf.MeshImpl,
+    'einsum',
+    products.of_matrices,
+    why='multiplies a batch of matrices where one would do',
+    until="TensorFlow's einsum on a processor is as fast as its product of matrices",
   ),
 )
 
