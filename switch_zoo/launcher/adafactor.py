@@ -31,13 +31,16 @@ def fused(released: Callable[..., list[mtf.Operation]]) -> Callable[..., list[mt
 
   @functools.wraps(released)
   def apply_grads(
-    self: optimize.AdafactorOptimizer, grads: Sequence[mtf.Tensor | None], variables: Sequence[mtf.Variable]
+    self: Any, grads: Sequence[mtf.Tensor | None], variables: Sequence[mtf.Variable]
   ) -> list[mtf.Operation]:
     # A subclass may set a learning rate for each variable; stacked dimensions have a scale for each of their entries.
     plain = type(self) is optimize.AdafactorOptimizer and not self._stacked_dim_names
-    if not plain or None in grads or not variables or not one_slice.marked():
+    known = [grad for grad in grads if grad is not None]
+    if not plain or len(known) < len(grads) or not variables or not one_slice.marked():
       return released(self, grads, variables)
-    return [UpdateOperation(self, grads, [_Slots.of_variable(self, variable) for variable in variables])]
+    slots = [_Slots.of_variable(self, variable) for variable in variables]
+    update: mtf.Operation = UpdateOperation(self, known, slots)
+    return [update]
 
   return apply_grads
 
@@ -79,7 +82,8 @@ class _Slots(NamedTuple):
 
 
 def _slot(variable: mtf.Variable, suffix: str, shape: mtf.Shape) -> mtf.Variable:
-  slot = mtf.get_variable(
+  # Any: the operation of a variable's value is the variable.
+  slot: Any = mtf.get_variable(
     variable.mesh, variable.name + suffix, shape, initializer=tf.zeros_initializer(), trainable=False
   )
   return slot.operation
