@@ -97,8 +97,8 @@ WORKS = {
   'base8': Work('switch_base_8', dtype='bfloat16', **BASE),
   'base8-f32': Work('switch_base_8', dtype='float32', **BASE),
   'base64': Work('switch_base_64', dtype='bfloat16', **BASE),
-  'tiny': Work('tiny_switch_8', 64, 128, 32, 'float32', steps=200, warmup=100, demo=True),
-  'quality': Work(QUALITY, 64, 128, 128, 'float32', steps=40, warmup=20),
+  'tiny': Work('tiny_switch_8', 64, 128, 32, 'float32', steps=40, warmup=20, demo=True),
+  'quality': Work(QUALITY, 64, 128, 128, 'float32', steps=10, warmup=5),
 }
 
 

@@ -149,7 +149,7 @@ TABLE = (
     optimize.AdafactorOptimizer,
     'apply_grads',
     adafactor.fused,
-    why='reads or writes a tensor as large as the weight some thirty times a step',
+    why='reads or writes a tensor as large as the weight 25 times a step',
     until="Mesh-TensorFlow's optimizer is compiled on processors too",
   ),
   Replacement(

@@ -8,6 +8,7 @@ from mesh_tensorflow import ops as ops
 from mesh_tensorflow.ops import *  # noqa: F403 - all names of `ops` are names of the package
 
 ops_with_redefined_builtins: Any
+optimize: Any
 placement_mesh_impl: Any
 simd_mesh_impl: Any
 
