@@ -1,9 +1,8 @@
 """Building the graph of a large model in less time, with the same operations under the same names."""
 
-import contextlib
 import functools
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -29,13 +28,10 @@ def in_name_scopes(released: Callable[..., list[Any]]) -> Callable[..., list[Any
   return parallel
 
 
-@contextlib.contextmanager
-def without_collections() -> Iterator[None]:
-  """Keeps Python's garbage collector from going through a growing graph, of which nothing is garbage."""
-  enabled = gc.isenabled()
-  gc.disable()
-  try:
-    yield
-  finally:
-    if enabled:
+class CollectionsAfterFirstStep(tf.train.SessionRunHook):
+  """Lets Python's garbage collector work again when the first step is done, if it was switched off before."""
+
+  def after_run(self, run_context: Any, run_values: Any) -> None:
+    """Called after every step; does something once."""
+    if not gc.isenabled():
       gc.enable()

@@ -10,6 +10,7 @@ from typing import Any
 
 from tensorflow.compat.v1 import estimator as tf_estimator
 
+from switch_zoo import garbage
 from switch_zoo.launcher import building, evaluation, progress, run_state, saving, seeds, summary_hook, updates
 from switch_zoo.mesh import observe
 
@@ -23,7 +24,7 @@ def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
 
     def model_fn(features: Any, labels: Any, mode: str, params: Any = None, config: Any = None) -> Any:
       seeds.reproducible()
-      with building.without_collections():
+      with garbage.without_collections():
         spec = released(features, labels, mode, params, config)
       return spec if kwargs.get('use_tpu') else _on_host(spec, mode, run, kwargs['model_dir'])
 
@@ -51,6 +52,7 @@ def _training(spec: Any, run: run_state.Run, model_dir: str) -> Any:
   hooks = (
     progress.Hook(loss, exported, run.reporter, run.last_step),
     summary_hook.SummaryHook(written, model_dir, settings.summary_steps),
+    building.CollectionsAfterFirstStep(),
   )
   return spec._replace(
     loss=loss,

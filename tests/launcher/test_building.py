@@ -30,11 +30,15 @@ def test_two_devices_are_left_to_the_released_function():
   assert operations(building.in_name_scopes(mtf.parallel), ['', '']) == operations(mtf.parallel, ['', ''])
 
 
-def test_the_collector_is_off_inside_and_as_before_afterwards():
-  assert gc.isenabled()
-  with building.without_collections():
-    assert not gc.isenabled()
-    with building.without_collections():
-      pass
-    assert not gc.isenabled()
-  assert gc.isenabled()
+def test_collections_are_back_after_the_first_step():
+  states = []
+  gc.disable()
+  try:
+    value = tf.constant(1.0)
+    with tf.train.MonitoredSession(hooks=[building.CollectionsAfterFirstStep()]) as session:
+      for _ in range(2):
+        states.append(gc.isenabled())
+        session.run(value)
+    assert states == [False, True]
+  finally:
+    gc.enable()
