@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from switch_zoo import interrupts, tf_compat, whole_package
+from switch_zoo import garbage, interrupts, tf_compat, whole_package
 from switch_zoo.errors import UserError, paragraph
 from switch_zoo.spec import gin_files, setting_kinds
 
@@ -73,7 +73,8 @@ def _run(values: Any) -> None:
   setting_kinds.check(bound)
   if values.mode and not values.use_model_api:
     raise UserError(f'--mode={values.mode} belongs to --use_model_api. Add that flag, or set utils.run.mode in gin.')
-  from switch_zoo.launcher import command
+  with garbage.while_importing():
+    from switch_zoo.launcher import command
 
   command.run(values, bound)
 

@@ -43,6 +43,7 @@ class CutTexts:
     fields: Any = rows.element_spec
     present = [name for name in self._lengths if name in features and name in fields]
 
+    @tf.autograph.experimental.do_not_convert  # it has nothing to convert, and looking for it takes seconds
     def ids_of(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
       result = {f'{name}_pretokenized' if name in present else name: value for name, value in row.items()}
       longer = {name: tf.constant(False) for name in self._lengths}

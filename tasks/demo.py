@@ -55,9 +55,10 @@ registration.add_task(
   seqio.FunctionDataSource(span_documents, splits=('train',)),
   preprocessors=(
     lambda dataset: seqio.preprocessors.rekey(dataset, {'inputs': None, 'targets': 'text'}),
-    seqio.preprocessors.tokenize,
-    t5_preprocessors.span_corruption,
-    seqio.preprocessors.append_eos_after_trim,
+    *map(
+      tf.autograph.experimental.do_not_convert,  # nothing in them is to be converted, and looking for it takes seconds
+      (seqio.preprocessors.tokenize, t5_preprocessors.span_corruption, seqio.preprocessors.append_eos_after_trim),
+    ),
   ),
   vocabulary=_VOCABULARY,
   shuffled=_SHUFFLED,
@@ -66,7 +67,7 @@ registration.add_task(
   TOPICS_TASK,
   seqio.FunctionDataSource(topic_rows, splits=('train', 'validation')),
   (metrics.accuracy,),
-  preprocessors=(as_question, *registration.TOKENIZED),
+  preprocessors=tuple(map(tf.autograph.experimental.do_not_convert, (as_question, *registration.TOKENIZED))),
   vocabulary=_VOCABULARY,
   shuffled=_SHUFFLED,
 )

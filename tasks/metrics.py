@@ -11,7 +11,6 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 import sacrebleu
-from rouge_score import rouge_scorer
 from t5.evaluation import metrics as t5_metrics
 
 # A function of (targets, predictions).
@@ -92,6 +91,8 @@ def rouge(targets: Sequence[str], predictions: Sequence[str]) -> dict[str, float
   T5 reports the median of a thousand bootstrap means, which differs from call to call on the same predictions; this is
   the mean around which they scatter. As in T5, ' . ' ends a sentence for ROUGE-Lsum.
   """
+  from rouge_score import rouge_scorer  # imports NLTK, which nothing else needs
+
   scorer = rouge_scorer.RougeScorer(ROUGE_TYPES)
   lines = lambda text: text.replace(' . ', ' .\n')
   scores = [scorer.score(lines(target), lines(text)) for target, text in zip(targets, predictions, strict=True)]

@@ -4,8 +4,6 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import SupportsFloat
 
-import sklearn.metrics
-
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.tasks import metrics
 
@@ -15,6 +13,8 @@ AnswersMetric = Callable[[Sequence[Sequence[str]], Sequence[str]], Mapping[str, 
 
 def macro_f1(targets: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:
   """The mean over the targets' labels of the F1 of each."""
+  import sklearn.metrics  # half a second, which only this metric is worth
+
   labels = sorted(set(targets))
   score = sklearn.metrics.f1_score(
     targets,

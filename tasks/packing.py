@@ -55,12 +55,13 @@ def packed(dataset: tf.data.Dataset, lengths: Mapping[str, int], ended: Collecti
   """
   keys = sorted(lengths)
   cut = lambda row: {key: tf.cast(row[key][: lengths[key]], tf.int32) for key in keys}
-  dataset = dataset.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
+  dataset = dataset.map(tf.autograph.experimental.do_not_convert(cut), num_parallel_calls=tf.data.AUTOTUNE)
   # This many examples fill at least one sequence. As in the released code, no sequence spans two batches.
   dataset = dataset.padded_batch(
     max(lengths.values()), padded_shapes={key: [lengths[key]] for key in keys}, padding_values=PADDING
   )
-  pack = functools.partial(_pack, lengths=lengths, ended=ended)
+  # Nothing in it is to be converted, and looking for it takes seconds.
+  pack = tf.autograph.experimental.do_not_convert(functools.partial(_pack, lengths=lengths, ended=ended))
   return dataset.map(pack, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
 

@@ -27,6 +27,7 @@ _Tensors = dict[str, tf.Tensor]
 
 
 @gin.configurable(module='tasks')  # pyright: ignore[reportCallIssue] - gin has no types
+@tf.autograph.experimental.do_not_convert  # nothing in it is to be converted, and looking for it takes seconds
 def span_corruption(
   dataset: tf.data.Dataset,
   sequence_length: Mapping[str, int],

@@ -50,7 +50,8 @@ class TextTask(seqio.Task):
       # Texts and answers, of which training needs none, would fill the memory of the shuffle.
       fields: Any = ids.element_spec
       keys = [key for key in self.output_features if key in fields]
-      ids = ids.map(lambda row: {key: row[key] for key in keys}, num_parallel_calls=tf.data.AUTOTUNE)
+      kept = tf.autograph.experimental.do_not_convert(lambda row: {key: row[key] for key in keys})
+      ids = ids.map(kept, num_parallel_calls=tf.data.AUTOTUNE)
       ids = ids.cache() if self._is_small(split) else ids
     if shuffle:
       ids = ids.shuffle(shuffle_buffer_size or self.shuffle_buffer_size or 1, seed=seed)

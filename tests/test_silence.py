@@ -123,7 +123,7 @@ def test_without_standard_error_the_import_works(start):
 
 
 def test_packages_that_no_command_needs_are_left_out_of_the_import_alone(start, tmp_path):
-  for name in ('jax', 'pandas', 'sklearn'):
+  for name in ('jax', 'pandas', 'scipy', 'sklearn'):
     tmp_path.joinpath(f'{name}.py').write_text('')
   content = 'try:\n  import jax\nexcept ImportError:\n  jax = None'
-  assert start(content, after='import jax, pandas, sklearn; print(tensorflow.jax)').stdout == 'None\n'
+  assert start(content, after='import jax, pandas, scipy, sklearn; print(tensorflow.jax)').stdout == 'None\n'

@@ -5,7 +5,7 @@ import pathlib
 import typer
 from rich.console import Console
 
-from switch_zoo import interrupts, whole_package
+from switch_zoo import garbage, interrupts, whole_package
 
 
 def command(
@@ -26,7 +26,7 @@ def command(
   folder.check(pathlib.Path(out), seed, spent)
   try:
     # After the check: loading TensorFlow takes seconds.
-    with console.status('Loading TensorFlow'):
+    with console.status('Loading TensorFlow'), garbage.while_importing():
       from switch_zoo.demo import session
 
     with interrupts.outrank_errors():

@@ -10,6 +10,7 @@ from typing import Any
 
 from tensorflow.compat.v1 import estimator as tf_estimator
 
+from switch_zoo import garbage
 from switch_zoo.launcher import (
   building,
   evaluation,
@@ -42,7 +43,7 @@ def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
       if mode == tf_estimator.ModeKeys.TRAIN:
         progress.note(run.reporter, 'Building the graph of the training step.')
       seeds.reproducible()
-      with building.without_collections():
+      with garbage.without_collections():
         spec = build(features, labels, mode, params, config)
       return spec if kwargs.get('use_tpu') else _on_host(spec, mode, run, build, kwargs)
 
@@ -74,6 +75,7 @@ def _training(spec: Any, run: run_state.Run, released: Callable[..., Any], made_
     steps,
     summary_hook.SummaryHook(written, model_dir, settings.summary_steps),
     *validation_hook.of_training(released, made_with, savers, steps, run, mixture),
+    building.CollectionsAfterFirstStep(),
   )
   return spec._replace(
     loss=loss,

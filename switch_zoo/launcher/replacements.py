@@ -78,9 +78,13 @@ TABLE = (
   Replacement(
     mesh_utils,
     'get_estimator',
-    lambda released: evaluation.with_kept_evaluations(seen_data.with_seen_data_skipped(released)),
-    why='what a perplexity run measures goes to TensorBoard only; a resumed training reads its first batches again',
-    until='Mesh-TensorFlow returns what it evaluates, and skips data where the number of steps does not say how much',
+    lambda released: evaluation.with_kept_evaluations(
+      seen_data.with_seen_data_skipped(building.with_pruned_graphs(released))
+    ),
+    why='what a perplexity run measures goes to TensorBoard only; a resumed training reads its first batches again; '
+    'sessions prepare the whole graph for every value that is read at the start',
+    until='Mesh-TensorFlow returns what it evaluates, skips data where the number of steps does not say how much, and '
+    'takes the settings of sessions',
   ),
   Replacement(
     mesh_utils,

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from t5.models import mesh_transformer
 
 import switch_zoo.tasks  # noqa: F401 - registers the tasks
-from switch_zoo import machine, number_format
+from switch_zoo import garbage, machine, number_format
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import (
   checkpoint_check,
@@ -229,7 +229,9 @@ def _execute(model_dir: str, folder: str, tpu: Tpu, reporter: progress.Reporter 
     return []
   run = run_state.Run(reporter or progress.Lines(), steps if isinstance(steps, int) else 0)
   read = _checkpoints_read(folder)
-  with run_state.as_current(run), latest.damage_explained(*read), disk.full_explained(model_dir):
+  # A training switches collections on again when its first step is done.
+  start = garbage.without_collections() if _is_training() else contextlib.nullcontext()
+  with run_state.as_current(run), latest.damage_explained(*read), disk.full_explained(model_dir), start:
     mesh_utils.run(model_dir=folder, **dataclasses.asdict(tpu))
   if reporter is None:
     _print_what_was_written(model_dir, folder)

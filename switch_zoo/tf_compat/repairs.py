@@ -5,13 +5,24 @@ import importlib.util
 import os
 import types
 
-from switch_zoo.tf_compat import optional_packages, silence
+from switch_zoo.tf_compat import deferred, optional_packages, silence
 from switch_zoo.tf_compat.finders import Change, Load, Make
 from switch_zoo.tf_compat.stand_ins import alias_of, names_that_raise
 
 _INPUT_HOOK = 'CheckpointInputPipelineHook'
 _ESTIMATOR_NAMES = ('tensorflow.compat.v1.estimator', 'tensorflow.estimator')
 _GONE = 'ended with TensorFlow 2.15. Install tensorflow==2.15.1, on CPython 3.10 or 3.11, to use it.'
+
+
+# What T5's metrics compute with; the two functions are read when T5 makes its tables of GLUE's metrics.
+_METRICS = {
+  'scipy': (),
+  'scipy.stats': (),
+  'sklearn': (),
+  'sklearn.metrics': ('matthews_corrcoef', 'fbeta_score'),
+  'rouge_score.rouge_scorer': (),
+  'rouge_score.scoring': (),
+}
 
 
 def conversion_registry() -> None:
@@ -127,14 +138,25 @@ _embedding_gradients = names_that_raise(
 def _tensorflow(unused_module: types.ModuleType, load: Load) -> None:
   with silence.without_log_lines(), optional_packages.hidden():
     load()
+  silence.no_renames()
+
+
+def _without_optional_packages(unused_module: types.ModuleType, load: Load) -> None:
+  with optional_packages.hidden():
+    load()
 
 
 CHANGED: dict[str, Change] = {
   'tensorflow': _tensorflow,
+  'tensorflow_estimator.python.estimator.inputs.queues.feeding_functions': _without_optional_packages,
+  'tensorflow_estimator.python.estimator.inputs.pandas_io': _without_optional_packages,
   'mesh_tensorflow': _mesh_tensorflow,
   'gin.tf': _gin_tf,
   'tensorflow_estimator.python.estimator.estimator_export': _estimator_export,
+  't5.models': deferred.attribute_of('t5.models.hf_model', 'HfPyTorchModel'),
   't5.models.hf_model': _hf_model,
+  't5.evaluation.metrics': deferred.imports_of(_METRICS),
+  'seqio.dataset_providers': deferred.imports_of({'pyglove': ()}),
 }
 MADE: dict[str, Make] = {
   'tensorflow.compat.v1.estimator': alias_of('tensorflow_estimator._api.v1.estimator'),

@@ -66,6 +66,16 @@ def without_log_lines() -> Iterator[None]:
     yield
 
 
+def no_renames() -> None:
+  """Spares TensorFlow, if `quiet` was called, the search for the lines of code that use a name of TensorFlow 1.
+
+  It walks the whole stack for a warning that is not shown.
+  """
+  wrapper = sys.modules.get('tensorflow.python.util.module_wrapper')
+  if _State.quiet and not debugging() and hasattr(wrapper, '_PER_MODULE_WARNING_LIMIT'):
+    setattr(wrapper, '_PER_MODULE_WARNING_LIMIT', 0)  # noqa: B010 - TensorFlow has no setting
+
+
 def _excluded_severities() -> str:
   level = os.environ.get(LEVEL_VARIABLE, '')
   return _SEVERITIES[: int(level)] if level.isdecimal() else ''

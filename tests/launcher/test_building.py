@@ -1,9 +1,11 @@
 """The graph that is built in less time is the same: operations, names and results."""
 
 import gc
+import types
 
 import mesh_tensorflow as mtf
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.launcher import building
@@ -30,11 +32,23 @@ def test_two_devices_are_left_to_the_released_function():
   assert operations(building.in_name_scopes(mtf.parallel), ['', '']) == operations(mtf.parallel, ['', ''])
 
 
-def test_the_collector_is_off_inside_and_as_before_afterwards():
-  assert gc.isenabled()
-  with building.without_collections():
-    assert not gc.isenabled()
-    with building.without_collections():
-      pass
-    assert not gc.isenabled()
-  assert gc.isenabled()
+@pytest.mark.parametrize(('use_tpu', 'pruned'), [(None, True), ('a-tpu', False)])
+def test_sessions_on_a_host_prepare_what_they_run(use_tpu, pruned):
+  config = tf.ConfigProto()
+  released = lambda **kwargs: types.SimpleNamespace(_session_config=config)
+  building.with_pruned_graphs(released)(use_tpu=use_tpu)
+  assert config.graph_options.place_pruned_graph == pruned
+
+
+def test_collections_are_back_after_the_first_step():
+  states = []
+  gc.disable()
+  try:
+    value = tf.constant(1.0)
+    with tf.train.MonitoredSession(hooks=[building.CollectionsAfterFirstStep()]) as session:
+      for _ in range(2):
+        states.append(gc.isenabled())
+        session.run(value)
+    assert states == [False, True]
+  finally:
+    gc.enable()

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from switch_zoo import interrupts
-from switch_zoo.launcher import building
+from switch_zoo import garbage, interrupts
 
 
 class CheckpointModel:
@@ -26,7 +25,7 @@ class CheckpointModel:
       dataset: makes the dataset, of batches of features
     """
     self._graph = tf.Graph()
-    with self._graph.as_default(), building.without_collections():
+    with self._graph.as_default(), garbage.without_collections():
       tf.train.create_global_step()
       iterator = tf.data.make_initializable_iterator(dataset())
       spec = model_fn(iterator.get_next(), None, mode, {}, None)
