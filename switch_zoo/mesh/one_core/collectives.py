@@ -118,8 +118,9 @@ class _Functions:
   def __init__(self, module: Any) -> None:
     self._module = module
     self._made: dict[tuple[str, int], Any] = {}
-    instructions = [i.id for computation in module.computations for i in computation.instructions]
-    self._last_id = max([*instructions, *(computation.id for computation in module.computations)])
+    ids = [i.id for computation in module.computations for i in computation.instructions]
+    # Newer releases have a number of the computation in the upper half of each instruction's id.
+    self._last_id = max(number & 0xFFFFFFFF for number in (*ids, *(c.id for c in module.computations)))
 
   def of_two(self, opcode: str, element_type: int) -> int:
     """The id of the computation."""
