@@ -3,7 +3,7 @@
 The checksum of a tensor is that of the whole. Each process checks some tensors, which it reads in pieces for that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from switch_zoo.checkpoints import crc32c, tensor_bundle
 from switch_zoo.checkpoints.arrays import FileRegion
 from switch_zoo.errors import UserError
 from switch_zoo.mesh.one_core.program import Slot
-from switch_zoo.pjrt import variables
+from switch_zoo.pjrt import processes, variables
 
 GLOBAL_STEP = 'global_step'
 _PIECE = 1 << 24
@@ -25,14 +25,13 @@ def step_of(prefix: str) -> int:
   return int(bundle.read(GLOBAL_STEP)) if GLOBAL_STEP in bundle.infos else 0
 
 
-def read(prefix: str, slots: Sequence[Slot], mesh: Mesh, is_mine: Callable[[int], bool]) -> list[jax.Array]:
+def read(prefix: str, slots: Sequence[Slot], mesh: Mesh) -> list[jax.Array]:
   """The variables of a program.
 
   Args:
     prefix: of the checkpoint
     slots: of the program
     mesh: of `devices.mesh_of`
-    is_mine: whether this process checks the checksum of the tensor with a number
   Raises:
     UserError: a variable is missing, has another shape, or is damaged
   """
@@ -45,6 +44,11 @@ def read(prefix: str, slots: Sequence[Slot], mesh: Mesh, is_mine: Callable[[int]
       check_checksum(prefix, bundle, slot.name)
     arrays.append(read_one(bundle, slot.name, slot, mesh))
   return arrays
+
+
+def is_mine(number: int) -> bool:
+  """Whether this process checks the checksum of the tensor with a number."""
+  return number % processes.count() == jax.process_index()
 
 
 def read_one(bundle: tensor_bundle.TensorBundle, name: str, slot: Slot, mesh: Mesh) -> jax.Array:

@@ -137,8 +137,7 @@ class Estimator:
     executable = self._compiled[key]
     program = executable.program
     if self._weights is None or self._weights[0] != prefix:
-      mine = lambda number: number % processes.count() == 0
-      self._weights = prefix, checkpoint_reader.read(prefix, program.variables, self._mesh, mine)
+      self._weights = prefix, checkpoint_reader.read(prefix, program.variables, self._mesh)
     inputs = [variables.put_array(slot, self._mesh, batch[slot.name]) for slot in program.inputs]
     zero = np.zeros([], np.int32)
     scalars = [variables.put_array(slot, self._mesh, zero) for slot in program.scalars]

@@ -3,7 +3,7 @@
 import dataclasses
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -47,10 +47,8 @@ class Start:
 
   def load(self, slots: Sequence[Slot], mesh: Mesh, seed: int) -> list[jax.Array]:
     """The variables on the devices. seed: of random weights"""
-    count = processes.count()
-    mine = lambda number: number % count == jax.process_index()
     if self.resumed:
-      return checkpoint_reader.read(self.resumed, slots, mesh, mine)
+      return checkpoint_reader.read(self.resumed, slots, mesh)
     by_name = {slot.name: slot for slot in slots}
     values = initial.values(self.settings, self.optimization, seed)
     placed = {name: variables.put_array(by_name[name], mesh, value) for name, value in values if name in by_name}
@@ -63,10 +61,12 @@ class Start:
     prefix = str(self.init_checkpoint)
     bundle = tensor_bundle.TensorBundle(prefix)
     taken = {}
-    for slot in slots:
+    for number, slot in enumerate(slots):
       name = mesh_utils.init_checkpoint_variable_mapping(slot.name)
       if self._takes(slot.name) and name in bundle.infos:
         checkpoint_reader.check(prefix, bundle, name, slot.shape)
+        if checkpoint_reader.is_mine(number):
+          checkpoint_reader.check_checksum(prefix, bundle, name)
         taken[slot.name] = checkpoint_reader.read_one(bundle, name, slot, mesh)
     return taken
 
@@ -98,34 +98,39 @@ def train(
     last_step: the step that it ends with
     others: hooks that the released code gives an Estimator
   """
-  program, mesh, step, run = executable.program, executable.mesh, start.step(), run_state.current()
+  program, step = executable.program, start.step()
   seed = processes.same_number(_seed())
-  state = start.load(program.variables, mesh, seed)
-  names = [slot.name for slot in program.variables]
+  state = start.load(program.variables, executable.mesh, seed)
+  named = lambda: dict(zip([slot.name for slot in program.variables], state, strict=True))
   saver = kept_checkpoints.Saver(model_dir, saves.every, saves.keep, step)
   if saving.Saving().at_start and not start.resumed:
-    kept_checkpoints.Saver(model_dir, saves.every, saves.keep, -1).save(step, dict(zip(names, state, strict=True)))
+    kept_checkpoints.Saver(model_dir, saves.every, saves.keep, -1).save(step, named())
   folder = model_dir if processes.is_chief() else None
-  training_hooks = hooks.TrainingHooks(run, folder, [slot.name for slot in program.outputs], others)
+  training_hooks = hooks.TrainingHooks(run_state.current(), folder, [slot.name for slot in program.outputs], others)
   training_hooks.begin(step)
   before: Any = None
   for batch in batches:
     interrupts.check()
-    inputs = [variables.put_array(slot, mesh, batch[slot.name]) for slot in program.inputs]
-    values = {'step': step, 'seed': seed}
-    scalars = [variables.put_array(slot, mesh, np.array(values[slot.name], np.int32)) for slot in program.scalars]
-    outputs, state = executable([*state, *inputs, *scalars])
+    fed = _fed(executable, batch, {'step': step, 'seed': seed})
+    outputs, state = executable([*state, *fed])
     step += 1
     # The devices are at most one step behind, so that the next one is ready when they are.
     jax.block_until_ready(before)
     before = outputs['loss']
     training_hooks.step(outputs)
     if saver.is_due(step):
-      saver.save(step, dict(zip(names, state, strict=True)))
+      saver.save(step, named())
     if step >= last_step:
       break
-  saver.save(step, dict(zip(names, state, strict=True)))
+  saver.save(step, named())
   training_hooks.end()
+
+
+def _fed(executable: Executable, batch: Mapping[str, np.ndarray], scalars: Mapping[str, int]) -> list[jax.Array]:
+  """The arguments of a step after the variables."""
+  values = {**batch, **{name: np.array(number, np.int32) for name, number in scalars.items()}}
+  slots = executable.program.inputs + executable.program.scalars
+  return [variables.put_array(slot, executable.mesh, values[slot.name]) for slot in slots]
 
 
 def _seed() -> int:

@@ -11,6 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 MESH = 'batch:2'
+PERPLEXITY = {'MIXTURE_NAME': 'zoo_demo_topics', 'TARGETS_LENGTH': 4, 'NUM_BATCHES': 2}
 
 
 @pytest.fixture(scope='module')
@@ -21,13 +22,16 @@ def runs(tmp_path_factory):
   two = harness.together(lambda _: train('two', 4), folder)
   shutil.copytree(folder / 'two', folder / 'two_then_tf')
   shutil.copytree(folder / 'two', folder / 'two_then_one')
+  measure = harness.command('two', 'perplexity', PERPLEXITY, MESH)
+  measured = harness.together(lambda _: measure, folder)
   one_process = {
+    'measured by one': measure,
     'one': train('one', 4),
     'two, then one': train('two_then_one', 6),
     'two, then tensorflow': harness.pretrain('two_then_tf', 6, harness.NOISE),
   }
   results = harness.run_all(one_process, folder)
-  return {'two': two[0], 'two, second': two[1], **results}, folder
+  return {'two': two[0], 'two, second': two[1], 'measured by two': measured[0], **results}, folder
 
 
 @pytest.mark.slow
@@ -52,6 +56,13 @@ class TestTwoProcesses:
     for name in ('two, then one', 'two, then tensorflow'):
       output = harness.succeeded(runs[0][name])
       assert list(harness.losses(output)) == [5, 6] and 'Skipping the 4 batches' in output
+
+  def test_perplexity(self, runs):
+    two, one = (
+      [line for line in harness.succeeded(runs[0][f'measured by {name}']).splitlines() if '(step 4)' in line]
+      for name in ('two', 'one')
+    )
+    assert len(two) == 4 and two == one
 
 
 @pytest.mark.slow
