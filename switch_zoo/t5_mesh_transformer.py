@@ -59,6 +59,9 @@ def _fail(message: str, code: int) -> int:
 
     traceback.print_exc()
   print(f't5_mesh_transformer: {message}', file=sys.stderr)
+  processes: Any = sys.modules.get('switch_zoo.pjrt.processes')
+  if processes:
+    processes.leave(code)
   return code
 
 
@@ -73,6 +76,14 @@ def _run(values: Any) -> None:
   setting_kinds.check(bound)
   if values.mode and not values.use_model_api:
     raise UserError(f'--mode={values.mode} belongs to --use_model_api. Add that flag, or set utils.run.mode in gin.')
+  if values.runtime == 'pjrt':
+    from switch_zoo.pjrt import command as pjrt_command
+
+    pjrt_command.run(values, bound)
+    return
+  for name in ('coordinator', 'num_processes', 'process_id'):
+    if values[name].present:
+      raise UserError(f'--{name} belongs to --runtime=pjrt. Add that flag, or leave this one out.')
   with garbage.while_importing():
     from switch_zoo.launcher import command
 

@@ -23,7 +23,7 @@ FLOORS = (
   ('checkpoints', 'vocabulary'),
   ('keras', 'mesh', 'serving', 'tasks', 'tpu'),
   ('launcher',),
-  ('demo',),
+  ('demo', 'pjrt'),
   ('report',),
   ('commands',),
   ('cli', 'switch_zoo', 't5_mesh_transformer'),
@@ -139,7 +139,7 @@ def test_nothing_comes_through_a_wall(graph, folder):
   assert leaks_in(graph, folder, WALLS[folder]) == []
 
 
-@pytest.mark.parametrize('folder', ['spec', 'vocabulary', 'serving', 'commands', 'demo', 'report'])
+@pytest.mark.parametrize('folder', ['spec', 'vocabulary', 'serving', 'commands', 'demo', 'pjrt', 'report'])
 def test_a_map_lists_every_file_in_the_order_of_imports(graph, folder):
   document = ast.get_docstring(ast.parse((PACKAGE / folder / '__init__.py').read_text(encoding='utf-8')))
   assert 'Each file imports only files above it.' in document

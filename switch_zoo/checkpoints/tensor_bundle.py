@@ -64,6 +64,10 @@ class TensorBundle(CheckpointTensors):
       )
     return array
 
+  def region(self, name: str) -> tuple[FileRegion, int]:
+    """Where a tensor is, to read any part of it, and its checksum."""
+    return self._stored[name]
+
   def _checksum(self, name: str, index: int | None, array: np.ndarray) -> int | None:
     """The checksum of a tensor; None as long as parts of it are missing."""
     crc = crc32c.checksum(array)

@@ -27,25 +27,37 @@ def run(flags: Any, bound: GinFiles) -> None:
   Raises:
     UserError: a mistake in the settings, before anything is written
   """
+  prepare(flags, bound, on_accelerator=bool(flags.tpu))
+  if flags.use_model_api:
+    measured = _run_model_api(flags, bound)
+  else:
+    if flags.tpu:
+      validation_settings.refuse_with('--tpu')
+    launcher_run.check(flags.model_dir, bound)
+    log_command(flags.model_dir)
+    tpu = launcher_run.Tpu(flags.tpu, flags.tpu_job_name, flags.gcp_project, flags.tpu_zone)
+    measured = launcher_run.execute(flags.model_dir, tpu)
+  if measured:
+    print(results.table(measured))
+
+
+def prepare(flags: Any, bound: GinFiles, on_accelerator: bool) -> None:
+  """Imports the modules that the flags name, and configures gin.
+
+  Args:
+    flags, bound: as in `run`
+    on_accelerator: the run is on a TPU or a GPU and not on this machine's CPU
+  Raises:
+    UserError: a module that cannot be imported, a name that gin does not know
+  """
   for module in flags.module_import:
     _import(module)
   if flags.t5_tfds_data_dir:
     t5.data.set_tfds_data_dir_override(flags.t5_tfds_data_dir)
   skip_unknown = flags.skip_all_gin_unknowns or tuple(flags.additional_deprecated_gin_references)
-  launcher_run.configure(bound, skip_unknown, on_tpu=bool(flags.tpu))
+  launcher_run.configure(bound, skip_unknown, on_tpu=on_accelerator)
   # After gin, so that gin does not override it.
   t5.data.add_global_cache_dirs(flags.additional_task_cache_dirs)
-  if flags.use_model_api:
-    measured = _run_model_api(flags, bound)
-  else:
-    if flags.tpu:
-      validation_settings.refuse_on_tpu()
-    launcher_run.check(flags.model_dir, bound)
-    _log_command(flags.model_dir)
-    tpu = launcher_run.Tpu(flags.tpu, flags.tpu_job_name, flags.gcp_project, flags.tpu_zone)
-    measured = launcher_run.execute(flags.model_dir, tpu)
-  if measured:
-    print(results.table(measured))
 
 
 def _run_model_api(flags: Any, bound: GinFiles) -> list[results.MetricResult]:
@@ -57,7 +69,7 @@ def _run_model_api(flags: Any, bound: GinFiles) -> list[results.MetricResult]:
   # The lock creates the folder: only then can it be linked to.
   with training_lock.held(model_dir) if is_training else contextlib.nullcontext(), _literal_folders(flags):
     model.use_folder(flags.model_dir)
-    _log_command(flags.model_dir)
+    log_command(flags.model_dir)
     return model_api.execute(model, flags)
 
 
@@ -80,7 +92,7 @@ def _import(module: str) -> None:
     raise UserError(f'--module_import={module} cannot be imported: {error}.') from error
 
 
-def _log_command(model_dir: str) -> None:
+def log_command(model_dir: str) -> None:
   """Keeps the command next to the model, as T5 does: commands/command, command.1, ..."""
   folder = os.path.join(model_dir, 'commands')
   tf.io.gfile.makedirs(folder)

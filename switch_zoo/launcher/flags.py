@@ -1,4 +1,4 @@
-"""The flags of `t5_mesh_transformer`: all of T5's, with the same names, defaults and meanings, and --debug.
+"""The flags of `t5_mesh_transformer`: all of T5's, with the same names, defaults and meanings, and some of our own.
 
 They are defined here again, and not taken from `t5.models.mesh_transformer_main`, so that a mistyped flag or gin file
 is reported at once: importing T5 takes seconds. A test compares the two lists.
@@ -22,6 +22,7 @@ def parse(arguments: Sequence[str]) -> flags.FlagValues:
   values = flags.FlagValues()
   _define_run(values)
   _define_model_api(values)
+  _define_runtime(values)
   try:
     rest = flags.FLAGS(values(list(arguments), known_only=True))[1:]
   except flags.UnrecognizedFlagError as error:
@@ -95,3 +96,18 @@ def _define_model_api(values: flags.FlagValues) -> None:
   integer('beam_size', 1, 'Beams of the search; 1 is greedy.')
   flags.DEFINE_float('temperature', 0.0, 'Above 0: sample at this temperature.', flag_values=values)
   integer('keep_top_k', -1, 'Sample from this many of the most likely tokens; -1 is all.')
+
+
+def _define_runtime(values: flags.FlagValues) -> None:
+  integer = lambda *args: flags.DEFINE_integer(*args, flag_values=values)
+  help_of_runtime = "tensorflow, or pjrt: JAX's devices (CPUs, GPUs, TPUs), see docs/pjrt.md."
+  flags.DEFINE_enum('runtime', 'tensorflow', ['tensorflow', 'pjrt'], help_of_runtime, flag_values=values)
+  flags.DEFINE_string(
+    'coordinator',
+    None,
+    'With --runtime=pjrt and several processes: HOST:PORT of process 0, or auto on TPU pods, SLURM and Open MPI.',
+    flag_values=values,
+  )
+  integer('num_processes', None, 'With --coordinator: how many processes the run has.')
+  integer('process_id', None, 'With --coordinator: which of them this one is, from 0.')
+  integer('coordinator_timeout', 300, 'With --coordinator: seconds to wait for the other processes.')

@@ -211,9 +211,20 @@ _SPLIT = {
 _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_strings': _check_score}
 
 
-def execute(model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None) -> list[MetricResult]:
-  """Runs what gin is configured for. Returns what an evaluation measured."""
-  lock = training_lock.held(model_dir) if _is_training() else contextlib.nullcontext()
+def execute(
+  model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None, exclusive: bool = True
+) -> list[MetricResult]:
+  """Runs what gin is configured for.
+
+  Args:
+    model_dir: folder of the checkpoints
+    tpu: where the TPU is
+    reporter: receives the progress of training; None prints lines
+    exclusive: a training locks its folder; False: one of several processes, of which another one does
+  Returns:
+    what an evaluation measured; [] in other modes
+  """
+  lock = training_lock.held(model_dir) if exclusive and _is_training() else contextlib.nullcontext()
   with lock, literal_folder.alias(model_dir) as folder, _initial_linked():
     return _execute(model_dir, folder, tpu, reporter)
 

@@ -76,14 +76,16 @@ def check(model_dir: str, mixture: str, lengths: Mapping[str, int]) -> None:
     scores.check(settings.metric, names, settings.measure.counted)
 
 
-def refuse_on_tpu() -> None:
-  """Refuses validations in a training on a TPU, whose host only feeds it.
+def refuse_with(flag: str) -> None:
+  """Refuses validations in a training whose host only feeds the devices.
 
+  Args:
+    flag: that says so
   Raises:
     UserError: EVAL_STEPS is set
   """
   if ValidationSettings().every is not None:
     raise UserError(
-      'EVAL_STEPS does not work with --tpu. Evaluate the checkpoints with runs/eval.gin, in a process of its own while '
-      'the training runs or afterwards.'
+      f'EVAL_STEPS does not work with {flag}. Evaluate the checkpoints with runs/eval.gin, in a process of its own '
+      'while the training runs, or afterwards.'
     )

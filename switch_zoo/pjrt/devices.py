@@ -1,0 +1,80 @@
+"""JAX's devices as the cores of a mesh."""
+
+import math
+import os
+import re
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from switch_zoo.errors import UserError
+from switch_zoo.mesh.one_core.program import Slot
+from switch_zoo.pjrt import processes
+
+_HOST_DEVICES = '--xla_force_host_platform_device_count'
+# JAX's mesh has at least one axis.
+_OWN_AXIS = 'all'
+
+
+def prepare_host(mesh_shape: Mapping[str, int]) -> None:
+  """Makes this host's CPU offer as many devices as this process has cores; does nothing to GPUs and TPUs.
+
+  To be called after `processes.join`, and before anything asks JAX for devices.
+
+  Raises:
+    UserError: the processes cannot share the cores equally
+  """
+  cores, count = math.prod(mesh_shape.values()), processes.count()
+  if cores % count:
+    raise UserError(
+      f'The mesh {_text(mesh_shape)} has {cores} cores, which {count} processes cannot share equally. Use another '
+      '--num_processes, or another mesh_shape.'
+    )
+  others = re.sub(rf'{_HOST_DEVICES}=\d+', '', os.environ.get('XLA_FLAGS', '')).split()
+  os.environ['XLA_FLAGS'] = ' '.join([*others, f'{_HOST_DEVICES}={cores // count}'])
+
+
+def platform() -> str:
+  """What JAX runs on: 'cpu', 'gpu' or 'tpu'.
+
+  Raises:
+    UserError: JAX has no devices
+  """
+  return _devices()[0].platform
+
+
+def mesh_of(mesh_shape: Mapping[str, int]) -> Mesh:
+  """The mesh of a program: logical core n is JAX's device n.
+
+  Raises:
+    UserError: there are too few devices, or more than several processes have cores
+  """
+  cores, devices = math.prod(mesh_shape.values()), _devices()
+  if len(devices) < cores or (processes.count() > 1 and len(devices) != cores):
+    raise UserError(
+      f'The mesh {_text(mesh_shape)} has {cores} cores, and JAX offers {len(devices)} {devices[0].platform} devices. '
+      'Use a layout or a mesh_shape of that size; JAX_PLATFORMS=cpu runs any mesh on CPUs.'
+    )
+  shape = (*mesh_shape.values(), 1)
+  return Mesh(np.array(devices[:cores]).reshape(shape), (*mesh_shape, _OWN_AXIS))
+
+
+def sharding(mesh: Mesh, slot: Slot) -> NamedSharding:
+  """Which device has which part of an argument or a result."""
+  return NamedSharding(mesh, PartitionSpec(*slot.axes))
+
+
+def _devices() -> list[jax.Device]:
+  try:
+    return jax.devices()
+  except RuntimeError as error:
+    raise UserError(
+      f'JAX offers no devices: {" ".join(str(error).split())[:300]}. GPUs need `pip install "jax[cuda12]"`, TPUs '
+      '`pip install "jax[tpu]"` on a TPU VM; JAX_PLATFORMS=cpu runs on CPUs.'
+    ) from error
+
+
+def _text(mesh_shape: Mapping[str, int]) -> str:
+  return '"' + ';'.join(f'{axis}:{size}' for axis, size in mesh_shape.items()) + '"'

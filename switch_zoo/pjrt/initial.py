@@ -1,0 +1,32 @@
+"""The first values of a model's variables, as its layers and its optimizer initialize them."""
+
+from collections.abc import Iterator
+
+import mesh_tensorflow as mtf
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from switch_zoo.mesh import graph as mesh_graph
+from switch_zoo.mesh.one_core import steps
+
+
+def values(
+  settings: steps.StepSettings, optimization: steps.Optimization, seed: int
+) -> Iterator[tuple[str, np.ndarray]]:
+  """(name, value) of every variable of a training step, one at a time; the same in every process with the same seed.
+
+  Args:
+    settings, optimization: of the step
+    seed: of the weights
+  """
+  with tf.Graph().as_default():
+    tf.set_random_seed(seed)
+    graph = mtf.Graph()
+    mesh = mtf.Mesh(graph, 'mesh')
+    shapes = settings.feature_shapes(replicas=True)
+    features = {name: mtf.zeros(mesh, shape, tf.int32) for name, shape in shapes.items()}
+    with mesh_graph.without_collector():
+      steps.training(settings, features, tf.constant(0), optimization)
+    with tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+      for variable in graph.all_variables:
+        yield variable.name, session.run(variable.get_master().initial_value)

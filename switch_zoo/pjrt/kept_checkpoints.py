@@ -1,0 +1,52 @@
+"""When a training saves, and which of its checkpoints it keeps: what TensorFlow's saver does in the same folder."""
+
+import glob
+import os
+from collections.abc import Mapping
+
+import jax
+
+from switch_zoo.checkpoints import mesh_folder
+from switch_zoo.launcher import disk
+from switch_zoo.pjrt import checkpoint_writer, processes
+
+
+class Saver:
+  """Saves every so many steps and at the end.
+
+  Args:
+    folder: of the model
+    every: steps between two checkpoints
+    keep: how many of the last checkpoints are kept; None or 0: all
+    first_step: steps that were done before
+  """
+
+  def __init__(self, folder: str, every: int, keep: int | None, first_step: int) -> None:
+    self._folder, self._every, self._keep = folder, every, keep
+    self._saved = first_step
+
+  def is_due(self, step: int) -> bool:
+    """Whether it is time to save after a step."""
+    return step - self._saved >= self._every
+
+  def save(self, step: int, variables: Mapping[str, jax.Array]) -> None:
+    """Saves, unless this step has been saved."""
+    if step == self._saved:
+      return
+    with disk.full_explained(self._folder):
+      prefix = checkpoint_writer.write(self._folder, step, variables)
+    self._saved = step
+    if processes.is_chief():
+      mesh_folder.write_state(self._folder, prefix)
+      if self._remove_old(step):
+        mesh_folder.write_state(self._folder, prefix)
+
+  def _remove_old(self, step: int) -> bool:
+    """Removes the oldest checkpoints, each one's index first; whether there were any."""
+    older = [prefix for prefix in mesh_folder.prefixes_in(self._folder) if 0 <= mesh_folder.step(prefix) < step]
+    surplus = older[: max(0, len(older) + 1 - self._keep)] if self._keep else []
+    for prefix in surplus:
+      os.remove(f'{prefix}.index')
+      for path in glob.glob(f'{glob.escape(prefix)}.data-*') + glob.glob(f'{glob.escape(prefix)}.meta'):
+        os.remove(path)
+    return bool(surplus)
