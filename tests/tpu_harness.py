@@ -17,10 +17,18 @@ CORES_OF_A_HOST = 8
 
 
 class Lowered(NamedTuple):
-  """operations: type -> how many, in the program of one core; parameters: weights a core holds."""
+  """The program of one core.
+
+  operations: type -> how many
+  parameters: weights a core holds
+  counters: mesh_tensorflow.Lowering's, over all cores
+  sent: type of collective -> bytes of its operands, on one core
+  """
 
   operations: collections.Counter
   parameters: int
+  counters: collections.Counter
+  sent: collections.Counter
 
 
 def slice_of(cores: int) -> topology.Topology:
@@ -46,6 +54,7 @@ def lower(model, layout: Layout, batch: mesh_graph.Batch, learning_rate=1e-3) ->
   mesh_shape, rules = (convert(text) for convert, text in zip(
       (mtf.convert_to_shape, mtf.convert_to_layout_rules), layout.text(), strict=True))  # fmt: skip
   held = []
+  counters = collections.Counter()
 
   def program():
     values = {name: tf.ones([batch.size, length], tf.int32) for name, length in batch.lengths.items()}
@@ -54,11 +63,24 @@ def lower(model, layout: Layout, batch: mesh_graph.Batch, learning_rate=1e-3) ->
     lowering = mtf.Lowering(training.graph, {training.mesh: mesh_impl})
     updates = [lowering.lowered_operation(operation) for operation in training.updates]
     held.extend(math.prod(mesh_impl.slice_shape(v.shape)) for v in training.graph.trainable_variables)
+    loss = lowering.export_to_tf_tensor(training.loss)
+    for key, value in lowering.counters:
+      counters[key] += value
     with tf.control_dependencies(updates):
-      return tf.identity(lowering.export_to_tf_tensor(training.loss))
+      return tf.identity(loss)
 
   with tf.Graph().as_default() as graph:
     tf.train.get_or_create_global_step()
     with mesh_graph.without_collector():
       tpu.replicate(program, [[]] * cores, device_assignment=assignment)
-    return Lowered(collections.Counter(operation.type for operation in graph.get_operations()), sum(held))
+    operations = graph.get_operations()
+    return Lowered(collections.Counter(o.type for o in operations), sum(held), counters, _sent(operations))
+
+
+def _sent(operations) -> collections.Counter:
+  sent = collections.Counter()
+  for operation in operations:
+    if operation.type in ('CrossReplicaSum', 'AllToAll'):
+      operand = operation.inputs[0]
+      sent[operation.type] += operand.dtype.size * operand.shape.num_elements()
+  return sent
