@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from switch_zoo import interrupts, tf_compat
-from switch_zoo.commands import convert, demo, describe, export, generate, models, score, serve, tasks, verify
+from switch_zoo.commands import convert, demo, describe, export, generate, models, plan, score, serve, tasks, verify
 from switch_zoo.errors import UserError, full_disk, paragraph
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command('models')(models.command)
 app.command('describe')(describe.command)
+app.command('plan')(plan.command)
 app.command('demo')(demo.command)
 app.command('convert')(convert.command)
 app.command('verify')(verify.command)

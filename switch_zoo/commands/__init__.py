@@ -3,6 +3,7 @@
   json_output      what --json prints
   models           every model with its size and source
   describe         one model, with the gin line each number comes from
+  plan             layouts of a model on a slice, with memory and time
   answering        options that `generate`, `score` and `export` share
   conversion_bar   the progress bar of `convert`
   convert          the same weights in another format

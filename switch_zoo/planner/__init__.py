@@ -8,6 +8,10 @@
   step           a whole training step
   lowering       what one core computes and sends under a layout, as Mesh-TensorFlow lowers it
   memory         what one core holds
+  cost           the time of a step, one function for each physical effect
+  search         every layout of a model on a slice, the best first
+  gin_lines      a layout as gin
+  hints          what a layout wastes
 
 Each file imports only files above it.
 """

@@ -6,7 +6,6 @@ added up are delayed until after the addition. Tests compare every figure with t
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterable
 
@@ -122,6 +121,8 @@ class Slicing:
   def __init__(self, layout: Layout) -> None:
     self.mesh = layout.mesh
     self._axis_of = {name: axis for name, axis in layout.rules.items() if axis in layout.mesh}
+    self._parts = {name: layout.mesh[axis] for name, axis in self._axis_of.items()}
+    self._sizes: dict[Axes, int] = {}
 
   def axis(self, name: str) -> str | None:
     """The mesh axis that cuts a dimension, if one does."""
@@ -129,17 +130,10 @@ class Slicing:
 
   def size(self, axes: Axes) -> int:
     """Entries of a core's slice."""
-    return self._size(axes)
-
-  @functools.cached_property
-  def _size(self):  # noqa: ANN202 - a cache of one layout
-    parts = {name: self.mesh[axis] for name, axis in self._axis_of.items()}
-
-    @functools.cache
-    def size_of(axes: Axes) -> int:
-      return math.prod(size // parts.get(name, 1) for name, size in axes)
-
-    return size_of
+    size = self._sizes.get(axes)
+    if size is None:
+      size = self._sizes[axes] = math.prod(size // self._parts.get(name, 1) for name, size in axes)
+    return size
 
   def offsets(self, axes: Axes) -> dict[str, int]:
     """Mesh axis -> the product of the sizes before the dimension that it cuts."""
