@@ -12,7 +12,6 @@ from tensorflow.python.ops import control_flow_util
 from switch_zoo.mesh import graph as mesh_graph
 from switch_zoo.planner import lowering, step
 from switch_zoo.spec import layouts
-from switch_zoo.spec.zoo import model_file
 
 BATCH = mesh_graph.Batch(64, {'inputs': 32, 'targets': 16})
 BFLOAT16 = "activation_dtype = 'bfloat16'"
@@ -119,11 +118,3 @@ def test_counts_of_a_step_are_those_of_the_lowering(model, name):
   layout = strategy(name)
   theirs = tpu_harness.lower(mesh_graph.build_model(config, *layout.text()), layout, BATCH)
   check_counts(counted(config, layout, BATCH), theirs, layout)
-
-
-@pytest.mark.slow
-def test_counts_at_the_size_of_switch_base():
-  config = mesh_graph.configure([model_file('switch_base_32')])
-  layout, batch = strategy('expert_data'), mesh_graph.Batch(256)
-  theirs = tpu_harness.lower(mesh_graph.build_model(config, *layout.text()), layout, batch, learning_rate=None)
-  check_counts(counted(config, layout, batch, with_optimizer=False), theirs, layout)
