@@ -27,6 +27,8 @@ from switch_zoo.planner.tensors import (
 )
 from switch_zoo.spec.layouts import Layout
 
+# The section of the graph that follows after all microbatches.
+OPTIMIZER = 'optimizer'
 ALL_REDUCE, ALL_TO_ALL, ALL_GATHER = 'all-reduce', 'all-to-all', 'all-gather'
 # An all-reduce that Mesh-TensorFlow's counters leave out: see `Graph.noise`.
 NOISE_REDUCE = 'all-reduce of noise'
@@ -54,6 +56,11 @@ class Collective:
   section: str
   backward: bool
   gradient: bool = False
+
+  @property
+  def once(self) -> bool:
+    """It happens once in a step, not in each microbatch."""
+    return self.gradient or self.section == OPTIMIZER
 
 
 @dataclasses.dataclass(frozen=True)
