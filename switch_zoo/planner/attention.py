@@ -19,6 +19,7 @@ class Attention:
     self._heads = ('heads', config.num_heads)
     self._d_kv = ('d_kv', config.d_kv)
     self._bias_weights: Tensor | None = None
+    self._first_bias: tuple[Tensor, Tensor] | None = None
 
   def over_itself(self, scope: str, x: Tensor, sequence_ids: Tensor, position: Tensor) -> Tensor:
     """Self-attention. x: [batch..., length, d_model] -> same"""
@@ -93,7 +94,14 @@ class Attention:
     if self._bias_weights is None:
       self._bias_weights = g.variable(f'{scope}/relative_attention_bias', (self._heads, buckets), self._dtype)
     one_hot = g.source((*bucket.axes, buckets), self._dtype, [bucket])
-    return g.einsum([one_hot, self._bias_weights], (*bucket.axes, self._heads))
+    bias = g.einsum([one_hot, self._bias_weights], (*bucket.axes, self._heads))
+    # Every layer computes what the first one did.
+    if self._first_bias is None:
+      self._first_bias = one_hot, bias
+    for x, earlier in zip((one_hot, bias), self._first_bias, strict=True):
+      if x is not earlier:
+        g.same(x, earlier)
+    return bias
 
   def _bucket(self, distance: Tensor) -> Tensor:
     """The bucket of a distance. [memory_length, length] -> same. Integers: nothing has a gradient here."""

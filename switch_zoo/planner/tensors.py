@@ -73,6 +73,7 @@ class Graph:
   def __init__(self) -> None:
     self.operations: list[Operation] = []
     self.variables: dict[str, Tensor] = {}
+    self._same: dict[Tensor, Tensor] = {}
     self._section = ''
     self._backward = False
 
@@ -266,18 +267,32 @@ class Graph:
       raise ValueError('The loss does not depend on all variables.')
     return [found[x] for x in xs]
 
+  def same(self, x: Tensor, earlier: Tensor) -> None:
+    """Two tensors have the same values, so that a compiler computes one of them."""
+    self._same[x] = earlier
+
   def pruned(self, keep: Iterable[Tensor] = ()) -> 'Graph':
-    """The graph without operations that nothing needs, as a compiler leaves them out: `keep` and what is used stay."""
+    """The graph that a compiler leaves: without operations that nothing needs, and with one of those that are the same.
+
+    `keep` and what is used stay.
+    """
     needed = set(keep)
     live = []
     for operation in reversed(self.operations):
       if operation.kind == USE or operation.output in needed:
-        live.append(operation)
-        needed.update(operation.inputs)
+        live.append(self._with_common_inputs(operation))
+        needed.update(live[-1].inputs)
     graph = Graph()
     graph.operations = live[::-1]
     graph.variables = self.variables
     return graph
+
+  def _with_common_inputs(self, o: Operation) -> Operation:
+    if not self._same or self._same.keys().isdisjoint(o.inputs):
+      return o
+    inputs = [self._same.get(x, x) for x in o.inputs]
+    o.output.operation = Operation(o.kind, inputs, o.output, o.section, o.backward, o.gradient)
+    return o.output.operation
 
 
 def _broadcast(x: Axes, y: Axes) -> Axes:
