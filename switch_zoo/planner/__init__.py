@@ -11,7 +11,8 @@
   cost           the time of a step, one function for each physical effect
   search         every layout of a model on a slice, the best first
   gin_lines      a layout as gin
-  hints          what a layout wastes
+  hints          what a layout wastes, and what makes a model fit
+  load           tokens that are spread unevenly over experts
 
 Each file imports only files above it.
 """

@@ -85,6 +85,30 @@ CHIPS = {
 }
 
 
+def processor(slices: int, flops: float, bandwidth: float, memory: float) -> Slice:
+  """One computer whose slices share its rates: every exchange is a copy in its memory.
+
+  Args:
+    slices: of the mesh
+    flops: operations a second of all slices together, as matrix products reach them
+    bandwidth: bytes a second, read and written, as element-wise work reaches them
+    memory: bytes of the computer
+  """
+  chip = Chip(
+    'cpu',
+    flops / slices,
+    memory / slices,
+    None,
+    bandwidth / slices,
+    bandwidth / slices,
+    1,
+    False,
+    1,
+    {slices: (slices,)},
+  )
+  return Slice(f'cpu-{slices}', chip, (slices,))
+
+
 def slice_named(name: str) -> Slice:
   """The slice of a name.
 

@@ -1,6 +1,9 @@
 """What a plan wastes, and what makes a model fit."""
 
-from collections.abc import Mapping
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from switch_zoo.planner import cost
 from switch_zoo.planner.hardware import CHIPS, Slice, slice_named
@@ -23,6 +26,12 @@ def of_plan(plan: Plan, config: ModelConfig, lengths: Mapping[str, int]) -> list
         f'min_expert_capacity={config.min_expert_capacity} is more than their share. A larger microbatch or group_size '
         'wastes less.'
       )
+  experts_axis = plan.layout.mesh.get('batch', 1) if config.num_experts else 1
+  if experts_axis > config.num_experts and 'experts' not in plan.layout.rules and config.num_experts:
+    hints.append(
+      f'The axis "batch" has {experts_axis} slices and the model {config.num_experts} experts, so every core holds all '
+      f'of them. Replicas (outer:{experts_axis // config.num_experts};batch:{config.num_experts}) hold one each.'
+    )
   share = plan.seconds[cost.EXCHANGE] / plan.total_seconds
   if share > HALF:
     hints.append(f'All-to-alls take {share:.0%} of the step. Fewer cores, or replicas of the experts, exchange less.')
@@ -44,11 +53,83 @@ def _rounding(plan: Plan, config: ModelConfig, lengths: Mapping[str, int]) -> di
   return rounding
 
 
-def larger_slice(config: ModelConfig, target: Slice, sequences: int, lengths: Mapping[str, int]) -> str | None:
-  """The smallest larger slice of the same chip on which the model fits with at least one sequence a core."""
-  chip = CHIPS[target.chip.name]
-  for number in sorted(chip.slices):
-    wider = slice_named(f'{chip.name}-{number}')
-    if wider.cores > target.cores and Judge(config, wider, max(sequences, wider.cores), lengths).fits():
-      return wider.name
-  return None
+def changes_that_fit(
+  config: ModelConfig, target: Slice, sequences: int, lengths: Mapping[str, int], number: int = 3
+) -> list[str]:
+  """The smallest changes that make a model fit, at most `number`, the least intrusive first.
+
+  Each is tried alone: fewer sequences, shorter ones, fewer slots, a larger slice, a chip with more memory, fewer
+  experts.
+  """
+  tries = itertools.chain(
+    _batches(target, sequences), _lengths(lengths), _factors(config), _slices(target), _chips(target), _experts(config)
+  )
+  changes: dict[str, str] = {}
+  for kind, text, change in tries:
+    if kind not in changes and _fits(config, target, sequences, lengths, **change):
+      changes[kind] = text
+    if len(changes) == number:
+      break
+  return list(changes.values())
+
+
+_Try = tuple[str, str, dict[str, Any]]
+
+
+def _fits(
+  config: ModelConfig,
+  target: Slice,
+  sequences: int,
+  lengths: Mapping[str, int],
+  wider: Slice | None = None,
+  shorter: Mapping[str, int] | None = None,
+  fewer: int = 0,
+  settings: Mapping[str, Any] | None = None,
+) -> bool:
+  target = wider or target
+  changed = dataclasses.replace(config, **settings) if settings else config
+  sequences = fewer or max(sequences, target.cores if wider else 1)
+  return Judge(changed, target, sequences, shorter or lengths).fits()
+
+
+def _batches(target: Slice, sequences: int) -> Iterator[_Try]:
+  """The closest multiple of the cores, then halves."""
+  below, above = sequences // target.cores * target.cores, -(-sequences // target.cores) * target.cores
+  near = sorted({below, above} - {0, sequences}, key=lambda size: abs(size - sequences))
+  halves = [sequences >> i for i in range(1, sequences.bit_length()) if not (sequences >> i) % target.cores]
+  for size in [*near, *halves]:
+    yield 'batch', f'--batch {size}', {'fewer': size}
+
+
+def _lengths(lengths: Mapping[str, int]) -> Iterator[_Try]:
+  for divisor in (2, 4):
+    shorter = {name: max(1, length // divisor) for name, length in lengths.items()}
+    yield 'lengths', f'--lengths {",".join(map(str, shorter.values()))}', {'shorter': shorter}
+
+
+def _factors(config: ModelConfig) -> Iterator[_Try]:
+  if config.num_experts and config.capacity_factor_train > 1:
+    yield 'capacity', 'capacity_factor_train = 1.0', {'settings': {'capacity_factor_train': 1.0}}
+
+
+def _slices(target: Slice) -> Iterator[_Try]:
+  for number in sorted(target.chip.slices):
+    wider = slice_named(f'{target.chip.name}-{number}')
+    if wider.cores > target.cores:
+      yield 'slice', f'--slice {wider.name}', {'wider': wider}
+
+
+def _chips(target: Slice) -> Iterator[_Try]:
+  """Slices of as many cores, of chips whose cores have more memory."""
+  for chip in sorted(CHIPS.values(), key=lambda chip: chip.limit):
+    names = [f'{chip.name}-{number}' for number in chip.slices]
+    for wider in map(slice_named, names):
+      if chip.limit > target.chip.limit and wider.cores == target.cores:
+        yield 'chip', f'--slice {wider.name}', {'wider': wider}
+
+
+def _experts(config: ModelConfig) -> Iterator[_Try]:
+  number = config.num_experts // 2
+  while number > 1:
+    yield 'experts', f'num_experts = {number}', {'settings': {'num_experts': number}}
+    number //= 2

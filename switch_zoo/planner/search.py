@@ -20,6 +20,9 @@ EXPERT_RULES = {'experts': 'batch'}
 MODEL_RULES = {'d_ff': 'model', 'heads': 'model', 'vocab': 'model'}
 EXPERT_MODEL_RULES = {'expert_hidden': 'model', 'd_model_split': 'model'}
 
+# Of this many layouts, the fastest ones, more microbatches than the fewest are tried too.
+CONTENDERS = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -60,10 +63,15 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
-  """A layout that cannot be used, and why, in a few words."""
+  """A layout that cannot be used.
+
+  reason: why, in a few words
+  needed: bytes of a core, if it is the memory; 0 otherwise
+  """
 
   layout: Layout
   reason: str
+  needed: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +142,9 @@ class Judge:
     unique = {layout.text(): layout for layout in candidates(self._config, self._target.cores)}
     with without_collector():
       judged = [self.judge(layout) for layout in unique.values()]
-    plans = sorted((p for p in judged if isinstance(p, Plan)), key=lambda plan: plan.total_seconds)
+      plans = sorted((p for p in judged if isinstance(p, Plan)), key=lambda plan: plan.total_seconds)
+      plans = [*map(self.fastest, plans[:CONTENDERS]), *plans[CONTENDERS:]]
+    plans.sort(key=lambda plan: plan.total_seconds)
     return Found(tuple(plans), tuple(r for r in judged if isinstance(r, Rejected)))
 
   def fits(self) -> bool:
@@ -152,18 +162,29 @@ class Judge:
     limit = self._target.chip.limit
     held = memory.weights(self._config, layout) + memory.optimizer_state(self._config, layout)
     if held > limit:
-      return Rejected(layout, f'weights and optimizer need {held / GIB:.1f} of {limit / GIB:.1f} GiB')
+      return Rejected(layout, f'weights and optimizer need {held / GIB:.1f} of {limit / GIB:.1f} GiB', held)
     try:
       numbers = self._microbatches(layout)
       uses = functools.cache(lambda number: self._memory(layout, number))
       # More microbatches need less memory: the first that fits, found by halving.
       fewest = bisect.bisect_left(numbers, True, key=lambda number: uses(number).total <= limit)
       if fewest == len(numbers):
-        needed = uses(numbers[-1]).total / GIB
-        return Rejected(layout, f'needs {needed:.1f} of {limit / GIB:.1f} GiB with one sequence a microbatch')
+        needed = uses(numbers[-1]).total
+        words = f'needs {needed / GIB:.1f} of {limit / GIB:.1f} GiB with one sequence a microbatch'
+        return Rejected(layout, words, needed)
       return self._plan(layout, numbers[fewest], uses(numbers[fewest]))
     except UserError as error:
       return Rejected(layout, _first_words(error))
+
+  def fastest(self, plan: Plan) -> Plan:
+    """The layout of a plan with two or four times the microbatches, if that is faster; the plan itself if not."""
+    numbers = [n for n in self._microbatches(plan.layout) if n in (2 * plan.microbatches, 4 * plan.microbatches)]
+    tries = [plan]
+    for number in numbers:
+      # Fewer tokens may not divide into routing groups.
+      with contextlib.suppress(UserError):
+        tries.append(self._plan(plan.layout, number, self._memory(plan.layout, number)))
+    return min(tries, key=lambda one: one.total_seconds)
 
   def _microbatches(self, layout: Layout) -> list[int]:
     """Numbers of microbatches, each with the same number of sequences on each core, fewest first."""

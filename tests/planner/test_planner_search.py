@@ -1,6 +1,8 @@
 """The search, its command, and what it writes."""
 
+import dataclasses
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -124,12 +126,21 @@ def test_the_command_as_a_table():
   ('arguments', 'message'),
   [
     (['switch_base_8'], 'Give --slice v3-128'),
+    (['--slice', 'v3-8'], 'plan needs a model'),
+    (['--all', '--slice', 'v3-16'], 'has no ready layouts'),
+    (['t5_small', '--all'], 'Leave out t5_small'),
+    (['t5_small', '--measure', '-1'], 'at least one slice'),
     (['switch_base_8', '--slice', 'v3-9'], 'The closest are v3-8'),
     (['switch_base_8', '--slice', 'v3-8', '--lengths', '512'], 'as in --lengths 512,114'),
     (['switch_base_8', '--slice', 'v3-8', '--price', '2'], 'add --tokens'),
     (['switch_base_8', '--slice', 'v3-8', '--batch', '-1'], 'at least one sequence'),
     (['switch_base_8', '--slice', 'v3-8', '--layout', 'v3-32/switch_base_8'], 'has 32 slices, and v3-8 has 8 cores'),
-    (['switch_xxl_128', '--slice', 'v3-8'], 'has no layout on v3-8'),
+    (['switch_xxl_128', '--slice', 'v3-8', '--lengths', '32,16'], 'has no layout on v3-8'),
+    (['switch_base_8', '--slice', 'v3-32', '--batch', '31', '--lengths', '32,16'], 'makes it fit: --batch 32'),
+    ([*SMALL, '--plot', 'x.txt'], 'ends in .png'),
+    ([*SMALL, '--plot', '/nowhere/x.png'], 'does not exist'),
+    ([*SMALL, '--load', '/nowhere/x.json'], 'cannot be read'),
+    (['t5_small', '--slice', 'v3-8', '--load', 'x.json'], 'has no experts'),
     (
       ['switch_base_8', '--slice', 'v3-8', '--batch', '32', '--lengths', '32,16', '--write', '/nowhere/x.gin'],
       '--write',
@@ -139,3 +150,48 @@ def test_the_command_as_a_table():
 def test_mistakes_are_one_paragraph(arguments, message):
   done = run(*arguments)
   assert isinstance(done.exception, UserError) and message in str(done.exception)
+
+
+def test_a_picture(tmp_path):
+  path = tmp_path / 'plan.png'
+  assert run(*SMALL, '--plot', str(path)).exit_code == 0
+  assert path.read_bytes().startswith(b'\x89PNG') and path.stat().st_size > 10_000
+
+
+def test_a_picture_without_matplotlib(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
+  assert 'pip install matplotlib' in str(run(*SMALL, '--plot', 'x.png').exception)
+
+
+def test_changes_that_fit():
+  """Weights alone are too much for a core of v3-8: with fewer experts, or on more cores, the model fits."""
+  config, target = load_config('switch_large_128'), hardware.slice_named('v3-8')
+  config = dataclasses.replace(config, num_encoder_layers=2, num_decoder_layers=2, num_experts=4096)
+  fits = lambda slice_name='v3-8', **settings: search.Judge(
+    dataclasses.replace(config, **settings), hardware.slice_named(slice_name), 32, LENGTHS).fits()  # fmt: skip
+  changes = hints.changes_that_fit(config, target, 32, LENGTHS, number=6)
+  assert not fits() and fits('v3-32') and '--slice v3-32' in changes
+  number = int(next(change for change in changes if change.startswith('num_experts')).split(' = ')[1])
+  assert fits(num_experts=number) and not fits(num_experts=2 * number)
+
+
+def test_more_microbatches_are_taken_where_they_are_faster():
+  """Routing groups are smaller in them, and dispatching to smaller groups is cheaper."""
+  config, target = load_config('switch_base_8'), hardware.slice_named('v3-8')
+  judge = search.Judge(config, target, 128, {'inputs': 512, 'targets': 114})
+  fewest = judge.judge(layouts.parse('batch:8', 'batch:batch;experts:batch'))
+  fastest = judge.fastest(fewest)
+  assert fastest.microbatches > fewest.microbatches and fastest.total_seconds < fewest.total_seconds
+
+
+def test_a_table_of_ready_layouts(monkeypatch):
+  monkeypatch.setattr(layouts, 'list_layouts', lambda: ['data', 'v3-8/t5_small', 'v3-32/t5_base'])
+  monkeypatch.setattr(layouts, 'SEQUENCES', 32)
+  lines = run('--all', '--slice', 'v3-8').stdout.splitlines()
+  assert len(lines) == 3 and lines[2].startswith('| v3-8 | t5_small | batch:8 |')
+  assert len({line.count('|') for line in lines}) == 1
+
+
+def test_this_computer_is_measured():
+  document = json.loads(run('t5_small', '--measure', '2', '--batch', '4', '--lengths', '32,16', '--json').stdout)
+  assert document['slices'][0]['slice'] == 'cpu-2' and document['slices'][0]['layouts'][0]['step_seconds'] > 0
