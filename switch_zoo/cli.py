@@ -8,7 +8,20 @@ from rich.console import Console
 
 from switch_zoo import interrupts, tf_compat
 from switch_zoo.commands import compile as compile_command
-from switch_zoo.commands import convert, demo, describe, export, generate, models, report, score, serve, tasks, verify
+from switch_zoo.commands import (
+  convert,
+  demo,
+  describe,
+  export,
+  generate,
+  models,
+  plan,
+  report,
+  score,
+  serve,
+  tasks,
+  verify,
+)
 from switch_zoo.errors import UserError, full_disk, paragraph
 
 app = typer.Typer(
@@ -21,6 +34,7 @@ app = typer.Typer(
 )
 app.command('models')(models.command)
 app.command('describe')(describe.command)
+app.command('plan')(plan.command)
 app.command('demo')(demo.command)
 app.command('compile')(compile_command.command)
 app.command('convert')(convert.command)

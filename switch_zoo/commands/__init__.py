@@ -3,6 +3,11 @@
   json_output      what --json prints
   models           every model with its size and source
   describe         one model, with the gin line each number comes from
+  plan_report      a plan as tables and as JSON
+  plan_plot        a plan as a picture
+  plan_all         a table of every ready layout
+  plan_measure     the constants of this computer
+  plan             layouts of a model on a slice, with memory and time
   answering        options that `generate`, `score` and `export` share
   conversion_bar   the progress bar of `convert`
   convert          the same weights in another format
