@@ -19,6 +19,7 @@ In the order of a run:
   literal_folder    a folder whose name is a pattern gets another while it is used
   replacements      the table of everything in released code that a run replaces
   run_state         the state of one run, and the one place that holds the run in progress
+  estimators        who makes the Estimators of a run: the released code, or another runtime
   building          building a large graph in less time
   model_function    replacement: the Estimator's model function, with our hooks
   seeds             one seed for weights, dropout and router noise

@@ -21,6 +21,7 @@ from switch_zoo.launcher import (
   adafactor,
   answers,
   building,
+  estimators,
   evaluation,
   exports,
   latest,
@@ -79,7 +80,7 @@ TABLE = (
     mesh_utils,
     'get_estimator',
     lambda released: evaluation.with_kept_evaluations(
-      seen_data.with_seen_data_skipped(building.with_pruned_graphs(released))
+      seen_data.with_seen_data_skipped(estimators.chosen(building.with_pruned_graphs(released)))
     ),
     why='what a perplexity run measures goes to TensorBoard only; a resumed training reads its first batches again; '
     'sessions prepare the whole graph for every value that is read at the start',

@@ -65,8 +65,8 @@ def _log_z_and_logit(
   model: transformer.Unitransformer, logits: mtf.Tensor, labels: mtf.Tensor, vocab_dim: mtf.Dimension
 ) -> tuple[mtf.Tensor, mtf.Tensor]:
   """log(sum(exp(logits))) of each token, and the logit of its label. <float32>[..., vocab] -> <float32>[...] twice"""
-  whole = stacks.num_slices(model, vocab_dim) == 1 and logits.shape.dims == [*labels.shape.dims, vocab_dim]
-  if whole:
+  # TPUs keep the form whose memory and communication are proven on them.
+  if stacks.on_one_slice(model) and logits.shape.dims == [*labels.shape.dims, vocab_dim]:
     return label_logits.of_labels(logits, labels, vocab_dim)
   at_label = logits * mtf.one_hot(labels, vocab_dim, dtype=tf.float32)
   return mtf.reduce_logsumexp(logits, vocab_dim), mtf.reduce_sum(at_label, reduced_dim=vocab_dim)

@@ -46,6 +46,11 @@ def num_blocks(num_layers: int = gin.REQUIRED, layers_per_block: int = gin.REQUI
   return num_layers // layers_per_block
 
 
+def on_one_slice(model: transformer.Unitransformer) -> bool:
+  """Whether the mesh of a model is one slice, as that of a model without a mesh."""
+  return model.mesh_shape is None or mtf.convert_to_shape(model.mesh_shape).size == 1
+
+
 def num_slices(model: transformer.Unitransformer, dim: mtf.Dimension) -> int:
   """The number of mesh slices over which the layout of a model cuts `dim`; 1 for a model without a layout."""
   if model.layout is None or model.mesh_shape is None:

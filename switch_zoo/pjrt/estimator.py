@@ -4,18 +4,15 @@ So the released code chooses checkpoints, reads data, measures and writes answer
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import mesh_tensorflow.transformer.utils as mesh_utils
 import numpy as np
 import tensorflow.compat.v1 as tf
 from jax.sharding import Mesh
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import evaluation as launcher_evaluation
-from switch_zoo.launcher import graph_settings, latest, preflight, replacements, run_state, seen_data
+from switch_zoo.launcher import estimators, graph_settings, latest, preflight, run_state
 from switch_zoo.mesh import graph as mesh_graph
 from switch_zoo.mesh import summaries
 from switch_zoo.mesh.one_core import lowering
@@ -34,18 +31,8 @@ _REFUSED = ('predict_fn', 'ensemble_inputs')
 @contextlib.contextmanager
 def on_devices(mesh: Mesh) -> Iterator[None]:
   """Within, the Estimators of `utils.run` run on the devices of a mesh."""
-  replacements.install()
-  released = mesh_utils.get_estimator
-
-  @functools.wraps(released)
-  def get(**kwargs: Any) -> Estimator:
-    return Estimator(kwargs, mesh)
-
-  mesh_utils.get_estimator = launcher_evaluation.with_kept_evaluations(seen_data.with_seen_data_skipped(get))
-  try:
+  with estimators.made_by(lambda **settings: Estimator(settings, mesh)):
     yield
-  finally:
-    mesh_utils.get_estimator = released
 
 
 class Estimator:

@@ -75,7 +75,7 @@ def train(run, steps, model_dir):
     return model_fn
 
   with run_state.as_current(run):
-    model_fn = model_function.with_hooks(released)(model_dir=str(model_dir))
+    model_fn = model_function.with_hooks(released)(model_dir=str(model_dir), mesh_shape='')
   with tf.Graph().as_default():
     spec = model_fn({}, None, tf_estimator.ModeKeys.TRAIN)
     with tf.train.MonitoredSession(hooks=spec.training_hooks) as session:

@@ -137,7 +137,7 @@ def test_every_step_of_an_estimator_fetches_the_same(tmp_path, fetched):
 
     return model_fn
 
-  model_fn = model_function.with_hooks(released)(model_dir=str(tmp_path))
+  model_fn = model_function.with_hooks(released)(model_dir=str(tmp_path), mesh_shape='')
   config = tf_estimator.RunConfig(str(tmp_path), save_summary_steps=2, log_step_count_steps=3, save_checkpoints_steps=2)
   with run_state.as_current(run_state.Run(Reports(), last_step=5)):
     estimator = tf_estimator.Estimator(model_fn, config=config, params={})
