@@ -87,6 +87,13 @@ TEST_REQUIREMENTS = [
   'transformers>=5.23; python_version >= "3.11"',  # the first whose Switch router is right; it needs 3.11
 ]
 
+# `switch_zoo export --to onnx`, and running what it writes.
+ONNX_REQUIREMENTS = [
+  'onnx>=1.16,<1.19; python_version < "3.12"',  # 1.19 requires ml_dtypes 0.5
+  'onnx>=1.19; python_version >= "3.12"',
+  'onnxruntime>=1.20',
+]
+
 setuptools.setup(
   name='switch-zoo',
   version='0.1.0',
@@ -99,7 +106,7 @@ setuptools.setup(
   packages=setuptools.find_namespace_packages(include=['switch_zoo', 'switch_zoo.*'], exclude=['*.__pycache__*']),
   package_data={'switch_zoo.configs': ['**/*.gin']},
   install_requires=[f'{name}; {marker}' for marker, names in REQUIREMENTS.items() for name in names],
-  extras_require={'test': TEST_REQUIREMENTS},
+  extras_require={'test': TEST_REQUIREMENTS, 'onnx': ONNX_REQUIREMENTS},
   entry_points={
     'console_scripts': [
       'switch_zoo = switch_zoo.cli:main',

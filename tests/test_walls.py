@@ -21,8 +21,9 @@ FLOORS = (
   ('tf_compat', 'machine', 'whole_package', 'lfs_pointer'),
   ('spec',),
   ('checkpoints', 'vocabulary'),
+  ('onnx_runner',),
   ('keras', 'mesh', 'serving', 'tasks'),
-  ('launcher',),
+  ('launcher', 'onnx_export'),
   ('demo',),
   ('commands',),
   ('cli', 'switch_zoo', 't5_mesh_transformer'),
@@ -36,6 +37,8 @@ WALLS = {
   'keras': TRAINING | {'jax', 'torch'},
   'serving': TRAINING | {'switch_zoo.keras', 'jax', 'torch'},
   'mesh': {'switch_zoo.keras'},
+  'onnx_export': TRAINING | {'jax', 'torch'},
+  'onnx_runner': TRAINING | {'tensorflow', 'tensorflow_text', 'onnx', 'jax', 'torch'},
 }
 
 
@@ -137,7 +140,7 @@ def test_nothing_comes_through_a_wall(graph, folder):
   assert leaks_in(graph, folder, WALLS[folder]) == []
 
 
-@pytest.mark.parametrize('folder', ['spec', 'vocabulary', 'serving', 'commands', 'demo'])
+@pytest.mark.parametrize('folder', ['spec', 'vocabulary', 'serving', 'commands', 'demo', 'onnx_runner', 'onnx_export'])
 def test_a_map_lists_every_file_in_the_order_of_imports(graph, folder):
   document = ast.get_docstring(ast.parse((PACKAGE / folder / '__init__.py').read_text(encoding='utf-8')))
   assert 'Each file imports only files above it.' in document

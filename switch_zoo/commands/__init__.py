@@ -4,12 +4,13 @@
   models           every model with its size and source
   describe         one model, with the gin line each number comes from
   answering        options that `generate`, `score` and `export` share
+  onnx_answering   those options for an ONNX export
   conversion_bar   the progress bar of `convert`
   convert          the same weights in another format
   verify           whether two checkpoints hold the same weights
   generate         answers to texts
   score            log-probabilities of targets
-  export           a SavedModel, text in and text out
+  export           text in and text out, for TensorFlow or ONNX Runtime
   serve            an export behind TensorFlow Serving's REST API
   tasks            every task, whether its data is present, and examples
   demo             pre-training to a served answer in minutes
