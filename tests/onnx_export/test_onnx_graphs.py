@@ -121,7 +121,7 @@ SIZES = {
   'num_heads': 3,
   'num_layers': 2,
   'num_decoder_layers': 2,
-  'initializer_factor': 2.0,
+  'initializer_factor': 1.5,
   'decoder_start_token_id': 0,
 }
 
