@@ -78,7 +78,8 @@ def test_int8_is_close_and_the_checker_passes(exported, architecture):
   inputs = harness.ids(config)
   both = [harness.graphs(exported(architecture, dtype)[2]) for dtype in products.DTYPES]
   float32, int8 = (logits_of(graphs, inputs, TARGETS)[:, :, : config.num_target_ids] for graphs in both)
-  assert np.corrcoef(float32.ravel(), int8.ravel())[0, 1] > 0.97
+  # With random weights, a token for which two experts are nearly as likely may go to the other one.
+  assert np.corrcoef(float32.ravel(), int8.ravel())[0, 1] > (0.9 if config.num_experts else 0.97)
   assert not np.array_equal(float32, int8)
   for dtype in products.DTYPES:
     for part in ('encoder', 'decoder'):
