@@ -1,5 +1,7 @@
 """`switch_zoo export SRC EXPORT_DIR`: weights of any format, text in and text out, for TensorFlow or ONNX Runtime."""
 
+from types import ModuleType
+
 import typer
 from rich.console import Console
 
@@ -69,8 +71,7 @@ def command(
     expert_capacity,
   )
   if to == ONNX:
-    from switch_zoo.onnx_export import folder as onnx_folder
-
+    onnx_folder = _onnx_folder()
     loss = onnx_folder.write(onnx_folder.open_source(source, model, vocab, settings), folder, texts)
     if loss:
       Console(highlight=False).print(loss, soft_wrap=True)
@@ -80,3 +81,14 @@ def command(
   answering.show_note(opened.note)
   export.export(opened, folder)
   Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to query it.', soft_wrap=True)
+
+
+def _onnx_folder() -> ModuleType:
+  """`onnx_export.folder`. Raises UserError if the package onnx is not there."""
+  try:
+    from switch_zoo.onnx_export import folder
+  except ImportError as error:
+    raise UserError(
+      f'--to onnx needs the package onnx, which cannot be imported: {error}. Install it: pip install onnx onnxruntime.'
+    ) from error
+  return folder

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from switch_zoo.checkpoints import file_checksums, sources
 from switch_zoo.errors import UserError, full_disk
 from switch_zoo.keras import export, export_readme
-from switch_zoo.keras.beams import TransformersBeam
+from switch_zoo.keras.beams import BeamRule, TransformersBeam
 from switch_zoo.keras.export_settings import ExportSettings
 from switch_zoo.onnx_export import feed_forward, int8_loss, readme
 from switch_zoo.onnx_export.products import DTYPES, FLOAT32, INT8
@@ -44,7 +44,7 @@ def open_source(source: str, model: str | None, vocab: str | None, settings: Exp
   """Opens a folder of weights of any format; the arguments are those of `keras.export.open_model`.
 
   Raises:
-    UserError: as `keras.export.open_model`, and for what an ONNX export cannot have; onnx is not installed
+    UserError: as `keras.export.open_model`, and for what an ONNX export cannot have
   """
   dtype = FLOAT32 if settings.dtype == 'auto' else settings.dtype
   if dtype not in DTYPES:
@@ -55,7 +55,6 @@ def open_source(source: str, model: str | None, vocab: str | None, settings: Exp
       f'--expert-capacity={settings.expert_capacity}: the experts of an ONNX export have room for all tokens. Leave it '
       'out, or export a SavedModel.'
     )
-  check_installed()
   weights = sources.open_source(source, model)
   feed_forward.check(weights.config)
   export.check_end(weights.config)
@@ -64,17 +63,6 @@ def open_source(source: str, model: str | None, vocab: str | None, settings: Exp
   export.check_vocabulary_size(chosen, vocabulary.size, weights.config)
   settings.processors.check_vocabulary(weights.config.num_target_ids)
   return OnnxSource(weights.config, weights.whole, vocabulary, settings._replace(dtype=dtype))
-
-
-def check_installed() -> None:
-  """Raises UserError if onnx cannot be imported."""
-  try:
-    import onnx  # noqa: F401
-  except ImportError as error:
-    raise UserError(
-      f'An ONNX export needs the package onnx, which cannot be imported: {error}. Install it: pip install '
-      "'switch-zoo[onnx]'."
-    ) from error
 
 
 def write(source: OnnxSource, folder: str, sample: Sequence[bytes] = ()) -> str:
@@ -152,12 +140,17 @@ def _facts(source: OnnxSource, dtype: str) -> ExportFacts:
 
 def _answer_settings(given: ExportSettings) -> AnswerSettings:
   """The same settings for the runner, whose classes have the same fields without TensorFlow."""
-  rule = beam_rules.TransformersBeam if isinstance(given.beam, TransformersBeam) else beam_rules.Beam
-  beam = rule(*given.beam) if given.beam else None
+  beam = _beam(given.beam)
   sampling = Sampling(*given.sampling) if given.sampling else None
   processors = LogitsProcessors(*given.processors)
   lengths = given.max_new_tokens, given.max_input_tokens
   return AnswerSettings(*lengths, beam, sampling, given.seed, processors, given.num_return_sequences)
+
+
+def _beam(given: BeamRule | None) -> beam_rules.BeamRule | None:
+  if isinstance(given, TransformersBeam):
+    return beam_rules.TransformersBeam(given.size, given.length_penalty, given.early_stopping)
+  return beam_rules.Beam(given.size, given.length_penalty) if given else None
 
 
 def _loss(source: OnnxSource, version: str, sample: Sequence[bytes]) -> dict[str, float]:

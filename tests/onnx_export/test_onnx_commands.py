@@ -273,3 +273,18 @@ def test_a_full_disk_leaves_nothing(source, tmp_path, capsys, monkeypatch):
   code, _, err = run(capsys, monkeypatch, 'export', source, tmp_path / 'new', '--to', 'onnx')
   assert code == 2 and 'Nothing was written' in err
   assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+  ('package', 'words', 'message'),
+  [
+    ('onnx', ['export', 'SOURCE', 'NEW', '--to', 'onnx'], '--to onnx needs the package onnx, which cannot be imported'),
+    ('onnxruntime', ['generate', 'EXPORT', '--text', 'a'], 'An ONNX export is run by onnxruntime, which cannot be'),
+  ],
+)
+def test_a_package_that_is_missing(package, words, message, exported, source, tmp_path):
+  places = {'EXPORT': exported, 'SOURCE': source, 'NEW': str(tmp_path / 'new')}
+  program = f'import sys; sys.modules[{package!r}] = None\n{COMMAND}'
+  words = [places.get(word, word) for word in words]
+  done = subprocess.run([sys.executable, '-c', program, *words], capture_output=True, text=True, check=False)
+  assert done.returncode == 2 and message in ' '.join(done.stderr.split()), done.stderr
