@@ -90,6 +90,13 @@ TEST_REQUIREMENTS = [
 # The TPU's compiler, for switch_zoo compile; switch_zoo/tpu/compiler.py names the same release.
 TPU_REQUIREMENTS = ['libtpu==0.0.42.1']
 
+# `switch_zoo export --to onnx`, and running what it writes.
+ONNX_REQUIREMENTS = [
+  'onnx>=1.16,<1.19; python_version < "3.12"',  # 1.19 requires ml_dtypes 0.5
+  'onnx>=1.19; python_version >= "3.12"',
+  'onnxruntime>=1.20',
+]
+
 setuptools.setup(
   name='switch-zoo',
   version='0.1.0',
@@ -102,7 +109,7 @@ setuptools.setup(
   packages=setuptools.find_namespace_packages(include=['switch_zoo', 'switch_zoo.*'], exclude=['*.__pycache__*']),
   package_data={'switch_zoo.configs': ['**/*.gin']},
   install_requires=[f'{name}; {marker}' for marker, names in REQUIREMENTS.items() for name in names],
-  extras_require={'test': TEST_REQUIREMENTS, 'tpu': TPU_REQUIREMENTS},
+  extras_require={'test': TEST_REQUIREMENTS, 'onnx': ONNX_REQUIREMENTS, 'tpu': TPU_REQUIREMENTS},
   entry_points={
     'console_scripts': [
       'switch_zoo = switch_zoo.cli:main',

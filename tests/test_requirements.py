@@ -69,6 +69,13 @@ def test_serving_requires_the_same_versions_and_no_training(whole, serving, pyth
 
 
 @pytest.mark.parametrize('python', PYTHONS)
+def test_onnx_is_the_same_extra_of_both(whole, serving, python):
+  extra = required(serving['optional-dependencies']['onnx'], python)
+  assert extra == required(whole['extras_require']['onnx'], python)
+  assert list(extra) == ['onnx', 'onnxruntime']
+
+
+@pytest.mark.parametrize('python', PYTHONS)
 def test_t5x_is_an_extra_of_serving(whole, serving, python):
   extra = required(serving['optional-dependencies']['t5x'], python)
   assert list(extra) == ['tensorstore']

@@ -21,8 +21,9 @@ FLOORS = (
   ('tf_compat', 'machine', 'whole_package', 'lfs_pointer'),
   ('spec',),
   ('checkpoints', 'planner', 'vocabulary'),
+  ('onnx_runner',),
   ('keras', 'mesh', 'serving', 'tasks', 'tpu'),
-  ('launcher',),
+  ('launcher', 'onnx_export'),
   ('demo', 'pjrt'),
   ('report',),
   ('commands',),
@@ -39,6 +40,8 @@ WALLS = {
   'serving': TRAINING | {'switch_zoo.keras', 'jax', 'torch'},
   'mesh': {'switch_zoo.keras'},
   'tpu': TRAINING | {'switch_zoo.keras', 'tensorflow', 'numpy', 'jax', 'torch'},
+  'onnx_export': TRAINING | {'jax', 'torch'},
+  'onnx_runner': TRAINING | {'tensorflow', 'tensorflow_text', 'onnx', 'jax', 'torch'},
 }
 
 
@@ -140,7 +143,10 @@ def test_nothing_comes_through_a_wall(graph, folder):
   assert leaks_in(graph, folder, WALLS[folder]) == []
 
 
-@pytest.mark.parametrize('folder', ['spec', 'planner', 'vocabulary', 'serving', 'commands', 'demo', 'pjrt', 'report'])
+@pytest.mark.parametrize(
+  'folder',
+  ['spec', 'planner', 'vocabulary', 'serving', 'commands', 'demo', 'pjrt', 'report', 'onnx_runner', 'onnx_export'],
+)
 def test_a_map_lists_every_file_in_the_order_of_imports(graph, folder):
   document = ast.get_docstring(ast.parse((PACKAGE / folder / '__init__.py').read_text(encoding='utf-8')))
   assert 'Each file imports only files above it.' in document

@@ -11,7 +11,7 @@ from switch_zoo.errors import UserError
 SOURCES: dict[str, type[Source]] = {
   source.kind: source for source in (KerasSource, T5XSource, HuggingFaceSource, MeshSource)
 }
-SAVED_MODEL = 'saved_model.pb'
+SAVED_MODEL, ONNX_EXPORT = 'saved_model.pb', 'export.json'
 
 
 def open_source(path: str, model: str | None = None) -> Source:
@@ -54,7 +54,9 @@ def detect(path: str) -> str:
 def is_export(folder: str) -> bool:
   """Whether a folder is an export, or one version of an export."""
   places = ['', *filter(str.isdecimal, os.listdir(folder))]
-  return any(os.path.exists(os.path.join(folder, place, SAVED_MODEL)) for place in places)
+  return any(
+    os.path.exists(os.path.join(folder, place, name)) for place in places for name in (SAVED_MODEL, ONNX_EXPORT)
+  )
 
 
 def _no_checkpoint(path: str) -> str:

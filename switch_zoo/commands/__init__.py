@@ -9,12 +9,13 @@
   plan_measure     the constants of this computer
   plan             layouts of a model on a slice, with memory and time
   answering        options that `generate`, `score` and `export` share
+  onnx_answering   those options for an ONNX export
   conversion_bar   the progress bar of `convert`
   convert          the same weights in another format
   verify           whether two checkpoints hold the same weights
   generate         answers to texts
   score            log-probabilities of targets
-  export           a SavedModel, text in and text out
+  export           text in and text out, for TensorFlow or ONNX Runtime
   serve            an export behind TensorFlow Serving's REST API
   report           what a training and its experts did, as an HTML page
   tasks            every task, whether its data is present, and examples

@@ -1,6 +1,7 @@
 """Options that `export`, `generate` and `score` share."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -21,8 +22,9 @@ VOCAB = typer.Option(
 DTYPE = typer.Option(
   'auto',
   '--dtype',
-  metavar='{auto,float32,bfloat16}',
-  help='Type of weights and activations. auto: bfloat16 on machines with instructions for it, else float32.',
+  metavar='{auto,float32,bfloat16,int8}',
+  help='Type of weights and activations. auto: bfloat16 on machines with instructions for it, else float32. int8: '
+  'only of an export for ONNX Runtime, where auto is float32.',
 )
 EXPERT_CAPACITY = typer.Option(
   'none',
@@ -55,6 +57,9 @@ NO_REPEAT_NGRAM_SIZE = typer.Option(
 )
 MIN_NEW_TOKENS = typer.Option(0, '--min-new-tokens', help='The end does not come before this many tokens.')
 FORCED_BOS_TOKEN_ID = typer.Option(None, '--forced-bos-token-id', help='Id of the first token of every answer.')
+THREADS = typer.Option(
+  None, '--threads', min=1, help='Threads of an ONNX export; by default as many as the machine has cores.'
+)
 TOP_P = typer.Option(1.0, '--top-p', help='Sample from the most likely tokens that together have this probability.')
 
 
@@ -64,15 +69,25 @@ def show_note(note: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
 
 
-def beam(size: int, length_penalty: float | None, rule: str, early_stopping: str) -> 'BeamRule | None':
+def beam(
+  size: int,
+  length_penalty: float | None,
+  rule: str,
+  early_stopping: str,
+  rules: Mapping[str, Callable[..., Any]] | None = None,
+) -> 'BeamRule | Any':
   """The beam search for more than one beam, else None.
 
+  Args:
+    size, length_penalty, rule, early_stopping: the options
+    rules: name -> class; None: those of `keras.beams`
   Raises:
     UserError: an unknown value, or a setting of a beam search of transformers where there is none
   """
-  from switch_zoo.keras.generation import Beam, TransformersBeam
+  if rules is None:
+    from switch_zoo.keras.generation import Beam, TransformersBeam
 
-  rules = {'t5': Beam, 'transformers': TransformersBeam}
+    rules = {'t5': Beam, 'transformers': TransformersBeam}
   for name, value, values in (('beam-rule', rule, rules), ('early-stopping', early_stopping, EARLY_STOPPING_VALUES)):
     if value not in values:
       raise UserError(f'--{name}={value}: use one of {", ".join(values)}.')
@@ -82,19 +97,25 @@ def beam(size: int, length_penalty: float | None, rule: str, early_stopping: str
     if rule != 't5':
       raise UserError(f'--beam-rule={rule} chooses a beam search: give --beam-size too, such as 4.')
     return None
-  chosen = TransformersBeam(size, early_stopping=EARLY_STOPPING_VALUES[early_stopping]) if rule != 't5' else Beam(size)
+  stopping = {} if rule == 't5' else {'early_stopping': EARLY_STOPPING_VALUES[early_stopping]}
+  chosen = rules[rule](size, **stopping)
   return chosen if length_penalty is None else chosen._replace(length_penalty=length_penalty)
 
 
-def sampling(temperature: float, top_k: int, top_p: float) -> 'Sampling | None':
+def sampling(temperature: float, top_k: int, top_p: float, kind: Callable[..., Any] | None = None) -> 'Sampling | Any':
   """The sampling, if one was requested, else None.
 
+  Args:
+    temperature, top_k, top_p: the options
+    kind: the class; None: that of `keras.sampling`
   Raises:
     UserError: top-k or top-p without a temperature, where nothing is sampled
   """
-  from switch_zoo.keras.generation import Sampling
+  if kind is None:
+    from switch_zoo.keras.generation import Sampling
 
-  chosen = Sampling(temperature, top_k, top_p)
-  if not temperature and chosen != Sampling():
+    kind = Sampling
+  chosen = kind(temperature, top_k, top_p)
+  if not temperature and chosen != kind():
     raise UserError('--top-k and --top-p choose what to sample from: give --temperature too, such as 1.0.')
   return chosen if temperature else None

@@ -1,14 +1,24 @@
-"""`switch_zoo export SRC EXPORT_DIR`: a SavedModel, text in and text out, from weights of any format."""
+"""`switch_zoo export SRC EXPORT_DIR`: weights of any format, text in and text out, for TensorFlow or ONNX Runtime."""
+
+from types import ModuleType
 
 import typer
 from rich.console import Console
 
 from switch_zoo.commands import answering
+from switch_zoo.commands.generate import read_lines
+from switch_zoo.errors import UserError
+
+SAVED_MODEL, ONNX = KINDS = ('saved_model', 'onnx')
+SAMPLE_TEXTS = 200  # of a sample on which int8 is compared
 
 
 def command(
   source: str = typer.Argument(..., metavar='SRC', help='Folder of Mesh-TensorFlow, Keras or Hugging Face weights.'),
   folder: str = typer.Argument(..., metavar='EXPORT_DIR', help='Folder to create.'),
+  to: str = typer.Option(
+    SAVED_MODEL, '--to', metavar='{saved_model,onnx}', help='For TensorFlow and TensorFlow Serving, or ONNX Runtime.'
+  ),
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
   dtype: str = answering.DTYPE,
@@ -30,8 +40,21 @@ def command(
   seed: int | None = typer.Option(
     None, '--seed', help='Seed of sampling: the same batch gets the same answers every time.'
   ),
+  sample: str | None = typer.Option(
+    None, '--sample', help='A file of texts, one per line, on which --to onnx --dtype int8 is compared with float32.'
+  ),
 ) -> None:
-  """Exports a SavedModel that needs only tensorflow and tensorflow_text, in the layout of TensorFlow Serving."""
+  """Exports a SavedModel that needs only tensorflow and tensorflow_text, in the layout of TensorFlow Serving.
+
+  With --to onnx it needs only onnxruntime, sentencepiece and numpy.
+  """
+  if to not in KINDS:
+    raise UserError(f'--to={to}: use one of {", ".join(KINDS)}.')
+  if dtype == 'int8' and to != ONNX:
+    raise UserError('--dtype=int8 is for ONNX Runtime: give --to onnx too, or choose auto, float32 or bfloat16.')
+  if sample and (to, dtype) != (ONNX, 'int8'):
+    raise UserError('--sample is for a comparison of int8 with float32: give --to onnx --dtype int8 too.')
+  texts = [line.encode() for line in read_lines(None, sample)[:SAMPLE_TEXTS]] if sample else []
   from switch_zoo.keras import export
   from switch_zoo.keras.generation import LogitsProcessors
 
@@ -47,7 +70,25 @@ def command(
     num_return_sequences,
     expert_capacity,
   )
+  if to == ONNX:
+    onnx_folder = _onnx_folder()
+    loss = onnx_folder.write(onnx_folder.open_source(source, model, vocab, settings), folder, texts)
+    if loss:
+      Console(highlight=False).print(loss, soft_wrap=True)
+    Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to query it.', soft_wrap=True)
+    return
   opened = export.open_model(source, model, vocab, settings)
   answering.show_note(opened.note)
   export.export(opened, folder)
   Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to query it.', soft_wrap=True)
+
+
+def _onnx_folder() -> ModuleType:
+  """`onnx_export.folder`. Raises UserError if the package onnx is not there."""
+  try:
+    from switch_zoo.onnx_export import folder
+  except ImportError as error:
+    raise UserError(
+      f'--to onnx needs the package onnx, which cannot be imported: {error}. Install it: pip install onnx onnxruntime.'
+    ) from error
+  return folder

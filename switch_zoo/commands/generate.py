@@ -1,7 +1,7 @@
 """`switch_zoo generate SRC`: answers to texts, from weights of any format."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from switch_zoo import interrupts
-from switch_zoo.commands import answering, json_output
+from switch_zoo.commands import answering, json_output, onnx_answering
 from switch_zoo.errors import UserError
 
 TEXTS = typer.Option(None, '--text', help='A text. May be repeated.')
@@ -18,7 +18,8 @@ Item = TypeVar('Item')
 
 
 def command(
-  source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format.'),
+  context: typer.Context,
+  source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format, or of an ONNX export.'),
   texts: list[str] | None = TEXTS,
   file: str | None = typer.Option(None, '--file', help="A file with one text per line; '-' is standard input."),
   batch_size: int = typer.Option(32, '--batch-size', min=1, help='Texts answered in one batch.'),
@@ -43,6 +44,7 @@ def command(
   min_new_tokens: int = answering.MIN_NEW_TOKENS,
   forced_bos_token_id: int | None = answering.FORCED_BOS_TOKEN_ID,
   seed: int = typer.Option(0, '--seed', help='Seed of sampling.'),
+  threads: int | None = answering.THREADS,
 ) -> None:
   """Answers texts: one line per text, in the order of the inputs.
 
@@ -51,6 +53,12 @@ def command(
   if as_json and as_json_lines:
     raise UserError('Give either --json, one list, or --jsonl, one item on each line.')
   lines = read_lines(texts, file)
+  onnx = onnx_answering.opened(context, source)
+  if onnx:
+    _print_answers(
+      lines, batch_size, lambda batch: onnx.answer([text.encode() for text in batch]), as_json, as_json_lines
+    )
+    return
   import tensorflow as tf
 
   from switch_zoo.keras import export
@@ -70,9 +78,21 @@ def command(
   opened = export.open_model(source, model, vocab, settings)
   answering.show_note(opened.note)
   answer = tf.function(opened.answer, input_signature=[tf.TensorSpec([None], tf.string)])
+  in_arrays = lambda batch: {name: values.numpy() for name, values in answer(tf.constant(batch)).items()}
+  _print_answers(lines, batch_size, in_arrays, as_json, as_json_lines)
+
+
+def _print_answers(
+  lines: list[str],
+  batch_size: int,
+  answer: Callable[[list[str]], Mapping[str, Any]],
+  as_json: bool,
+  as_json_lines: bool,
+) -> None:
+  """Answers texts batch by batch, and prints each batch as soon as it is done."""
   items = []
   for batch in batches(lines, batch_size, 'answering'):
-    answers = {name: values.numpy() for name, values in answer(tf.constant(batch)).items()}
+    answers = answer(batch)
     new = [_item(text, {name: values[row] for name, values in answers.items()}) for row, text in enumerate(batch)]
     if as_json:
       items += new
@@ -97,7 +117,8 @@ def _item(text: str, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _answer(answer: Mapping[str, Any]) -> dict[str, Any]:
   scores = {name.removesuffix('s'): float(value) for name, value in answer.items() if name != 'outputs'}
-  return {'output': answer['outputs'].decode(errors='replace'), **scores}
+  output = answer['outputs']
+  return {'output': output if isinstance(output, str) else output.decode(errors='replace'), **scores}
 
 
 def _lines(item: dict[str, Any]) -> str:

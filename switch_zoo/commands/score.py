@@ -1,8 +1,11 @@
 """`switch_zoo score SRC`: log-probabilities of targets."""
 
+from collections.abc import Callable
+from typing import Any
+
 import typer
 
-from switch_zoo.commands import answering, json_output
+from switch_zoo.commands import answering, json_output, onnx_answering
 from switch_zoo.commands.generate import TEXTS, batches, read_lines
 from switch_zoo.errors import UserError
 
@@ -10,7 +13,8 @@ TARGETS = typer.Option(None, '--target', help='The target of a --text. Repeated 
 
 
 def command(
-  source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format.'),
+  context: typer.Context,
+  source: str = typer.Argument(..., metavar='SRC', help='Folder of weights of any format, or of an ONNX export.'),
   texts: list[str] | None = TEXTS,
   targets: list[str] | None = TARGETS,
   file: str | None = typer.Option(None, '--file', help="A file of lines INPUT<tab>TARGET; '-' is standard input."),
@@ -21,9 +25,15 @@ def command(
   dtype: str = answering.DTYPE,
   expert_capacity: str = answering.EXPERT_CAPACITY,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
+  threads: int | None = answering.THREADS,
 ) -> None:
   """Scores targets: the natural logarithm of the probability of each given its input, one per line."""
   pairs = read_pairs(texts, targets, file)
+  onnx = onnx_answering.opened(context, source)
+  if onnx:
+    in_bytes = lambda batch: ([text.encode() for text in column] for column in zip(*batch, strict=True))
+    _print_scores(pairs, batch_size, lambda batch: onnx.score(*in_bytes(batch))['scores'], as_json)
+    return
   import tensorflow as tf
 
   from switch_zoo.keras import export
@@ -32,9 +42,17 @@ def command(
   opened = export.open_model(source, model, vocab, settings)
   answering.show_note(opened.note)
   score = tf.function(opened.score, input_signature=[tf.TensorSpec([None], tf.string)] * 2)
+  columns = lambda batch: (tf.constant(column) for column in zip(*batch, strict=True))
+  _print_scores(pairs, batch_size, lambda batch: score(*columns(batch))['scores'].numpy(), as_json)
+
+
+def _print_scores(
+  pairs: list[tuple[str, str]], batch_size: int, score: Callable[[list[tuple[str, str]]], Any], as_json: bool
+) -> None:
+  """Scores pairs batch by batch, and prints each batch as soon as it is done."""
   rows = []
   for batch in batches(pairs, batch_size, 'scoring'):
-    scores = score(*(tf.constant(column) for column in zip(*batch, strict=True)))['scores'].numpy()
+    scores = score(batch)
     rows += [{'input': i, 'target': t, 'score': float(s)} for (i, t), s in zip(batch, scores, strict=True)]
     if not as_json:
       print('\n'.join(f'{score:.4f}' for score in scores), flush=True)

@@ -11,8 +11,11 @@ from urllib.parse import quote
 import typer
 
 from switch_zoo import tf_compat
+from switch_zoo.commands import answering
+from switch_zoo.errors import UserError
 
 if TYPE_CHECKING:
+  from switch_zoo.serving.onnx_model import LoadedOnnxExport
   from switch_zoo.serving.saved_model import LoadedExport
 
 SHORTEST_TIMEOUT = 0.001  # seconds
@@ -37,15 +40,18 @@ def command(
     10.0, '--read-timeout', min=SHORTEST_TIMEOUT, help='Seconds within which a request must arrive.'
   ),
   max_queue: int = typer.Option(1024, '--max-queue', min=1, help='Most texts in the queue; more are refused.'),
+  threads: int | None = answering.THREADS,
 ) -> None:
   """Serves an export on this machine through TensorFlow Serving's REST API, joining requests into batches.
 
   SIGTERM or Ctrl-C: refuses new requests, answers those it has accepted, and exits with code 0.
   """
   tf_compat.quiet()
-  from switch_zoo.serving import app, saved_model, server
+  from switch_zoo.serving import app, onnx_model, saved_model, server
 
   version = saved_model.find(export_dir, name)
+  if threads and not onnx_model.is_onnx(version):
+    raise UserError(f'--threads is for an ONNX export, and {export_dir} is not one. Leave it out.')
   limits = app.ServerLimits(
     batch_size=max_batch_size,
     batch_seconds=batch_timeout_ms / 1000,
@@ -60,12 +66,12 @@ def command(
       print(opened, file=sys.stderr, flush=True)
     # Until the server installs its own handler. Not an exception, which could get lost while TensorFlow is imported.
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
-    model = saved_model.load(version)
+    model = onnx_model.load(version, threads) if onnx_model.is_onnx(version) else saved_model.load(version)
     code = server.run(model, bound, limits, lambda: print(_ready_line(model, server.url(bound)), flush=True))
   raise typer.Exit(code)
 
 
-def _ready_line(model: 'LoadedExport', url: str) -> str:
+def _ready_line(model: 'LoadedExport | LoadedOnnxExport', url: str) -> str:
   """Where the model is served, and a command that queries it."""
   signature = model.first_signature
   inputs = model.signatures[signature].inputs

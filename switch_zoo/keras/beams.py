@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-from switch_zoo.errors import UserError
+from switch_zoo.spec.answer_checks import check_beam
 
 
 class Beam(NamedTuple):
@@ -23,7 +23,7 @@ class Beam(NamedTuple):
 
   def check(self) -> None:
     """Raises UserError for a setting that makes no sense."""
-    _check_size(self.size)
+    check_beam(self.size)
 
   def penalty(self, length: tf.Tensor | int) -> tf.Tensor:
     """What a log-probability is divided by. <int32>[...] -> <float32>[...]"""
@@ -73,9 +73,7 @@ class TransformersBeam(NamedTuple):
 
   def check(self) -> None:
     """Raises UserError for a setting that makes no sense."""
-    _check_size(self.size)
-    if self.early_stopping not in (True, False, 'never'):
-      raise UserError(f"early_stopping={self.early_stopping!r} must be True, False or 'never'.")
+    check_beam(self.size, self.early_stopping)
 
   def penalty(self, length: tf.Tensor | int) -> tf.Tensor:
     """As in `Beam`."""
@@ -99,8 +97,3 @@ class TransformersBeam(NamedTuple):
 
 
 BeamRule: TypeAlias = Beam | TransformersBeam
-
-
-def _check_size(size: int) -> None:
-  if size < 1:
-    raise UserError(f'beam size {size} must be at least 1.')

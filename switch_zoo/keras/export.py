@@ -98,9 +98,13 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
 
 def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:
   """Raises UserError if a vocabulary is not that of the model, by its size."""
+  check_vocabulary_size(vocabulary.name_of_file, vocabulary.size, config)
+
+
+def check_vocabulary_size(name: str, size: int, config: ModelConfig) -> None:
+  """The same for a vocabulary of which the name and the size are known."""
   for num_ids in (config.num_ids, config.num_target_ids):
-    name = f'The vocabulary {vocabulary.name_of_file}'
-    fit.check(name, vocabulary.size, num_ids, 'Give the one it was trained with: --vocab FILE.')
+    fit.check(f'The vocabulary {name}', size, num_ids, 'Give the one it was trained with: --vocab FILE.')
 
 
 def check_end(config: ModelConfig) -> None:
@@ -130,7 +134,7 @@ def export(model: TextModel, folder: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     # In the same folder, so that one rename moves it into place; removed if anything fails before that, or else by the
     # next export: a process that was killed removes nothing.
-    with _emptied(os.path.join(os.path.dirname(path), f'.export-{os.path.basename(path)}')) as complete:
+    with emptied(os.path.join(os.path.dirname(path), f'.export-{os.path.basename(path)}')) as complete:
       tf.saved_model.save(model, os.path.join(complete, '1'), signatures)
       with open(os.path.join(complete, 'README.md'), 'w', encoding='utf-8') as file:
         file.write(readme)
@@ -150,7 +154,7 @@ def export(model: TextModel, folder: str) -> None:
 
 
 @contextlib.contextmanager
-def _emptied(folder: str) -> Iterator[str]:
+def emptied(folder: str) -> Iterator[str]:
   """A new folder, which is removed at the end if it is still there."""
   shutil.rmtree(folder, ignore_errors=True)
   os.mkdir(folder)

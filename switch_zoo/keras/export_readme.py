@@ -61,7 +61,7 @@ def text(name: str, config: ModelConfig, settings: ExportSettings, dtype: str) -
     model=config.name,
     parameters=config.num_parameters,
     dtype=dtype,
-    method=_method(settings),
+    method=method(settings),
     returns=_returns(settings),
     several=_several(settings),
     max_new_tokens=settings.max_new_tokens,
@@ -69,7 +69,8 @@ def text(name: str, config: ModelConfig, settings: ExportSettings, dtype: str) -
   )
 
 
-def _method(settings: ExportSettings) -> str:
+def method(settings: ExportSettings) -> str:
+  """How an export answers, as part of a sentence."""
   parts = [_search(settings)]
   processors = settings.processors
   if processors.repetition_penalty != 1:

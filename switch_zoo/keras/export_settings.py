@@ -6,6 +6,7 @@ from switch_zoo import number_format
 from switch_zoo.errors import UserError
 from switch_zoo.keras import generation
 from switch_zoo.keras.sequence_slots import CapacitySetting
+from switch_zoo.spec import answer_checks
 
 
 class ExportSettings(NamedTuple):
@@ -36,9 +37,6 @@ class ExportSettings(NamedTuple):
     """Raises UserError for a setting that makes no sense."""
     if self.dtype not in number_format.SETTINGS:
       raise UserError(f'--dtype={self.dtype}: use one of {", ".join(number_format.SETTINGS)}.')
-    for name in ('max_new_tokens', 'max_input_tokens'):
-      if getattr(self, name) < 1:
-        raise UserError(f'--{name.replace("_", "-")}={getattr(self, name)} must be at least 1.')
-    if self.beam and self.sampling:
-      raise UserError('A beam search does not draw tokens: give either --beam-size, or --temperature and its options.')
+    answer_checks.check_lengths(self.max_new_tokens, self.max_input_tokens)
+    answer_checks.check_one_way(self.beam, self.sampling)
     generation.check(self.max_new_tokens, self.beam, self.sampling, self.processors, self.num_return_sequences)

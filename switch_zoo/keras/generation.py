@@ -10,6 +10,7 @@ from switch_zoo.keras.inference import Inference
 from switch_zoo.keras.logits_processors import LogitsProcessors
 from switch_zoo.keras.sampling import Sampling, sample
 from switch_zoo.keras.scoring import score
+from switch_zoo.spec.answer_checks import check_number_of_answers
 
 __all__ = [
   'Answers',
@@ -74,15 +75,4 @@ def check(
   for part in filter(None, (beam, sampling)):
     part.check()
   processors.check(max_new_tokens)
-  if num_return_sequences < 1:
-    raise UserError(f'num_return_sequences={num_return_sequences} must be at least 1.')
-  if beam and num_return_sequences > beam.size:
-    raise UserError(
-      f'num_return_sequences={num_return_sequences} is more than the beam size {beam.size}: a beam search has as many '
-      'answers as beams. Use more beams.'
-    )
-  if num_return_sequences > 1 and not beam and not (sampling and sampling.temperature):
-    raise UserError(
-      f'num_return_sequences={num_return_sequences}: without a beam search or a temperature there is only one answer. '
-      'Use a beam search with at least as many beams, or sample at a temperature above 0.'
-    )
+  check_number_of_answers(num_return_sequences, beam, sampling)

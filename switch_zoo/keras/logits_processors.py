@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from switch_zoo.errors import UserError
+from switch_zoo.spec.answer_checks import check_forced_token, check_processors
 from switch_zoo.spec.token_ids import END, PADDING
 
 START = PADDING  # what the decoder reads first
@@ -35,28 +35,11 @@ class LogitsProcessors(NamedTuple):
 
   def check(self, max_new_tokens: tf.Tensor | int) -> None:
     """Raises UserError for a setting that makes no sense."""
-    if not 0 < self.repetition_penalty < math.inf:
-      raise UserError(
-        f'repetition_penalty={self.repetition_penalty} must be above 0: above 1 discourages repetition, 1 is off, and '
-        'below 1 encourages it.'
-      )
-    if self.no_repeat_ngram_size < 0:
-      raise UserError(f'no_repeat_ngram_size={self.no_repeat_ngram_size} must be 0 (off) or above.')
-    if self.min_new_tokens < 0:
-      raise UserError(f'min_new_tokens={self.min_new_tokens} must be 0 (off) or above.')
-    if isinstance(max_new_tokens, int) and self.min_new_tokens > max_new_tokens:
-      raise UserError(
-        f'min_new_tokens={self.min_new_tokens} is more than max_new_tokens={max_new_tokens}: no answer can have both.'
-      )
-    if self.forced_bos_token_id is not None and self.forced_bos_token_id < 0:
-      raise UserError(f'forced_bos_token_id={self.forced_bos_token_id} must be the id of a token, 0 or above.')
+    check_processors(*self, max_new_tokens if isinstance(max_new_tokens, int) else None)
 
   def check_vocabulary(self, num_ids: int) -> None:
     """Raises UserError if a model with this many ids does not have the forced token."""
-    if self.forced_bos_token_id is not None and self.forced_bos_token_id >= num_ids:
-      raise UserError(
-        f'forced_bos_token_id={self.forced_bos_token_id} is not an id of this model: its ids are 0 to {num_ids - 1}.'
-      )
+    check_forced_token(self.forced_bos_token_id, num_ids)
 
   def apply(self, scores: tf.Tensor, previous: tf.Tensor, position: tf.Tensor, end_id: int = END) -> tf.Tensor:
     """Scores of the next token.

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from switch_zoo.errors import UserError
 from switch_zoo.keras import decode_loop
 from switch_zoo.keras.decode_loop import IMPOSSIBLE, Answers
 from switch_zoo.keras.inference import Inference
 from switch_zoo.keras.logits_processors import LogitsProcessors
+from switch_zoo.spec.answer_checks import check_sampling
 from switch_zoo.spec.token_ids import PADDING
 
 
@@ -29,12 +29,7 @@ class Sampling(NamedTuple):
 
   def check(self) -> None:
     """Raises UserError for a setting that makes no sense."""
-    if self.temperature < 0:
-      raise UserError(f'temperature={self.temperature} must be 0 (the most likely token) or above.')
-    if self.top_k < 0:
-      raise UserError(f'top_k={self.top_k} must be 0 (all tokens) or above.')
-    if not 0 < self.top_p <= 1:
-      raise UserError(f'top_p={self.top_p} must be above 0 and at most 1 (all tokens).')
+    check_sampling(*self)
 
   def draw(self, logits: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """<float32>[B, V], <int32>[2] -> <int32>[B]"""

@@ -3,19 +3,17 @@
 Ids are T5's: 0 padding, 1 end, 2 unknown.
 """
 
-import os
 from typing import TypeAlias
 
 import tensorflow as tf
 
-from switch_zoo.errors import UserError
 from switch_zoo.spec.token_ids import END, FIRST_PIECE, NUM_SENTINELS, UNKNOWN
-from switch_zoo.vocabulary import files
+from switch_zoo.vocabulary import choosing
+from switch_zoo.vocabulary.choosing import BYTES, VARIABLE
 from switch_zoo.vocabulary.opening import open_table
 from switch_zoo.vocabulary.tensor_text import TensorText
 
-BYTES = 'bytes'
-VARIABLE = 'SWITCH_ZOO_VOCAB'
+__all__ = ['BYTES', 'VARIABLE', 'Bytes', 'Pieces', 'Vocabulary', 'vocabulary']
 
 
 class Pieces(tf.Module):
@@ -82,18 +80,8 @@ def vocabulary(choice: str | None, folder: str) -> Vocabulary:
   Raises:
     UserError: there is none
   """
-  in_folder = (os.path.join(folder, name) for name in files.NAMES)
-  choice = choice or next(filter(os.path.isfile, in_folder), None) or os.environ.get(VARIABLE)
-  if not choice:
-    raise UserError(
-      f'There is no vocabulary: {folder} has neither {" nor ".join(files.NAMES)}. Give --vocab FILE, a sentencepiece '
-      f'model or a tokenizer.json, or --vocab bytes, or set {VARIABLE}.'
-    )
-  if choice == BYTES:
-    return Bytes()
-  if not os.path.exists(choice):
-    raise UserError(f'There is no vocabulary "{choice}" ({os.path.abspath(choice)}). Give --vocab FILE.')
-  return Pieces(choice)
+  chosen = choosing.chosen(choice, folder)
+  return Bytes() if chosen == BYTES else Pieces(chosen)
 
 
 def _lengths(ids: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,7 @@
   listening      stops new connections before the socket is closed
   server         runs the app on a socket, and stops it without losing a request
   saved_model    finds, checks and loads an export; only this file imports TensorFlow
+  onnx_model     the same for an ONNX export
 
 Each file imports only files above it. A request passes server, app, request_body, rest_json, batching and saved_model,
 and its answer the same way back.

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from switch_zoo.checkpoints import file_checksums
-from switch_zoo.checkpoints.sources import SAVED_MODEL
+from switch_zoo.checkpoints.sources import ONNX_EXPORT, SAVED_MODEL
 from switch_zoo.errors import UserError
 from switch_zoo.serving.rest_json import DEFAULT_SIGNATURE, RequestError, TextSignature
 
 LAYOUT = f'An export is a folder EXPORT_DIR/1/{SAVED_MODEL}, as `switch_zoo export SRC EXPORT_DIR` makes it'
+MODEL_FILES = (SAVED_MODEL, ONNX_EXPORT)
 PREDICT = 'tensorflow/serving/predict'
 SERVE_TAG = 'serve'
 
@@ -41,15 +42,15 @@ def find(export_dir: str, name: str | None = None) -> ExportVersion:
   if not os.path.isdir(export_dir):
     raise UserError(f'{export_dir} is not a folder. {LAYOUT}.')
   path = os.path.abspath(export_dir)
-  if os.path.exists(os.path.join(path, SAVED_MODEL)):
+  for inside in (name for name in MODEL_FILES if os.path.exists(os.path.join(path, name))):
     above = os.path.dirname(path)
     hint = f'Give the folder above it, {above}' if os.path.basename(path).isdecimal() else f'Move it to {path}/1'
-    raise UserError(f'{export_dir} contains {SAVED_MODEL} itself, not in a numbered folder. {LAYOUT}. {hint}.')
+    raise UserError(f'{export_dir} contains {inside} itself, not in a numbered folder. {LAYOUT}. {hint}.')
   versions = [entry for entry in os.listdir(path) if entry.isdecimal()]
   if not versions:
     raise UserError(f'{export_dir} contains no numbered folder. {LAYOUT}.')
   version = max(versions, key=int)
-  if not os.path.exists(os.path.join(path, version, SAVED_MODEL)):
+  if not any(os.path.exists(os.path.join(path, version, name)) for name in MODEL_FILES):
     raise UserError(f'{export_dir}/{version} has no {SAVED_MODEL}. {LAYOUT}.')
   name = os.path.basename(path) if name is None else name
   if not name or '/' in name or ':' in name:
@@ -96,7 +97,7 @@ class LoadedExport:
     inputs = {name: tf.constant(values, tf.string) for name, values in columns.items()}
     try:
       outputs = self._loaded.signatures[signature](**inputs)
-      return {name: _to_list(outputs[name].numpy()) for name in sorted(outputs)}
+      return {name: to_list(outputs[name].numpy()) for name in sorted(outputs)}
     except tf.errors.InvalidArgumentError as error:
       raise RequestError(400, f'The model refused the request: {error.message}') from error
 
@@ -176,6 +177,6 @@ def _info(info: Any) -> dict[str, Any]:
   }
 
 
-def _to_list(array: Any) -> list:
-  """A list; float32 by its shortest digits (-0.1, not -0.10000000149011612), as TensorFlow Serving writes it."""
+def to_list(array: Any) -> list:
+  """An array as a list; float32 by its shortest digits (-0.1, not -0.10000000149011612), as in TensorFlow Serving."""
   return array.astype(str).astype(float).tolist() if array.dtype == 'float32' else array.tolist()

@@ -1,6 +1,7 @@
 """What a gin file says about a model, as data: read in milliseconds, without TensorFlow.
 
   token_ids      ids with a fixed meaning: padding, end, unknown, sentinels
+  answer_checks  what settings of an answer may be
   sublayers      the kinds of sublayers, how blocks are made of them, which of them are sparse; padding a vocabulary
   capacity       groups of tokens and slots of experts as plain integers, and the defaults of both
   routers        the routers under all of their names

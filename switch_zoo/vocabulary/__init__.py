@@ -12,6 +12,7 @@ with a Unigram model, which is made a sentencepiece model; files next to either 
   python_text      text to ids and back in Python
   opening          Table of a file
   tensor_text      the same as TensorFlow operations
+  choosing         which file a model is used with
   fit              whether a vocabulary is that of a model
 
 Each file imports only files above it.

@@ -1,0 +1,42 @@
+"""What int8 changes, against the same export in float32, on texts.
+
+T tokens of an answer
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from switch_zoo.onnx_runner.text_model import OnnxTextModel
+from switch_zoo.spec.token_ids import PADDING
+
+TEXTS_AT_ONCE = 16
+
+
+def measure(int8: OnnxTextModel, float32: OnnxTextModel, texts: Sequence[bytes]) -> dict[str, float]:
+  """Compares greedy answers token by token, each given the float32 tokens before it, and scores.
+
+  Args:
+    int8, float32: the two exports
+    texts: the sample
+  Returns:
+    texts: their number; same_tokens and same_answers: shares from 0 to 1; score_difference: of the scores of the
+    float32 answers, the mean of its absolute values
+  """
+  same, num_tokens, same_answers, differences = 0, 0, 0, []
+  for start in range(0, len(texts), TEXTS_AT_ONCE):
+    batch = texts[start : start + TEXTS_AT_ONCE]
+    expected, scores = float32.greedy(batch)
+    predicted, int8_scores = int8.predicted(batch, expected)
+    real = expected != PADDING
+    same += int((predicted == expected)[real].sum())
+    num_tokens += int(real.sum())
+    # An answer of the other is the same if all its tokens are, given those before.
+    same_answers += int((predicted == expected).all(1, where=real).sum())
+    differences += np.abs(int8_scores - scores).tolist()
+  return {
+    'texts': len(texts),
+    'same_tokens': same / max(num_tokens, 1),
+    'same_answers': same_answers / len(texts),
+    'score_difference': float(np.mean(differences)),
+  }
