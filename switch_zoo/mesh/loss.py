@@ -68,8 +68,9 @@ def _log_z_and_logit(
   # TPUs keep the form whose memory and communication are proven on them.
   if stacks.on_one_slice(model) and logits.shape.dims == [*labels.shape.dims, vocab_dim]:
     return label_logits.of_labels(logits, labels, vocab_dim)
+  log_z = mtf.reduce_logsumexp(logits, vocab_dim)
   at_label = logits * mtf.one_hot(labels, vocab_dim, dtype=tf.float32)
-  return mtf.reduce_logsumexp(logits, vocab_dim), mtf.reduce_sum(at_label, reduced_dim=vocab_dim)
+  return log_z, mtf.reduce_sum(at_label, reduced_dim=vocab_dim)
 
 
 def _denominator(
