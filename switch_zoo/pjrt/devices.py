@@ -1,5 +1,6 @@
 """JAX's devices as the cores of a mesh."""
 
+import glob
 import math
 import os
 import re
@@ -14,6 +15,8 @@ from switch_zoo.mesh.one_core.program import Slot
 from switch_zoo.pjrt import processes
 
 _HOST_DEVICES = '--xla_force_host_platform_device_count'
+# The devices of a TPU on its host: up to v4, and since v5e.
+_TPU_FILES = ('/dev/accel*', '/dev/vfio/[0-9]*')
 # JAX's mesh has at least one axis.
 _OWN_AXIS = 'all'
 
@@ -34,6 +37,9 @@ def prepare_host(mesh_shape: Mapping[str, int]) -> None:
     )
   others = re.sub(rf'{_HOST_DEVICES}=\d+', '', os.environ.get('XLA_FLAGS', '')).split()
   os.environ['XLA_FLAGS'] = ' '.join([*others, f'{_HOST_DEVICES}={cores // count}'])
+  if not any(map(glob.glob, _TPU_FILES)):
+    # Where libtpu is installed, as for `switch_zoo compile`, it would ask the cloud for minutes which TPU this is.
+    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
 
 
 def platform() -> str:

@@ -57,6 +57,16 @@ def test_the_host_offers_as_many_devices_as_cores(monkeypatch):
   assert os.environ['XLA_FLAGS'] == '--xla_dump_to=x --xla_force_host_platform_device_count=8'
 
 
+@pytest.mark.parametrize('has_tpu', [True, False])
+def test_a_host_without_a_tpu_does_not_ask_the_cloud_which_one_it_is(has_tpu, monkeypatch, tmp_path):
+  (tmp_path / 'accel0').touch()
+  monkeypatch.setattr(devices, '_TPU_FILES', (str(tmp_path / ('accel*' if has_tpu else 'vfio*')),))
+  monkeypatch.setenv('XLA_FLAGS', '')
+  monkeypatch.delenv('TPU_SKIP_MDS_QUERY', raising=False)
+  devices.prepare_host({'batch': 1})
+  assert os.environ.get('TPU_SKIP_MDS_QUERY') == (None if has_tpu else '1')
+
+
 @pytest.mark.parametrize(
   ('arguments', 'words'),
   [
