@@ -179,7 +179,14 @@ print(sorted(model.signatures), [name for name in sys.modules if name in ('mesh_
 
 @pytest.mark.parametrize(
   ('command', 'arguments'),
-  [('switch_zoo', ['demo']), ('switch_zoo', ['tasks']), ('switch_zoo', ['tasks', 'x']), ('t5_mesh_transformer', [])],
+  [
+    ('switch_zoo', ['demo']),
+    ('switch_zoo', ['tasks']),
+    ('switch_zoo', ['tasks', 'x']),
+    ('switch_zoo', ['report', '.']),
+    ('switch_zoo', ['compile', 't5_small', '--slice', 'v3-8']),
+    ('t5_mesh_transformer', []),
+  ],
 )
 def test_commands_that_need_the_whole_say_so(run, command, arguments):
   target = 'switch_zoo.cli import main' if command == 'switch_zoo' else 'switch_zoo.t5_mesh_transformer import *'

@@ -2,6 +2,7 @@
 
 import typer
 
+from switch_zoo import whole_package
 from switch_zoo.errors import UserError
 
 
@@ -45,9 +46,10 @@ def command(
 
   No TPU is needed, only libtpu: pip install 'switch_zoo[tpu]'. A large model takes minutes and 10 GiB of memory.
   """
-  from switch_zoo.commands import compiled_table, compiling
-  from switch_zoo.commands.json_output import as_json as written
-  from switch_zoo.commands.phase_line import PhaseLine
+  with whole_package.required_by('switch_zoo compile'):
+    from switch_zoo.commands import compiled_table, compiling
+    from switch_zoo.commands.json_output import as_json as written
+    from switch_zoo.commands.phase_line import PhaseLine
 
   if table is not None:
     print(compiled_table.table(compiled_table.read(table)))

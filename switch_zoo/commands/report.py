@@ -5,6 +5,7 @@ import os
 import typer
 from rich.console import Console
 
+from switch_zoo import whole_package
 from switch_zoo.commands import answering, json_output
 from switch_zoo.errors import UserError
 
@@ -33,8 +34,9 @@ def command(
   if not os.path.isdir(source):
     raise UserError(f'{source} is not a folder. Give the folder of a training, or of weights.')
   console = Console(stderr=True, highlight=False, soft_wrap=True)
-  from switch_zoo.checkpoints import sources
-  from switch_zoo.report import findings, page, training_record
+  with whole_package.required_by('switch_zoo report'):
+    from switch_zoo.checkpoints import sources
+    from switch_zoo.report import findings, page, training_record
 
   record = training_record.read(source)
   config = sources.open_source(source, model).config

@@ -384,7 +384,7 @@ class TestTheJob:
 
   def test_checkpoints_are_what_training_writes(self, job):
     names = {path.name.partition('.')[0] for path in (job[1] / 'p').iterdir() if path.is_file()}
-    assert names == {'checkpoint', 'data_order', 'events', 'model', 'operative_config'}
+    assert names == {'checkpoint', 'data_order', 'events', 'metrics', 'model', 'operative_config'}
     assert not list((job[1] / 'p').glob('*.meta')) and not list((job[1] / 'p').glob('model.ckpt-0.*'))
     assert sum(path.stat().st_size for path in (job[1] / 'p').glob('events*')) < 300_000
 

@@ -68,7 +68,6 @@ COMMANDS = {
   'no such metric': finetune('refused', 5, EVAL_STEPS=2, BEST_METRIC='zoo_demo_topic'),
   'not a number of steps': finetune('refused', 5, EVAL_STEPS=-1),
   'no patience': finetune('refused', 5, EVAL_STEPS=2, PATIENCE=0),
-  'on a TPU': [*finetune('refused', 5, EVAL_STEPS=2), '--tpu=local'],
 }
 
 
@@ -165,7 +164,6 @@ class TestTraining:
       ('no such metric', 'measures no "zoo_demo_topic". Did you mean zoo_demo_topics'),
       ('not a number of steps', 'EVAL_STEPS is -1; in a training it must be a whole number above 0, or None.'),
       ('no patience', 'PATIENCE is 0; it must be a whole number above 0, or None.'),
-      ('on a TPU', 'EVAL_STEPS does not work with --tpu.'),
     ],
   )
   def test_a_mistake_is_found_before_anything_is_written(self, job, name, words):

@@ -3,12 +3,13 @@
 import json
 import math
 
+import gin
 import pytest
 
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import metrics_file
 from switch_zoo.launcher.results import MetricResult
-from switch_zoo.launcher.validation import best, history, scores
+from switch_zoo.launcher.validation import best, history, scores, settings
 from switch_zoo.launcher.validation.history import Validation
 
 MEASURED = [MetricResult('a', 'f1', 7, 50.0), MetricResult('a', 'accuracy', 7, 70.0), MetricResult('b', 'f1', 7, 10.0)]
@@ -40,6 +41,13 @@ def test_a_metric_that_does_not_exist_is_named_with_the_closest():
   with pytest.raises(UserError, match=r'measures no "a/F1"\. Did you mean a/f1\? It can be a, a/f1, .*, mean;'):
     scores.check('a/F1', {'a': ['f1'], 'b': ['f1']}, None)
   scores.check('-b', {'a': ['f1'], 'b': ['f1']}, None)
+
+
+def test_where_a_host_only_feeds_devices_it_is_refused():
+  settings.refuse_with('--tpu')
+  gin.bind_parameter('launcher.validation.every', 2)
+  with pytest.raises(UserError, match='EVAL_STEPS does not work with --tpu'):
+    settings.refuse_with('--tpu')
 
 
 def validation(step, score):
