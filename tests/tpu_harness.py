@@ -14,6 +14,7 @@ from mesh_tensorflow.transformer import utils
 from tensorflow.compat.v1.estimator import ModeKeys
 from tensorflow.python.tpu import device_assignment, topology, tpu
 
+from switch_zoo import garbage
 from switch_zoo.mesh import graph as mesh_graph
 from switch_zoo.spec.layouts import Layout
 
@@ -79,7 +80,7 @@ def lower(model, layout: Layout, batch: mesh_graph.Batch, learning_rate=1e-3, mi
 
   with tf.Graph().as_default() as graph:
     tf.train.get_or_create_global_step()
-    with mesh_graph.without_collector():
+    with garbage.without_collections():
       tpu.replicate(program, [[]] * cores, device_assignment=assignment)
     operations = graph.get_operations()
     loops = [o.get_attr('body').name for o in operations if o.type in ('While', 'StatelessWhile')]

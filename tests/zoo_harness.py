@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from mesh_tensorflow import placement_mesh_impl
 from mesh_tensorflow.transformer import utils
 
-from switch_zoo import load_config
+from switch_zoo import garbage, load_config
 from switch_zoo.mesh import graph as mesh_graph
 from switch_zoo.spec import layouts
 from switch_zoo.spec.config import ModelConfig
@@ -68,7 +68,7 @@ def implementation(layout: layouts.Layout):
 @contextlib.contextmanager
 def lowered(graph, mesh, layout):
   """A Lowering and a session in which its variables have their first values."""
-  with mesh_graph.without_collector():
+  with garbage.without_collections():
     lowering = mtf.Lowering(graph, {mesh: implementation(layout)}, autostack=False)
   # A graph that runs a few times only is not worth optimizing, which takes most of the time.
   settings = tf.ConfigProto()

@@ -5,9 +5,7 @@ reads its shapes, the launcher checks a run's layout and checkpoint with it. Low
 needs a mesh.
 """
 
-import contextlib
-import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gin
@@ -16,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from mesh_tensorflow.transformer import utils
 from tensorflow.compat.v1.estimator import ModeKeys
 
+from switch_zoo import garbage
 from switch_zoo.mesh import gin_setup
 from switch_zoo.spec import gin_files, zoo
 from switch_zoo.spec.config import ModelConfig
@@ -123,7 +122,7 @@ def build_forward(
   graph = mtf.Graph()
   mesh = mtf.Mesh(graph, 'mesh')
   features = {name: _feature(mesh, batch, outer_batch_size, name, values) for name in batch.lengths}
-  with without_collector():
+  with garbage.without_collections():
     _, loss = model.call_simple(
       inputs=features['inputs'],
       targets=features['targets'],
@@ -149,7 +148,7 @@ def build_training(
   """
   forward = build_forward(model, batch, values, outer_batch_size)
   variables = forward.graph.trainable_variables
-  with without_collector():
+  with garbage.without_collections():
     gradients: list[Any] = mtf.gradients([forward.loss], [variable.outputs[0] for variable in variables])
     updates = []
     if learning_rate is not None:
@@ -171,18 +170,6 @@ def shapes(variables: Sequence[mtf.Variable]) -> dict[str, dict[str, int]]:
 def axes(tensor: Any) -> dict[str, int]:
   """The shape of a mtf.Tensor or mtf.Variable: {axis: size}, in order."""
   return {dim.name: dim.size for dim in tensor.shape.dims}
-
-
-@contextlib.contextmanager
-def without_collector() -> Iterator[None]:
-  """Within, Python's cycle collector is off: it would scan a graph of a million objects repeatedly while it grows."""
-  was_enabled = gc.isenabled()
-  gc.disable()
-  try:
-    yield
-  finally:
-    if was_enabled:
-      gc.enable()
 
 
 def _feature(

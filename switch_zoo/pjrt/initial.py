@@ -6,7 +6,7 @@ import mesh_tensorflow as mtf
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from switch_zoo.mesh import graph as mesh_graph
+from switch_zoo import garbage
 from switch_zoo.mesh.one_core import steps
 
 
@@ -25,7 +25,7 @@ def values(
     mesh = mtf.Mesh(graph, 'mesh')
     shapes = settings.feature_shapes(replicas=True)
     features = {name: mtf.zeros(mesh, shape, tf.int32) for name, shape in shapes.items()}
-    with mesh_graph.without_collector():
+    with garbage.without_collections():
       steps.training(settings, features, tf.constant(0), optimization)
     with tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
       for variable in graph.all_variables:

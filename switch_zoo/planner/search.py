@@ -4,9 +4,9 @@ import bisect
 import contextlib
 import dataclasses
 import functools
-import gc
 from collections.abc import Iterator, Mapping
 
+from switch_zoo import garbage
 from switch_zoo.errors import UserError, paragraph
 from switch_zoo.planner import cost, lowering, memory, step
 from switch_zoo.planner.hardware import GIB, Slice
@@ -140,7 +140,7 @@ class Judge:
   def search(self) -> Found:
     """All candidates."""
     unique = {layout.text(): layout for layout in candidates(self._config, self._target.cores)}
-    with without_collector():
+    with garbage.without_collections():
       judged = [self.judge(layout) for layout in unique.values()]
       plans = sorted((p for p in judged if isinstance(p, Plan)), key=lambda plan: plan.total_seconds)
       plans = [*map(self.fastest, plans[:CONTENDERS]), *plans[CONTENDERS:]]
@@ -149,7 +149,7 @@ class Judge:
 
   def fits(self) -> bool:
     """Whether any layout does; the first that is found ends the search."""
-    with without_collector():
+    with garbage.without_collections():
       return any(isinstance(self.judge(layout), Plan) for layout in candidates(self._config, self._target.cores))
 
   def judge(self, layout: Layout) -> Plan | Rejected:
@@ -213,18 +213,6 @@ class Judge:
       sent[c.kind, axes] = sent.get((c.kind, axes), 0) + c.bytes * times
     seconds = cost.step_seconds(work, layout, self._target)
     return Plan(layout, self._sequences, microbatches, used, seconds, flops, sent)
-
-
-@contextlib.contextmanager
-def without_collector() -> Iterator[None]:
-  """Within, Python's cycle collector is off: it would scan graphs of many small objects repeatedly while they grow."""
-  was_enabled = gc.isenabled()
-  gc.disable()
-  try:
-    yield
-  finally:
-    if was_enabled:
-      gc.enable()
 
 
 def _first_words(error: UserError) -> str:

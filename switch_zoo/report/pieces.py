@@ -1,11 +1,11 @@
 """What a token is, for people: its text and its kind."""
 
 from switch_zoo.spec.token_ids import END, FIRST_PIECE, PADDING, UNKNOWN
+from switch_zoo.vocabulary.choosing import BYTES
 from switch_zoo.vocabulary.opening import open_table
 from switch_zoo.vocabulary.python_text import PythonText
 from switch_zoo.vocabulary.table import SPACE, sentinel
 
-BYTES = 'bytes'
 SPECIAL, SENTINEL = 'special', 'sentinel'
 # What belongs to the format of the text and not to the text.
 APART = (SPECIAL, SENTINEL)

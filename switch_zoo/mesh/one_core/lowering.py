@@ -13,7 +13,7 @@ import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import control_flow_ops
 
-from switch_zoo.mesh import graph as mesh_graph
+from switch_zoo import garbage
 from switch_zoo.mesh import observe
 from switch_zoo.mesh.one_core import hlo, noise, steps
 from switch_zoo.mesh.one_core.mesh_impl import OneCoreMeshImpl
@@ -81,7 +81,7 @@ def lower(
   Raises:
     UserError: an operation that cannot be lowered, with its layer
   """
-  with tf.Graph().as_default() as tf_graph, _compiled_by_xla(), mesh_graph.without_collector():
+  with tf.Graph().as_default() as tf_graph, _compiled_by_xla(), garbage.without_collections():
     report('building the graph')
     step, seed = (tf.placeholder(tf.int32, [], name) for name in ('step', 'seed'))
     tf.add_to_collection(tf.GraphKeys.GLOBAL_STEP, tf.cast(step, tf.int64))
