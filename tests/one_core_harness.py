@@ -12,6 +12,15 @@ import numpy as np
 from switch_zoo.mesh.one_core.program import OneCoreProgram
 
 SECONDS = 300
+# Strategy of a layout -> its mesh of eight cores.
+STRATEGIES = {
+  'data': 'batch:8',
+  'model': 'model:8',
+  'model_data': 'batch:4;model:2',
+  'expert_data': 'batch:8',
+  'expert_model_data': 'batch:4;model:2',
+  'expert_replication': 'outer:2;batch:4',
+}
 # JAX counts its devices when it starts, so a test process cannot do this itself.
 CHILD = """
 import pickle, sys

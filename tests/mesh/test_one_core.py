@@ -10,6 +10,7 @@ import one_core_harness
 import pytest
 import tensorflow.compat.v1 as tf
 import zoo_harness
+from one_core_harness import STRATEGIES
 
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import updates
@@ -19,15 +20,6 @@ from switch_zoo.mesh.one_core.steps import Optimization, StepSettings
 from switch_zoo.spec import layouts
 
 pytest.importorskip('jax')
-# Strategy -> its mesh of eight cores.
-STRATEGIES = {
-  'data': 'batch:8',
-  'model': 'model:8',
-  'model_data': 'batch:4;model:2',
-  'expert_data': 'batch:8',
-  'expert_model_data': 'batch:4;model:2',
-  'expert_replication': 'outer:2;batch:4',
-}
 # Without noise, which differs from core to core. Eight cores need eight experts and heads, and groups that fit a core.
 SIZES = ['num_heads = 8', 'num_experts = 8', 'group_size = 32', 'num_encoder_layers = 2', 'num_decoder_layers = 2']
 ROUTERS = {

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 import zoo_harness
+from one_core_harness import STRATEGIES
 
 from switch_zoo.commands import compiling
 from switch_zoo.errors import UserError
@@ -19,14 +20,6 @@ def present() -> bool:
 
 
 needs_libtpu = pytest.mark.skipif(not present(), reason=f'needs libtpu {compiler.VERSION}, the extra [tpu]')
-STRATEGIES = {
-  'data': 'batch:8',
-  'model': 'model:8',
-  'model_data': 'batch:4;model:2',
-  'expert_data': 'batch:8',
-  'expert_model_data': 'batch:4;model:2',
-  'expert_replication': 'outer:2;batch:4',
-}
 SIZES = ['num_heads = 8', 'num_experts = 8', 'vocab_size = 256', 'target_vocab_size = 256']
 
 
