@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import gin
 import mesh_tensorflow as mtf
 import ml_dtypes
 import numpy as np
@@ -52,12 +53,13 @@ class Teacher(NamedTuple):
 
 
 class Step(NamedTuple):
-  """What one step gave; reached: whether the loss has a gradient at some variable of the teacher."""
+  """What step 1 gave; later: the loss of step 2; reached: whether the loss has a gradient at the teacher's variables."""
 
   loss: float
   exported: dict[str, Any]
   gradients: dict[str, np.ndarray]
   weights: dict[str, np.ndarray]
+  later: float
   reached: bool
 
 
@@ -91,7 +93,7 @@ def configure(teacher: Teacher, parameters=(), run='runs/distill.gin'):
   return mesh_graph.configure([student, run, 'layouts/cpu.gin'], ["MIXTURE_NAME = 'none'", *own, *parameters])
 
 
-def step(config, layout=zoo_harness.ONE_SLICE, weights=None, global_step=0) -> Step:
+def step(config, layout=zoo_harness.ONE_SLICE, weights=None) -> Step:
   with tf.Graph().as_default():
     tf.set_random_seed(0)
     tf.train.get_or_create_global_step()
@@ -110,7 +112,7 @@ def step(config, layout=zoo_harness.ONE_SLICE, weights=None, global_step=0) -> S
       fetches = {name: lowering.export_to_tf_tensor(gradient) for name, gradient in gradients.items()}
       loss = lowering.export_to_tf_tensor(training.loss)
       session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
-      tf.train.get_global_step().load(global_step, session)
+      tf.train.get_global_step().load(1, session)
       for name, value in (weights or {}).items():
         variables[name].get_master().load(value, session)
       lesson = teaching.lesson()
@@ -118,26 +120,38 @@ def step(config, layout=zoo_harness.ONE_SLICE, weights=None, global_step=0) -> S
         teacher_weights.TeacherHook(lesson, progress.Lines()).after_create_session(session, None)
       session.run(lowering.copy_masters_to_slices())
       measured = session.run([loss, observe.exported(), fetches])
-      return Step(*measured, session.run({name: v.get_master() for name, v in variables.items()}), reached)
+      values = session.run({name: v.get_master() for name, v in variables.items()})
+      tf.train.get_global_step().load(2, session)
+      return Step(*measured, values, session.run(loss), reached)
 
 
 def evaluated(teacher: Teacher) -> float:
-  """The loss of the teacher in an evaluation of the same batch."""
+  """The cross-entropy of the teacher in an evaluation of the same batch."""
   config = mesh_graph.configure([teacher.gin_file])
   with tf.Graph().as_default():
     values = {name: tf.constant(value) for name, value in zoo_harness.example(config, BATCH).items()}
     values = {name: tf.minimum(value, 240) for name, value in values.items()}
     forward = mesh_graph.build_forward(mesh_graph.build_model(config), BATCH, values, mode=ModeKeys.EVAL)
     with zoo_harness.lowered(forward.graph, forward.mesh, zoo_harness.ONE_SLICE) as (lowering, session):
-      loss = lowering.export_to_tf_tensor(forward.loss)
       for variable in forward.graph.trainable_variables:
         variable.get_master().load(teacher.weights[variable.name].astype('float32'), session)
-      return float(session.run(loss))
+      session.run(lowering.copy_masters_to_slices())
+      return float(session.run(observe.exported()['loss/cross_entropy']))
 
 
 @pytest.fixture(scope='module')
 def one_slice(teacher) -> Step:
-  return step(configure(teacher))
+  config = configure(teacher)
+  before = gin.config_str()
+  result = step(config)
+  # The student has its own configuration again.
+  assert gin.config_str() == before
+  return result
+
+
+@pytest.fixture(scope='module')
+def plain(teacher) -> Step:
+  return step(configure(teacher, run='runs/pretrain.gin'))
 
 
 def test_the_loss_is_the_sum_of_its_shares(one_slice):
@@ -154,8 +168,8 @@ def test_nothing_of_the_teacher_is_trained_or_exported(one_slice):
   assert not one_slice.reached and not [name for name in one_slice.exported if name.startswith(('teacher', 'encoder'))]
 
 
-def test_without_a_share_it_is_plain_training_bit_for_bit(teacher):
-  plain, without = step(configure(teacher, run='runs/pretrain.gin')), step(configure(teacher, ['FRACTION_SOFT = 0.0']))
+def test_without_a_share_it_is_plain_training_bit_for_bit(teacher, plain):
+  without = step(configure(teacher, ['FRACTION_SOFT = 0.0']))
   assert plain.loss == without.loss and plain.exported == without.exported
   for name, gradient in plain.gradients.items():
     assert gradient.tobytes() == without.gradients[name].tobytes(), name
@@ -163,14 +177,12 @@ def test_without_a_share_it_is_plain_training_bit_for_bit(teacher):
 
 
 def test_the_share_begins_at_its_step(teacher, one_slice):
-  config = configure(teacher, ['DISTILL_START_STEP = 2', 'FRACTION_SOFT = 0.25'])
-  before, then = (step(config, global_step=number) for number in (1, 2))
-  assert before.loss == pytest.approx(before.exported['loss/cross_entropy'] + before.exported['loss/logits_z'])
-  assert then.loss == pytest.approx(one_slice.loss) != before.loss
+  result = step(configure(teacher, ['DISTILL_START_STEP = 2']))
+  assert result.loss == pytest.approx(result.exported['loss/cross_entropy'] + result.exported['loss/logits_z'])
+  assert result.later == pytest.approx(one_slice.loss) != result.loss
 
 
-def test_the_student_starts_as_it_would_without_a_teacher(teacher, one_slice):
-  plain = step(configure(teacher, run='runs/pretrain.gin'))
+def test_the_student_starts_as_it_would_without_a_teacher(plain, one_slice):
   assert all(plain.weights[name].tobytes() == value.tobytes() for name, value in one_slice.weights.items())
 
 
@@ -188,13 +200,6 @@ def test_a_teacher_in_bfloat16_keeps_its_bits(teacher, tmp_path):
   half = teacher._replace(folder=save(tmp_path, rounded), weights=rounded)
   config = configure(half)
   assert step(config).exported['loss/teacher_cross_entropy'] == pytest.approx(evaluated(half), rel=1e-6)
-
-
-def test_the_configuration_of_the_student_is_back_afterwards(teacher):
-  config = configure(teacher)
-  before = mesh_graph.gin.config_str()
-  step(config)
-  assert mesh_graph.gin.config_str() == before
 
 
 def test_the_teachers_mistakes_are_said_to_be_its(teacher, tmp_path):

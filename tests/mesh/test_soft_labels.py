@@ -35,9 +35,10 @@ def computed(temperature: float, mesh: str) -> list[np.ndarray]:
     both = soft_labels.cross_entropies(model, terms, teacher, labels, DIMS[-1], temperature)
     gradients = mtf.gradients([mtf.reduce_sum(both.of_student * weights)], [logits, teacher])
     assert gradients[1] is None
+    whole = [mtf.anonymize(tensor) for tensor in (*both, gradients[0])]
     mesh_impl = placement_mesh_impl.PlacementMeshImpl(shape, layout, [''] * shape.size)
     lowering = mtf.Lowering(of.graph, {of: mesh_impl})
-    return session.run([lowering.export_to_tf_tensor(mtf.anonymize(tensor)) for tensor in (*both, gradients[0])])
+    return session.run([lowering.export_to_tf_tensor(tensor) for tensor in whole])
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:
