@@ -53,7 +53,7 @@ class Teacher(NamedTuple):
 
 
 class Step(NamedTuple):
-  """What step 1 gave; later: the loss of step 2; reached: whether the loss has a gradient at the teacher's variables."""
+  """What step 1 gave; later: the loss of step 2; reached: whether the loss has a gradient at the teacher's weights."""
 
   loss: float
   exported: dict[str, Any]
