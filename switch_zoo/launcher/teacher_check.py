@@ -92,8 +92,11 @@ def check_start(teaching: Teaching, source: Source | None, student: mtf.Graph) -
 
 def lengths_note(source: Source | None, settings: GraphSettings) -> str:
   """A sentence, if sequences are longer than those that the teacher was trained with; '' if not, or if nobody knows."""
-  path = os.path.join(source.path if source and os.path.isdir(source.path) else '', OPERATIVE)
-  if source is None or not os.path.isfile(path):
+  if source is None:
+    return ''
+  folder = source.path if os.path.isdir(source.path) else os.path.dirname(source.path)
+  path = os.path.join(folder, OPERATIVE)
+  if not os.path.isfile(path):
     return ''
   files = gin_files.GinFiles()
   files.read_file(path)
