@@ -9,7 +9,7 @@ from switch_zoo.spec.zoo import list_models, model_file
 RUNS = sorted(path.name for path in (gin_files.configs_folder() / 'runs').glob('*.gin'))
 REQUIRED = {
     'MIXTURE_NAME': "'zoo_c4_span'", 'INIT_CHECKPOINT': 'None', 'INPUT_FILE': "'in'", 'OUTPUT_FILE': "'out'",
-    'TARGET_FILE': "'targets'", 'SCORES_FILE': "'scores'",
+    'TEACHER_CHECKPOINT': "'teacher'", 'TARGET_FILE': "'targets'", 'SCORES_FILE': "'scores'",
 }  # fmt: skip
 
 
@@ -22,7 +22,9 @@ def test_the_runs_of_the_zoo_are_there():
   assert wanted <= set(RUNS)
 
 
-@pytest.mark.parametrize('run', ['pretrain', 'finetune', 'eval', 'infer', 'score', 'perplexity'])
+@pytest.mark.parametrize(
+  'run', ['pretrain', 'finetune', 'distill', 'distill_finetune', 'eval', 'infer', 'score', 'perplexity']
+)
 def test_gin_knows_every_name_of_a_run(run):
   name = f'runs/{run}.gin'
   bound = read(name)

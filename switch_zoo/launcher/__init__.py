@@ -13,6 +13,7 @@ In the order of a run:
   layout_check      builds that graph, and checks that the layout fits it
   latest            which checkpoint a run uses, also where the folder's state file is lost or the newest is damaged
   init_checkpoint   checks that the weights a training starts from can be taken over
+  teacher_check     checks that a distillation's teacher fits its student
   disk              room for the checkpoints of a training
   training_lock     one training at a time in a folder
   checkpoint_check  checks that the checkpoint a run uses is one of this model
@@ -22,6 +23,7 @@ In the order of a run:
   estimators        who makes the Estimators of a run: the released code, or another runtime
   building          building a large graph in less time
   model_function    replacement: the Estimator's model function, with our hooks
+  teacher_weights   the weights of a distillation's teacher, and those its student starts from
   seeds             one seed for weights, dropout and router noise
   noise             dropout and router noise from seed and step, so that a resumed run draws the same
   seen_data         what a training read, which it skips when it is resumed

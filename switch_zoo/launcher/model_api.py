@@ -22,6 +22,7 @@ from switch_zoo.launcher import (
   progress,
   replacements,
   run_state,
+  teacher_check,
   training_lock,
 )
 from switch_zoo.launcher.results import MetricResult
@@ -107,6 +108,8 @@ def checked_model(flags: Any, bound: GinFiles) -> Model:
   )
   if flags.mode != 'train':
     read_operative_config(flags.pretrained_model_dir if flags.mode == 'finetune' else flags.model_dir, bound)
+  if flags.mode in TRAINING:
+    teacher_check.refuse_with('--use_model_api')
   graph = layout_check.checked_graph(_graph_settings(model, flags, bound), bound)
   if flags.mode in TRAINING:
     disk.check(flags.model_dir, disk.checkpoint_bytes(graph))

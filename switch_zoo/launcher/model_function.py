@@ -21,10 +21,11 @@ from switch_zoo.launcher import (
   saving,
   seeds,
   summary_hook,
+  teacher_weights,
   updates,
 )
 from switch_zoo.launcher.validation import hook as validation_hook
-from switch_zoo.mesh import observe
+from switch_zoo.mesh import observe, teaching
 
 
 def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,6 +70,7 @@ def _training(spec: Any, run: run_state.Run, released: Callable[..., Any], made_
   written = {'loss': loss, **summary_hook.take_scalars(), **exported}
   steps = progress.Hook(loss, exported, run.reporter, run.last_step)
   savers = saving.lean(spec.training_chief_hooks, settings)
+  lesson = teaching.lesson()
   mixture = run.task or preflight.parameter('mesh_train_dataset_fn.mixture_or_task_name')
   updates.come_last(spec.train_op, written.values())
   hooks = (
@@ -79,7 +81,7 @@ def _training(spec: Any, run: run_state.Run, released: Callable[..., Any], made_
   )
   return spec._replace(
     loss=loss,
-    scaffold=summary_hook.scaffold(),
+    scaffold=summary_hook.scaffold(teacher_weights.initial_weights(lesson) if lesson else None),
     training_hooks=(*spec.training_hooks, *hooks),
-    training_chief_hooks=savers,
+    training_chief_hooks=(*([teacher_weights.TeacherHook(lesson, run.reporter)] if lesson else []), *savers),
   )

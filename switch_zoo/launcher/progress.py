@@ -12,6 +12,9 @@ import tensorflow.compat.v1 as tf
 from switch_zoo import interrupts
 from switch_zoo.errors import UserError
 
+# What a student's loss exports -> what a line calls it.
+_OF_DISTILLATION = {'loss/soft_cross_entropy': 'soft', 'loss/teacher_cross_entropy': 'teacher'}
+
 
 @dataclasses.dataclass(frozen=True)
 class StepReport:
@@ -85,6 +88,9 @@ def line(report: StepReport) -> str:
   parts = [f'step {report.step:,}/{report.last_step:,}', f'loss {report.loss:.4f}']
   if report.cross_entropy is not None:
     parts.append(f'cross-entropy {report.cross_entropy:.4f}')
+  for name, words in _OF_DISTILLATION.items():
+    if name in report.exported:
+      parts.append(f'{words} {float(report.exported[name]):.4f}')
   if report.balance_loss:
     parts.append(f'balance {report.balance_loss:.4f}')
   if report.tokens_per_second is not None:

@@ -15,6 +15,7 @@ from t5.models import mesh_transformer
 
 import switch_zoo.tasks  # noqa: F401 - registers the tasks
 from switch_zoo import garbage, machine, number_format
+from switch_zoo.checkpoints.source import Source
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import (
   checkpoint_check,
@@ -29,13 +30,16 @@ from switch_zoo.launcher import (
   progress,
   replacements,
   run_state,
+  teacher_check,
   training_lock,
 )
+from switch_zoo.launcher.graph_settings import GraphSettings
 from switch_zoo.launcher.results import MetricResult
 from switch_zoo.launcher.validation import best
 from switch_zoo.launcher.validation import history as validation_history
 from switch_zoo.launcher.validation import settings as validation_settings
 from switch_zoo.mesh import gin_setup
+from switch_zoo.mesh.teaching import Teaching
 from switch_zoo.spec import setting_kinds
 from switch_zoo.spec.gin_files import GinFiles
 from switch_zoo.spec.gin_files import read as read_gin_files
@@ -127,7 +131,10 @@ def check(model_dir: str, bound: GinFiles) -> None:
     initial = _initial() if mode == 'train' else None
     _FILES.get(mode, lambda: None)()
     settings = graph_settings.of_gin_run(bound)
+    distilled = teacher_check.check(settings) if mode == 'train' else None
     graph = layout_check.checked_graph(settings, bound)
+    if distilled:
+      _check_student(*distilled, graph, settings)
     if mode == 'train':
       _check_validation(folder, settings.lengths, checkpoint)
       disk.check(folder, disk.checkpoint_bytes(graph))
@@ -135,6 +142,14 @@ def check(model_dir: str, bound: GinFiles) -> None:
       checkpoint_check.same_variables(checkpoint, graph)
     if initial:
       _check_initial(initial, graph, resumed=checkpoint is not None)
+
+
+def _check_student(teaching: Teaching, source: Source | None, graph: mtf.Graph, settings: GraphSettings) -> None:
+  """Checks that the student can start as it should, and says what is unusual about its teacher."""
+  teacher_check.check_start(teaching, source, graph)
+  note = teacher_check.lengths_note(source, settings)
+  if note:
+    _print(note)
 
 
 def evaluated_steps() -> Any:

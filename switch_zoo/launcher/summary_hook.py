@@ -4,7 +4,7 @@ TensorFlow prepares a graph again for every new set of values that a step fetche
 of a large model. So all steps fetch the same set, and what is to be written is decided afterwards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,16 @@ def take_scalars() -> dict[str, tf.Tensor]:
   return {_tag(op): op.inputs[1] for op in scalars}
 
 
-def scaffold() -> tf.train.Scaffold:
+def scaffold(initial_weights: Callable[[tf.train.Scaffold, tf.Session], None] | None = None) -> tf.train.Scaffold:
   """A scaffold whose hook for summaries fetches nothing, unless the default graph has other summaries than scalars.
 
   Estimator adds a summary of the loss, which that hook would fetch in every hundredth step.
+
+  Args:
+    initial_weights: called after the initialization of variables, where no checkpoint is restored
   """
-  return tf.train.Scaffold(summary_op=None if tf.get_collection(tf.GraphKeys.SUMMARIES) else [])
+  summary_op = None if tf.get_collection(tf.GraphKeys.SUMMARIES) else []
+  return tf.train.Scaffold(summary_op=summary_op, init_fn=initial_weights)
 
 
 def _tag(op: tf.Operation) -> str:

@@ -10,6 +10,9 @@ In the order in which a training batch meets them:
   routing    which token goes to which expert; a package with a map of its own
   loss       cross-entropy of the targets
   label_logits  what the cross-entropy is made of, in few passes over the logits
+  teaching   the teacher of a distillation: its checkpoint, its model, how it teaches
+  distillation  a student, and its teacher in the same graph
+  soft_labels   the cross-entropy with a teacher's probabilities
   vocabulary ids that only pad the vocabulary's table are never predicted; the end of a sequence is 1
   observe    how losses and metrics leave the graph: layers export tensors by name
   summaries  what was exported, as a summary for TensorBoard

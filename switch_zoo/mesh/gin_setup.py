@@ -68,6 +68,30 @@ def configure(
   return _choose_activation_dtype(fast)
 
 
+@contextlib.contextmanager
+def configured_as(bound: GinFiles, fast: NumberFormat = number_format.OF_TPU) -> Iterator[None]:
+  """Within, gin is configured with other files, as for another model; afterwards with what it was before.
+
+  gin has one configuration for the process, which a second model in the same graph would otherwise share.
+
+  Args:
+    bound, fast: as in `configure`
+  Raises:
+    UserError: a name that does not exist
+  """
+  # pylint: disable=protected-access - gin can clear its configuration, but not put it aside
+  parts = (gin_config._CONFIG, gin_config._IMPORTS, gin_config._OPERATIVE_CONFIG, gin_config._SINGLETONS)
+  before, locked = [part.copy() for part in parts], gin_config._CONFIG_IS_LOCKED
+  try:
+    configure(bound, fast=fast)
+    yield
+  finally:
+    for part, content in zip(parts, before, strict=True):
+      part.clear()
+      part.update(content)
+    gin_config._set_config_is_locked(locked)
+
+
 def _choose_activation_dtype(fast: NumberFormat) -> str:
   """Binds the dtype that 'auto' comes to, so that operative_config.gin has it; what is set otherwise stays."""
   key, setting = _activation_dtype()

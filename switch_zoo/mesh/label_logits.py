@@ -20,6 +20,13 @@ def of_labels(logits: mtf.Tensor, labels: mtf.Tensor, vocab_dim: mtf.Dimension) 
   Returns:
     <float32>[...] twice
   """
+  return with_likelihood(logits, labels, vocab_dim)[:2]
+
+
+def with_likelihood(
+  logits: mtf.Tensor, labels: mtf.Tensor, vocab_dim: mtf.Dimension
+) -> tuple[mtf.Tensor, mtf.Tensor, mtf.Tensor]:
+  """As `of_labels`, and the softmax of the logits, <float32>[..., vocab], which has no gradient."""
   shape = labels.shape
 
   def forward(values: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -41,7 +48,7 @@ def of_labels(logits: mtf.Tensor, labels: mtf.Tensor, vocab_dim: mtf.Dimension) 
     )
     return [backward, None]
 
-  log_z, logit, _ = mtf.slicewise(
+  log_z, logit, likelihood = mtf.slicewise(
     forward,
     [logits, labels],
     output_shape=[shape, shape, logits.shape],
@@ -50,7 +57,7 @@ def of_labels(logits: mtf.Tensor, labels: mtf.Tensor, vocab_dim: mtf.Dimension) 
     grad_function=gradient,
     name='label_logits',
   )
-  return log_z, logit
+  return log_z, logit, likelihood
 
 
 def _gradient(likelihood: tf.Tensor, index: tf.Tensor, of_log_z: tf.Tensor, of_logit: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,8 @@
 """The training loss: cross-entropy of the targets, without what routers add."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import gin
 import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
@@ -35,6 +38,35 @@ def cross_entropy(
   Returns:
     <float32>[]
   """
+  terms = loss_terms(model, context, logits, targets, vocab_dim)
+  return terms.labels if terms.logits_z is None else terms.labels + terms.logits_z
+
+
+class LossTerms(NamedTuple):
+  """What the loss is the sum of, and what it is made of.
+
+  labels: <float32>[] cross-entropy of the targets, in training with label smoothing
+  logits_z: <float32>[] z-loss of the logits; None where there is none
+  logits: <float32>[batch..., length, vocab] without probability for padding
+  log_z: <float32>[batch..., length] log(sum(exp(logits)))
+  per_token: <float32>[batch..., length] -> <float32>[], the mean over real target tokens
+  """
+
+  labels: mtf.Tensor
+  logits_z: mtf.Tensor | None
+  logits: mtf.Tensor
+  log_z: mtf.Tensor
+  per_token: Callable[[mtf.Tensor], mtf.Tensor]
+
+
+def loss_terms(
+  model: transformer.Unitransformer,
+  context: transformer.Context,
+  logits: mtf.Tensor,
+  targets: mtf.Tensor,
+  vocab_dim: mtf.Dimension,
+) -> LossTerms:
+  """The terms of `cross_entropy`, with the same arguments; exports what it exports."""
   unmasked = mtf.cast(logits, tf.float32)
   logits = vocabulary.masked(unmasked, vocab_dim)
   weights = mtf.cast(mtf.greater(targets, 0), tf.float32)
@@ -44,24 +76,21 @@ def cross_entropy(
   def per_token(values: mtf.Tensor) -> mtf.Tensor:
     return mtf.reduce_sum(values * weights) / denominator
 
-  log_z, logit = _log_z_and_logit(model, logits, mtf.maximum(targets, 0), vocab_dim)
+  log_z, logit = log_z_and_logit(model, logits, mtf.maximum(targets, 0), vocab_dim)
   entropy = per_token(log_z - logit)
   observe.export('loss/cross_entropy', entropy, summed=True)
   observe.export('tokens', num_targets + _num_inputs(context, targets), summed=True)
-  if not context.train:
-    return entropy
-  loss = entropy
-  if model.label_smoothing:
+  loss, z_loss = entropy, None
+  if context.train and model.label_smoothing:
     uniform = per_token(log_z - vocabulary.mean_logit(unmasked, vocab_dim))
     loss = (1.0 - model.label_smoothing) * entropy + model.label_smoothing * uniform
-  if model.z_loss:
+  if context.train and model.z_loss:
     z_loss = model.z_loss * per_token(mtf.square(log_z))
     observe.export('loss/logits_z', z_loss, summed=True)
-    loss += z_loss
-  return loss
+  return LossTerms(loss, z_loss, logits, log_z, per_token)
 
 
-def _log_z_and_logit(
+def log_z_and_logit(
   model: transformer.Unitransformer, logits: mtf.Tensor, labels: mtf.Tensor, vocab_dim: mtf.Dimension
 ) -> tuple[mtf.Tensor, mtf.Tensor]:
   """log(sum(exp(logits))) of each token, and the logit of its label. <float32>[..., vocab] -> <float32>[...] twice"""

@@ -6,8 +6,9 @@ reads, and nothing is written inside the algorithm. All state is in collections 
 graph starts without any.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import mesh_tensorflow as mtf
@@ -15,6 +16,7 @@ import tensorflow.compat.v1 as tf
 
 COLLECTION = 'switch_zoo/exported'
 _LOOPS = 'switch_zoo/loops_over_microbatches'
+_SILENT = 'switch_zoo/nothing_is_exported'
 
 
 class ExportOperation(mtf.Operation):
@@ -49,12 +51,25 @@ def export(name: str, tensor: mtf.Tensor, summed: bool = False) -> None:
     tensor: <dtype>[any axes but the batch's]
     summed: with microbatches, the step's value is the sum of the microbatches' values and not their mean
   """
+  if tf.get_collection(_SILENT):
+    return
   tensor = mtf.stop_gradient(tensor)
   loops = tf.get_collection_ref(_LOOPS)
   if loops:
     loops[-1].tensors[name] = tensor if summed else tensor * loops[-1].share
   else:
     ExportOperation(tensor, name)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+  """Within, layers export nothing: those of a model that is not the one trained."""
+  marks = tf.get_collection_ref(_SILENT)
+  marks.append(True)
+  try:
+    yield
+  finally:
+    marks.pop()
 
 
 def exported() -> dict[str, tf.Tensor]:

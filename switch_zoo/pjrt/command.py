@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import command as launcher_command
-from switch_zoo.launcher import graph_settings, latest, literal_folder, preflight, results
+from switch_zoo.launcher import graph_settings, latest, literal_folder, preflight, results, teacher_check
 from switch_zoo.launcher import run as launcher_run
 from switch_zoo.launcher.validation import settings as validation_settings
 from switch_zoo.pjrt import devices, estimator, hooks, processes
@@ -40,6 +40,7 @@ def run(flags: Any, bound: GinFiles) -> None:
     processes.check_same(f'{gin.config_str()}\nmodel_dir = {flags.model_dir!r}', 'setting')
     _check_mode()
     validation_settings.refuse_with('--runtime=pjrt')
+    teacher_check.refuse_with('--runtime=pjrt')
     _check_folder(flags.model_dir)
     launcher_run.check(flags.model_dir, bound)
     processes.wait('checked')

@@ -62,6 +62,7 @@ NUMBER = ValueKind('a number', _is_number)
 ABOVE_0 = ValueKind('a number above 0', lambda value: _is_number(value) and value > 0)
 FROM_0 = ValueKind('a number, 0 or more', lambda value: _is_number(value) and value >= 0)
 RATE = ValueKind('a number from 0 to below 1', lambda value: _is_number(value) and 0 <= value < 1)
+SHARE = ValueKind('a number from 0 to 1', lambda value: _is_number(value) and 0 <= value <= 1)
 FLAG = ValueKind('True or False', lambda value: isinstance(value, bool))
 TEXT = ValueKind('text in quotes', lambda value: isinstance(value, str))
 TEXT_OR_NONE = ValueKind('text in quotes, or None', lambda value: value is None or isinstance(value, str))
@@ -70,6 +71,7 @@ STEPS = ValueKind("'all', a step, a list of steps, or -1 for the newest", _are_s
 BATCH = ValueKind("a number of sequences, or a method and a number such as ('tokens_per_batch', 65536)", _is_batch)
 LENGTHS = ValueKind('a number of tokens for each feature, above 0', _are_lengths)
 DTYPE = ValueKind(f'one of {", ".join(number_format.SETTINGS)}', lambda value: value in number_format.SETTINGS)
+DTYPE_OR_NONE = ValueKind(f'{DTYPE.words}, or None', lambda value: value is None or DTYPE.accepts(value))
 MESH = ValueKind(
   "text in quotes such as 'batch:4;model:2'", lambda value: value is None or isinstance(value, (str, list))
 )
@@ -82,6 +84,11 @@ MACROS = {
   **dict.fromkeys(('INPUT_FILE', 'TARGET_FILE', 'OUTPUT_FILE', 'SCORES_FILE'), TEXT),
   **dict.fromkeys(('KEEP_CHECKPOINTS', 'PATIENCE'), POSITIVE_OR_NONE),
   **dict.fromkeys(('INIT_CHECKPOINT', 'BEST_METRIC'), TEXT_OR_NONE),
+  **dict.fromkeys(('TEACHER_MODEL', 'INIT_FROM_TEACHER'), TEXT_OR_NONE),
+  'TEACHER_CHECKPOINT': TEXT,
+  'TEACHER_DTYPE': DTYPE_OR_NONE,
+  'FRACTION_SOFT': SHARE,
+  'DISTILL_START_STEP': COUNT,
   'SEED': SEED,
   'EVAL_STEPS': STEPS,
   'LEARNING_RATE': FROM_0,
@@ -100,6 +107,9 @@ MACROS = {
 }
 # Of 'configurable.parameter', whatever module or scope is written before it.
 PARAMETERS = {
+  'Student.fraction_soft': SHARE,
+  'Student.temperature': ABOVE_0,
+  'Student.start_step': COUNT,
   'run.train_steps': POSITIVE,
   'run.batch_size': BATCH,
   'run.sequence_length': LENGTHS,
