@@ -10,6 +10,7 @@ from switch_zoo import interrupts, tf_compat
 from switch_zoo.commands import compile as compile_command
 from switch_zoo.commands import (
   convert,
+  corpus,
   demo,
   describe,
   export,
@@ -44,6 +45,7 @@ app.command('score')(score.command)
 app.command('export')(export.command)
 app.command('report')(report.command)
 app.command('tasks')(tasks.command)
+app.command('corpus')(corpus.command)
 app.command('serve')(serve.command)
 
 

@@ -39,6 +39,10 @@ Which tasks there are:
   documents           the sources of C4 and mC4
   plain_text          the source of plain text
   pretraining         zoo_c4_*, zoo_mc4_*, zoo_text_*
+  local_texts         the text of a file of this machine: plain, a gettext catalogue, a manual page
+  local_files         which files of this machine contain text, and in which language
+  local_corpus        their documents, each once, in shuffled shards; some are held out
+  local_text          zoo_local_text_*
   glue, superglue     zoo_glue_*, zoo_superglue_*
   anli                zoo_anli_*
   multiple_choice     zoo_winogrande_xl, zoo_arc_*
@@ -62,6 +66,7 @@ switch_zoo.errors and switch_zoo.lfs_pointer.
 import switch_zoo.tasks.anli
 import switch_zoo.tasks.demo
 import switch_zoo.tasks.glue
+import switch_zoo.tasks.local_text
 import switch_zoo.tasks.multiple_choice
 import switch_zoo.tasks.own_file
 import switch_zoo.tasks.pretraining

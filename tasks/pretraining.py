@@ -28,7 +28,7 @@ _NAMES = (
 )
 LANGUAGES = tuple(_NAMES.split())
 _EXPONENT = 0.3
-_SHUFFLED = 1000  # documents or segments
+SHUFFLED = 1000  # documents or segments
 
 _tokens = (
   lambda dataset: seqio.preprocessors.rekey(dataset, {'inputs': None, 'targets': 'text'}),
@@ -61,7 +61,7 @@ def mc4_task(language: str) -> str:
 
 
 def _add(name: str, source: seqio.DataSource, objective: str, vocabulary: seqio.Vocabulary) -> None:
-  registration.add_task(name, source, preprocessors=OBJECTIVES[objective], vocabulary=vocabulary, shuffled=_SHUFFLED)
+  registration.add_task(name, source, preprocessors=OBJECTIVES[objective], vocabulary=vocabulary, shuffled=SHUFFLED)
 
 
 for _objective in OBJECTIVES:

@@ -183,6 +183,7 @@ print(sorted(model.signatures), [name for name in sys.modules if name in ('mesh_
     ('switch_zoo', ['demo']),
     ('switch_zoo', ['tasks']),
     ('switch_zoo', ['tasks', 'x']),
+    ('switch_zoo', ['corpus', '.']),
     ('switch_zoo', ['report', '.']),
     ('switch_zoo', ['compile', 't5_small', '--slice', 'v3-8']),
     ('t5_mesh_transformer', []),

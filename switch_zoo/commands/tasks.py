@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # importing it imports TensorFlow
 # Tasks that differ only in their language are one line of the table.
 FAMILIES = {
   'zoo_mc4_<language>': re.compile(r'zoo_mc4_(\w+)$'),
+  'zoo_local_text_<language>': re.compile(r'zoo_local_text_(?!iid$)(\w{2,3})$'),
   'zoo_translate_<language>_en': re.compile(r'zoo_translate_(\w+)_en$'),
 }
 STYLES = {'ready': 'green', 'partly ready': 'yellow'}

@@ -11,6 +11,7 @@ from rich.text import Text
 from switch_zoo.demo import expert_load
 from switch_zoo.demo.folder import DemoFolder
 
+RESULTS = 'How experts compare with a dense model on more text, with figures and commands: docs/results.md'
 _MEASURING = ('pretrain', 'finetune', 'finetune_random', 'evaluate', 'ask')
 
 
@@ -29,6 +30,7 @@ def show(console: Console, folder: DemoFolder, measured_now: Set[str]) -> None:
   if earlier:
     console.print(f'Measured by an earlier run in {folder.path}: {", ".join(earlier)}.', soft_wrap=True, markup=False)
   console.print(f'Everything is in {folder.path}: {", ".join(contents(folder))}.', soft_wrap=True, markup=False)
+  console.print(RESULTS, soft_wrap=True, markup=False)
 
 
 def accuracy_table(evaluation: dict[str, Any]) -> Group:

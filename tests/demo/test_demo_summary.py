@@ -57,6 +57,7 @@ def test_every_figure_is_that_of_a_phase(folder):
   ):
     assert line in lines, line
   assert not any('earlier run' in line for line in lines)
+  assert lines[-1].endswith('docs/results.md')
 
 
 def test_a_request_is_text_and_not_markup(folder):

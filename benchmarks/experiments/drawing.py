@@ -1,0 +1,65 @@
+"""Loss against steps, tokens and seconds: a line for each arm, with a band over its seeds."""
+
+import pathlib
+import statistics
+
+import numpy as np
+
+from benchmarks.experiments.settings import Runs
+
+
+def draw(runs: Runs, title: str, path: pathlib.Path) -> None:
+  """Writes a small picture.
+
+  Args:
+    runs: of each arm
+    title: above it
+    path: of an .svg or .png file
+  """
+  import matplotlib
+
+  matplotlib.use('Agg')
+  # The same figures give the same file.
+  matplotlib.rcParams['svg.hashsalt'] = title
+  from matplotlib import pyplot
+
+  figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6), sharey=True, constrained_layout=True)
+  for number, (arm, of_arm) in enumerate(runs.items()):
+    if not of_arm:
+      continue
+    steps, mean, low, high = _band(of_arm)
+    seconds = statistics.median([run['seconds_per_step'] or 0.0 for run in of_arm])
+    for axis, scale in zip(axes, (1, of_arm[0]['tokens_per_step'] / 1e6, seconds), strict=True):
+      axis.plot(steps * scale, mean, color=f'C{number % 10}', label=arm, linewidth=1.2)
+      axis.fill_between(steps * scale, low, high, color=f'C{number % 10}', alpha=0.25, linewidth=0)
+  for axis, name in zip(axes, ('steps', 'million tokens', 'seconds of training'), strict=True):
+    axis.set_xlabel(name)
+    axis.grid(alpha=0.3)
+  axes[0].set_ylabel('held-out loss, nats per token')
+  axes[0].set_ylim(*_limits(runs))
+  axes[0].legend(fontsize='small')
+  figure.suptitle(title, fontsize='medium')
+  figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None, dpi=90)
+  pyplot.close(figure)
+
+
+def _band(of_arm: list[dict]) -> tuple[np.ndarray, ...]:
+  """Steps, and mean, least and greatest loss over the seeds at each of them."""
+  steps = [point['step'] for point in of_arm[0]['curve']]
+  loss_of = [{point['step']: point['loss'] for point in run['curve']} for run in of_arm]
+  losses = np.array([[loss.get(step) for step in steps] for loss in loss_of], dtype=float)
+  return np.array(steps), losses.mean(0), losses.min(0), losses.max(0)
+
+
+def _limits(runs: Runs) -> tuple[float, float]:
+  """From just below the least loss to the highest one after a tenth of the steps, where curves still differ."""
+  points = [
+    [(point['step'], point['loss']) for point in run['curve'] if point['loss'] is not None]
+    for of_arm in runs.values()
+    for run in of_arm
+  ]
+  late = [loss for curve in points for step, loss in curve if step >= 0.15 * curve[-1][0] and np.isfinite(loss)]
+  if not late:
+    return 0.0, 1.0
+  margin = 0.05 * (max(late) - min(late)) + 1e-3
+  return min(late) - margin, max(late) + margin

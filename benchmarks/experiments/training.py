@@ -1,0 +1,154 @@
+"""One run: an arm with a seed and a learning rate, trained by the real command, and its result as JSON."""
+
+import collections
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.experiments.settings import Arm, Budget
+
+_STEP = re.compile(r'step ([\d,]+)/[\d,]+ ')
+TIMES = ('seconds_per_step', 'processor_seconds', 'machine')  # what differs when a run is repeated
+
+
+class Workplace:
+  """The folder of all runs. A run that two experiments have in common is trained once."""
+
+  def __init__(self, folder: pathlib.Path, data: pathlib.Path) -> None:
+    """
+    Args:
+      folder: for models, checkpoints and results
+      data: a data folder with the corpus
+    """
+    self.folder, self.data = folder.resolve(), data.resolve()
+    self.digest = json.loads((self.data / 'local_text/index.json').read_text())['digest']
+
+  def result(self, arm: Arm, budget: Budget, seed: int, learning_rate: float) -> dict[str, Any]:
+    """The result of a run, which is trained first, from its last checkpoint on, unless it is finished."""
+    recipe = {
+      'model': arm.gin(budget),
+      'parameters': parameters(arm, budget, seed, learning_rate),
+      'corpus': self.digest,
+    }
+    name = f'{arm.name}_{seed}_{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:10]}'
+    path = self.folder / 'runs' / name / 'result.json'
+    if not path.exists():
+      folder = path.parent
+      folder.mkdir(parents=True, exist_ok=True)
+      (folder / 'model.gin').write_text(recipe['model'])
+      trained = self._train(folder, recipe['parameters'])
+      result = {'arm': arm.name, 'seed': seed, 'learning_rate': learning_rate, **recipe, **trained}
+      result['tokens_per_step'] = budget.tokens
+      path.with_suffix('.partial').write_text(json.dumps(result, indent=1))
+      path.with_suffix('.partial').replace(path)
+    return json.loads(path.read_text())
+
+  def _train(self, folder: pathlib.Path, bindings: list[str]) -> dict[str, Any]:
+    files = [str(folder / 'model.gin'), 'runs/pretrain.gin', 'layouts/cpu.gin']
+    words = [f'--model_dir={folder / "trained"}', *(f'--gin_file={file}' for file in files)]
+    words += [f'--gin_param={parameter}' for parameter in bindings]
+    environment = {**os.environ, 'SWITCH_ZOO_DATA_DIR': str(self.data), 'SWITCH_ZOO_VOCAB': 'bytes'}
+    print(
+      f'$ SWITCH_ZOO_DATA_DIR={self.data} SWITCH_ZOO_VOCAB=bytes',
+      shlex.join(['t5_mesh_transformer', *words]),
+      flush=True,
+    )
+    # As a module, so that this checkout runs and not another installation.
+    command = [sys.executable, '-m', 'switch_zoo.t5_mesh_transformer', *words]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    lines: collections.deque[str] = collections.deque(maxlen=40)
+    with open(folder / 'step_seconds.jsonl', 'a', encoding='utf-8') as file:
+      for seconds in _step_seconds(process.stderr, lines):
+        file.write(f'{seconds}\n')
+        file.flush()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+      raise RuntimeError(f'{folder.name}: ' + ''.join(lines))
+    measured = [float(line) for line in (folder / 'step_seconds.jsonl').read_text().split()]
+    return {
+      'curve': _held_out(folder / 'trained'),
+      'training': _training_losses(folder / 'trained'),
+      'seconds_per_step': statistics.median(measured) if measured else None,
+      'processor_seconds': usage.ru_utime + usage.ru_stime,
+      'machine': f'{os.cpu_count()} cores, {_processor()}',
+    }
+
+
+def parameters(arm: Arm, budget: Budget, seed: int, learning_rate: float) -> list[str]:
+  """The gin parameters of a run."""
+  steps = round(budget.steps * arm.steps_factor)
+  return [
+    f"MIXTURE_NAME = '{budget.task}'",
+    f'TRAIN_STEPS = {steps}',
+    f'BATCH_SIZE = {budget.batch}',
+    f'INPUTS_LENGTH = {budget.length}',
+    f'TARGETS_LENGTH = {budget.length}',
+    f'SAVE_STEPS = {budget.eval_every}',
+    'KEEP_CHECKPOINTS = 1',
+    f'EVAL_STEPS = {budget.eval_every}',
+    f'EVAL_EXAMPLES = {budget.eval_examples}',
+    f'SEED = {seed}',
+    # The second half of a text follows from its first: every token of the targets is a whole one to predict.
+    'span_corruption.noise_density = 0.5',
+    f'span_corruption.mean_noise_span_length = {budget.length - 2}.0',
+    'documents.remove_duplicates = False',
+    'utils.run.learning_rate_schedule = @learning_rate_schedules.product_learning_rate',
+    'learning_rate_schedules.product_learning_rate.factors = '
+    f'[{learning_rate}, @learning_rate_schedules.linear_warmup, @learning_rate_schedules.linear_decay]',
+    f'learning_rate_schedules.linear_warmup.steps_or_fraction = {budget.warmup}',
+    'learning_rate_schedules.linear_decay.steps_or_fraction = 1.0',
+    *arm.settings,
+  ]
+
+
+def _step_seconds(stream: Any, lines: collections.deque[str]) -> Iterator[float]:
+  """The seconds of a step, from each pair of reports with nothing but steps between them."""
+  last: tuple[int, float] | None = None
+  for line in stream:
+    lines.append(line)
+    step = _STEP.match(line)
+    if step:
+      now = int(step[1].replace(',', '')), time.monotonic()
+      # The first step prepares the graph.
+      if last and last[0] > 1 and now[0] > last[0]:
+        yield (now[1] - last[1]) / (now[0] - last[0])
+      last = now
+    else:
+      last = None
+
+
+def _records(folder: pathlib.Path) -> list[dict[str, Any]]:
+  return [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+
+
+def _held_out(folder: pathlib.Path) -> list[dict[str, Any]]:
+  """Step, mean held-out loss in nats per token, and that of each task if there are several."""
+  curve = []
+  for record in _records(folder):
+    values = record.get('validation', {})
+    losses = {k.split('/')[0]: -v for k, v in values.items() if k.endswith('neg_log_perplexity') and v is not None}
+    if values:
+      loss = sum(losses.values()) / len(losses) if losses else None
+      curve.append({'step': record['step'], 'loss': loss, **({'tasks': losses} if len(losses) > 1 else {})})
+  return curve
+
+
+def _training_losses(folder: pathlib.Path) -> list[list[Any]]:
+  return [[r['step'], r['loss/cross_entropy']] for r in _records(folder) if 'loss/cross_entropy' in r]
+
+
+def _processor() -> str:
+  try:
+    text = pathlib.Path('/proc/cpuinfo').read_text()
+  except OSError:
+    return 'unknown processor'
+  return (re.search(r'model name\s*:\s*(.*)', text) or ('', 'unknown processor'))[1]

@@ -1,0 +1,123 @@
+"""benchmarks/experiments: grids that gin accepts, figures by hand, and a miniature by the real command, twice."""
+
+import json
+import math
+import pathlib
+
+import gin
+import pytest
+
+from benchmarks.experiments import curves, drawing, running, settings, training
+from switch_zoo.launcher import run as launcher_run
+from switch_zoo.spec import gin_files
+from switch_zoo.tasks import local_corpus, local_files
+
+WORDS = 'experts route tokens and some tokens are dropped while others find the expert that they were looking for'
+
+
+def run_of(losses, arm='a', seed=0, seconds=0.5):
+  curve = [{'step': 10 * (number + 1), 'loss': loss} for number, loss in enumerate(losses)]
+  return {'arm': arm, 'seed': seed, 'curve': curve, 'tokens_per_step': 100, 'seconds_per_step': seconds}
+
+
+def test_a_loss_is_reached_between_two_measurements():
+  run = run_of([4.0, 3.0, 2.0])
+  assert curves.reached(run, 2.25) == 27.5
+  assert curves.reached(run, 5.0) == 10.0
+  assert curves.reached(run, 1.0) is None
+  assert curves.final(run_of([4.0, None])) == math.inf
+
+
+def test_an_arm_is_compared_with_the_baseline_seed_by_seed():
+  runs = {
+    'dense': [run_of([4.0, 3.5, 3.0, 2.8]), run_of([4.0, 3.5, 3.0, 2.8], seed=1)],
+    'switch': [run_of([3.5, 2.8, 2.0, 1.9], seconds=1.0), run_of([4.0, 3.9, 3.8, 3.7], seed=1), run_of([1.0], seed=2)],
+  }
+  assert curves.share_of_steps(runs, 'switch', 'dense') == [0.5, math.inf]
+  first, second = curves.against(runs, 'switch', 'dense')
+  assert 'after 20 of 40 steps (0.50), which is 1.00 of its seconds (a step takes 2.00 times as long)' in first
+  assert 'never has the loss of dense' in second
+  assert curves.shown([1.0, 3.0]) == '2.0000 +- 1.4142 (1.0000 3.0000)'
+  assert '| dense | 2 | 40 | 0.0M | 2.8000 +- 0.0000 (2.8000 2.8000) | 0.500 |' in curves.table(runs)
+
+
+@pytest.mark.parametrize('name', running.NAMES)
+def test_what_was_not_run_is_not_decided(name):
+  experiment = running.named(name)
+  lines = experiment.judge({arm.name: [] for arm in experiment.arms})
+  assert lines[0].startswith('The claim is not decided') and not any('came out' in line for line in lines)
+
+
+@pytest.mark.parametrize(
+  ('seeds', 'dense', 'switch', 'words'),
+  [
+    (3, 3.0, [3.0, 2.0], 'The claim came out: share of steps with 32 experts: 0.50, 0.50, 0.50.'),
+    (1, 3.0, [4.0, 3.0], 'The claim did not come out: share of steps with 32 experts: 1.00 (1 of 3 seeds).'),
+  ],
+)
+def test_the_verdict_on_steps(seeds, dense, switch, words):
+  runs = {
+    'dense': [run_of([5.0, dense], seed=seed) for seed in range(seeds)],
+    'switch_32': [run_of(switch, seed=seed) for seed in range(seeds)],
+  }
+  assert running.named('switch_vs_dense').judge(runs)[0] == words
+
+
+@pytest.mark.parametrize('name', running.NAMES)
+def test_gin_accepts_every_arm(name, tmp_path):
+  experiment = running.miniature(running.named(name))
+  assert len({arm.name for arm in experiment.arms}) == len(experiment.arms)
+  for arm in experiment.arms:
+    path = tmp_path / f'{arm.name}.gin'
+    path.write_text(arm.gin(experiment.budget))
+    files = [str(path), 'runs/pretrain.gin', 'layouts/cpu.gin']
+    launcher_run.configure(gin_files.read(files, training.parameters(arm, experiment.budget, 0, 0.1)))
+    has_experts = '@experts.SwitchFeedForward' in str(gin.query_parameter('encoder/make_layer_stack.layers'))
+    assert has_experts == bool(arm.experts)
+
+
+def test_a_picture_of_the_same_runs_is_the_same_file(tmp_path):
+  pytest.importorskip('matplotlib')
+  runs = {'dense': [run_of([4.0, 3.0]), run_of([4.0, 3.2], seed=1)], 'broken': [run_of([4.0, None])], 'not run': []}
+  pictures = [tmp_path / 'one.svg', tmp_path / 'two.svg']
+  for path in pictures:
+    drawing.draw(runs, 'a title', path)
+  assert pictures[0].read_bytes() == pictures[1].read_bytes() and len(pictures[0].read_bytes()) < 200_000
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+  """A data folder with a small corpus."""
+  folder = tmp_path_factory.mktemp('data')
+  for number in range(300):
+    (folder / f'{number}.txt').write_text(f'{number}: {WORDS[number % 50 :]} {WORDS}\n')
+  local_corpus.make(str(folder), local_files.of_folder(str(folder)))
+  return folder
+
+
+@pytest.mark.slow
+def test_the_same_experiment_twice_gives_the_same_record_but_for_times(data, tmp_path, monkeypatch):
+  pytest.importorskip('matplotlib')
+  whole = running.miniature(running.named('switch_vs_dense'))
+  records = []
+  for name in ('one', 'two'):
+    place = running.workplace(tmp_path / name, data)
+    records.append(running.run('switch_vs_dense', whole, place, ['switch_8']))
+  first, second = map(running.without_times, records)
+  assert first == second
+  (run,) = first['runs']['switch_8']
+  assert [point['step'] for point in run['curve']] == [2, 4] and all(0 < p['loss'] < 10 for p in run['curve'])
+  assert json.loads((tmp_path / 'one/switch_vs_dense.json').read_text())['corpus'] == place.digest
+  assert (tmp_path / 'one/switch_vs_dense.svg').stat().st_size > 1000
+  # What is finished is not trained again.
+  monkeypatch.setattr(training.subprocess, 'Popen', None)
+  again = running.run('switch_vs_dense', whole, place, ['switch_8'])
+  assert again == records[1]
+
+
+def test_a_run_that_fails_says_how_and_is_not_taken_for_finished(data, tmp_path):
+  place = running.workplace(tmp_path, data)
+  arm = settings.switch(4, settings=['no_such_thing = 1', 'd_model = @no_such_thing()'])
+  with pytest.raises(RuntimeError, match='no_such_thing'):
+    place.result(arm, settings.MINIATURE, 0, 0.1)
+  assert not list(pathlib.Path(tmp_path).glob('runs/*/result.json'))
