@@ -11,12 +11,13 @@ from onnx import helper
 
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.onnx_export.graph import FLOAT, INT64, GraphBuilder, tensor
-from switch_zoo.onnx_export.products import INT8, Products, integer_product
+from switch_zoo.onnx_export.products import INT8, Products, QuantizedRows, integer_product, rectified
 from switch_zoo.spec.config import ModelConfig
 
 # Experts are skipped this many at a time: asking for each takes as long as computing one that has no rows.
 EXPERTS_AT_ONCE = 8
 ROUTERS = ('top1', 'top2', 'top_n')  # those that decide row by row
+RELU = ('relu',)  # whose result is quantized in fewer steps
 Activation = Callable[[GraphBuilder, str], str]
 Read = Callable[[str], np.ndarray]
 # As in Mesh-TensorFlow; gelu is the form with tanh.
@@ -62,6 +63,10 @@ def dense(products: Products, config: ModelConfig, read: Read, scope: str, x: st
   """The dense layer. <float32>[R, M] by name -> the same"""
   weights = _weights(products, config, {name: read(f'{scope}/{name}/kernel') for name in _names(config)}, scope)
   graph = products.graph
+  if products.dtype == INT8 and config.ff_activation == RELU:
+    taken = products.rows(x)
+    hidden = integer_product(graph, taken.values, taken.grid, weights.inward[0])
+    return products.times_quantized(rectified(graph, hidden, taken.scales), weights.outward)
   hidden = _activated(graph, config, [products.times(x, weight) for weight in weights.inward])
   return products.times(hidden, weights.outward)
 
@@ -183,20 +188,30 @@ def _experts(
   counts: str,
 ) -> str:
   """Sorted rows through some experts; what is done row by row is done once for all of them."""
-  *names, outward = _names(config)
-  factors = [_each(products, values[name], f'{scope}/{name}', part, rows, counts) for name in names]
-  hidden = _activated(products.graph, config, factors)
-  return _each(products, values[outward], f'{scope}/{outward}', part, hidden, counts)
-
-
-def _each(products: Products, values: np.ndarray, name: str, part: range, rows: str, counts: str) -> str:
-  """Sorted rows times the kernels of their experts. -> <float32>[R, N]"""
   graph, is_int8 = products.graph, products.dtype == INT8
-  taken = products.rows(rows) if is_int8 else None
+  each = lambda name, x: _each(products, values[name], f'{scope}/{name}', part, x, counts)
+  *names, outward = _names(config)
+  if not is_int8:
+    return each(outward, _activated(graph, config, [each(name, rows) for name in names]))
+  taken = products.rows(rows)
+  if config.ff_activation == RELU:
+    hidden = rectified(graph, each(names[0], taken), taken.scales)
+  else:
+    factors = [graph.call('Mul', each(name, taken), taken.scales) for name in names]
+    hidden = products.rows(_activated(graph, config, factors))
+  return graph.call('Mul', each(outward, hidden), hidden.scales)
+
+
+def _each(
+  products: Products, values: np.ndarray, name: str, part: range, rows: str | QuantizedRows, counts: str
+) -> str:
+  """Sorted rows times the kernels of their experts, without the scales of rows in integers. -> <float32>[R, N]"""
+  graph, taken = products.graph, rows if isinstance(rows, QuantizedRows) else None
   pieces = graph.calls('Split', len(part), taken.values if taken else rows, counts, axis=0)
   results = []
   for expert, piece in zip(part, pieces, strict=True):
     weight = products.weight(f'{name}/{expert:04d}', values[expert])
-    results.append(integer_product(graph, piece, *weight) if is_int8 else graph.call('MatMul', piece, weight[0]))
-  y = graph.call('Concat', *results, axis=0) if len(results) > 1 else results[0]
-  return graph.call('Mul', y, taken.scales) if taken else y
+    results.append(
+      integer_product(graph, piece, taken.grid, weight) if taken else graph.call('MatMul', piece, weight[0])
+    )
+  return graph.call('Concat', *results, axis=0) if len(results) > 1 else results[0]

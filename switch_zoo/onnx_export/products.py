@@ -14,11 +14,21 @@ from switch_zoo.onnx_export.graph import MICROSOFT, GraphBuilder
 
 FLOAT32, INT8 = 'float32', 'int8'
 DTYPES = (FLOAT32, INT8)
-# Quantized rows are unsigned, with 0 at this number.
-ZERO_POINT = 128
 LARGEST = 127.0
-# Added to the scale of a row, which may hold zeros only.
-TINY = 1e-30
+
+
+class Grid(NamedTuple):
+  """What integers from 0 to 255 mean, as multiples of the scale of a row.
+
+  step: between two of them
+  zero: the integer that means 0
+  """
+
+  step: float
+  zero: int
+
+
+AROUND_ZERO, FROM_ZERO = Grid(1 / LARGEST, 128), Grid(1 / 255, 0)
 
 
 class QuantizedRows(NamedTuple):
@@ -26,34 +36,51 @@ class QuantizedRows(NamedTuple):
 
   values: <uint8>[R, K]
   scales: <float32>[R, 1]
+  grid: of the values
   """
 
   values: str
   scales: str
+  grid: Grid
 
 
 def quantized(graph: GraphBuilder, rows: str) -> QuantizedRows:
   """<float32>[R, K], by its name in the graph -> QuantizedRows"""
   largest = graph.call('ReduceMax', graph.call('Abs', rows), graph.constant([1]), keepdims=1)
-  scales = graph.call('Mul', largest, graph.constant(1 / LARGEST, np.float32))
-  scales = graph.call('Add', scales, graph.constant(TINY, np.float32))
-  one, zero = graph.constant(1, np.float32), graph.constant(ZERO_POINT, np.uint8)
-  return QuantizedRows(graph.call('QuantizeLinear', graph.call('Div', rows, scales), one, zero), scales)
+  return QuantizedRows(_on_grid(graph, rows, largest, AROUND_ZERO), largest, AROUND_ZERO)
 
 
-def integer_product(graph: GraphBuilder, values: str, weight: str, scales: str) -> str:
+def rectified(graph: GraphBuilder, rows: str, scales: str) -> QuantizedRows:
+  """Rows times their scales through a relu, which leaves 8 bits for what is above 0.
+
+  Args:
+    graph: GraphBuilder
+    rows: <float32>[R, K] by name
+    scales: <float32>[R, 1], none below 0
+  """
+  largest = graph.call('Relu', graph.call('ReduceMax', rows, graph.constant([1]), keepdims=1))
+  return QuantizedRows(_on_grid(graph, rows, largest, FROM_ZERO), graph.call('Mul', scales, largest), FROM_ZERO)
+
+
+def _on_grid(graph: GraphBuilder, rows: str, largest: str, grid: Grid) -> str:
+  # A row of zeros is divided by 0. Whatever integers it becomes, its scale makes them 0 again.
+  shares, step = graph.call('Div', rows, largest), graph.constant(grid.step, np.float32)
+  return graph.call('QuantizeLinear', shares, step, graph.constant(grid.zero, np.uint8))
+
+
+def integer_product(graph: GraphBuilder, values: str, grid: Grid, weight: tuple[str, ...]) -> str:
   """Quantized rows with an int8 weight, without the rows' scales.
 
   Args:
     graph: GraphBuilder
     values: <uint8>[R, K]
-    weight: <int8>[K, N]
-    scales: <float32>[N], of its columns
+    grid: of the values
+    weight: <int8>[K, N], and the scales of its columns, <float32>[N]
   Returns:
     <float32>[R, N]
   """
-  one, zero = graph.constant(1, np.float32), graph.constant(ZERO_POINT, np.uint8)
-  return graph.fused('MatMulIntegerToFloat', values, weight, one, scales, zero)
+  step, zero = graph.constant(grid.step, np.float32), graph.constant(grid.zero, np.uint8)
+  return graph.fused('MatMulIntegerToFloat', values, weight[0], step, weight[1], zero)
 
 
 def quantize_columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +123,7 @@ class Products:
 
   def times_quantized(self, rows: QuantizedRows, weight: tuple[str, ...]) -> str:
     """As `times`, for rows that are quantized already."""
-    return self.graph.call('Mul', integer_product(self.graph, rows.values, *weight), rows.scales)
+    return self.graph.call('Mul', integer_product(self.graph, rows.values, rows.grid, weight), rows.scales)
 
   def table(self, name: str, value: Any) -> tuple[str, ...]:
     """An embedding <float>[V, M] in the file: its name, in int8 also that of the scales of its rows."""

@@ -4,6 +4,7 @@ B batch  S input tokens  T tokens  C capacity of a cache in tokens  N heads  D d
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,9 @@ class Graphs:
       UserError: a file is missing or damaged
     """
     self.facts = facts
-    self._encoder, self._decoder = (
-      _session(os.path.join(path, name), threads) for name in (folder.ENCODER, folder.DECODER)
-    )
+    names = [os.path.join(path, name) for name in (folder.ENCODER, folder.DECODER)]
+    with ThreadPoolExecutor() as executor:  # each lays out its weights for the processor, on one core
+      self._encoder, self._decoder = executor.map(lambda name: _session(name, threads), names)
     self._memory_names = [output.name for output in self._encoder.get_outputs()]
 
   def encode(self, ids: np.ndarray, repeats: int = 1) -> Memories:
