@@ -206,5 +206,5 @@ def test_what_is_said_of_the_defaults_is_so():
   from switch_zoo.spec import gin_files
 
   files = gin_files.read(['models/tiny_dense.gin', 'runs/distill.gin'])
-  rows = re.findall(r'^\| `(\w+)` \| (\S+) \|', DOCUMENT.read_text(encoding='utf-8'), re.MULTILINE)
+  rows = re.findall(r'^\| `([A-Z_]+)` \| (\S+) \|', DOCUMENT.read_text(encoding='utf-8'), re.MULTILINE)
   assert len(rows) >= 6 and np.all([str(files.value(name)) == value.strip("`'") for name, value in rows])
