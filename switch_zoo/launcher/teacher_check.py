@@ -137,13 +137,10 @@ def _is_number(value: Any, least: float, most: float = float('inf')) -> bool:
 
 def _check_vocabulary(teaching: Teaching, source: Source, settings: GraphSettings) -> None:
   teacher = source.config.vocab_size, source.config.target_vocab_size
-  student = tuple(map(padded_vocabulary, settings.vocab_sizes))
-  if teacher != student:
-    (rows, other), side = next(
-      (pair, side) for *pair, side in zip(teacher, student, ('inputs', 'targets'), strict=True) if pair[0] != pair[1]
-    )
-    raise UserError(
-      f'TEACHER_CHECKPOINT = "{teaching.teacher_checkpoint}": the teacher has {rows:,} rows for the vocabulary of '
-      f'{side}, and the vocabulary of the task takes {other:,}. Give a teacher that was trained with this vocabulary, '
-      "or the teacher's vocabulary (SWITCH_ZOO_VOCAB, or another MIXTURE_NAME)."
-    )
+  for rows, number, side in zip(teacher, settings.vocab_sizes, ('inputs', 'targets'), strict=True):
+    if rows != padded_vocabulary(number):
+      raise UserError(
+        f'TEACHER_CHECKPOINT = "{teaching.teacher_checkpoint}": the teacher has {rows:,} rows for the vocabulary of '
+        f'{side}, and the vocabulary of the task takes {padded_vocabulary(number):,}. Give a teacher that was trained '
+        "with this vocabulary, or the teacher's vocabulary (SWITCH_ZOO_VOCAB, or another MIXTURE_NAME)."
+      )

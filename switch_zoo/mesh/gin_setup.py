@@ -80,7 +80,12 @@ def configured_as(bound: GinFiles, fast: NumberFormat = number_format.OF_TPU) ->
     UserError: a name that does not exist
   """
   # pylint: disable=protected-access - gin can clear its configuration, but not put it aside
-  parts = (gin_config._CONFIG, gin_config._IMPORTS, gin_config._OPERATIVE_CONFIG, gin_config._SINGLETONS)
+  parts: tuple[Any, ...] = (
+    gin_config._CONFIG,
+    gin_config._IMPORTS,
+    gin_config._OPERATIVE_CONFIG,
+    gin_config._SINGLETONS,
+  )
   before, locked = [part.copy() for part in parts], gin_config._CONFIG_IS_LOCKED
   try:
     configure(bound, fast=fast)

@@ -22,11 +22,14 @@ SIZES = """
 include 'runs/tiny.gin'
 d_model = 16
 d_ff = 32
+num_encoder_layers = 1
+num_decoder_layers = 1
 vocab_size = 250
 """
 # All that differs between training and evaluation. Groups of 16 tokens are the same on every mesh.
 TEACHER = f"""
-include 'models/tiny_switch_8.gin'
+include 'models/tiny_dense.gin'
+include 'architectures/switch_all_encdec.gin'
 {SIZES}
 num_experts = 8
 group_size = 16
@@ -39,8 +42,8 @@ expert_dropout_rate = 0.5
 BATCH = mesh_graph.Batch(8, {'inputs': 32, 'targets': 16})
 MESHES = {
   'batch and experts': layouts.parse('all:8', 'batch:all;experts:all'),
-  'model': layouts.parse('data:2;model:4', 'batch:data;experts:data;expert_hidden:model;d_ff:model;heads:model'),
-  'vocabulary': layouts.parse('all:8', 'vocab:all;experts:all'),
+  'model': layouts.parse('data:2;model:2', 'batch:data;experts:data;expert_hidden:model;d_ff:model;heads:model'),
+  'vocabulary': layouts.parse('all:4', 'vocab:all;experts:all'),
 }
 
 
