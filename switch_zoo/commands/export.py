@@ -44,7 +44,7 @@ def command(
   sample: str | None = typer.Option(
     None,
     '--sample',
-    help='A file on which --to onnx --dtype int8 is compared with float32: texts, one per line, or lines TEXT<tab>TARGET.',
+    help='A file on which --to onnx --dtype int8 is compared with float32: lines of TEXT or TEXT<tab>TARGET.',
   ),
 ) -> None:
   """Exports a SavedModel that needs only tensorflow and tensorflow_text, in the layout of TensorFlow Serving.

@@ -154,9 +154,7 @@ def _beam(given: BeamRule | None) -> beam_rules.BeamRule | None:
   return beam_rules.Beam(given.size, given.length_penalty) if given else None
 
 
-def _loss(
-  source: OnnxSource, version: str, sample: Sequence[bytes], targets: Sequence[str]
-) -> dict[str, float]:
+def _loss(source: OnnxSource, version: str, sample: Sequence[bytes], targets: Sequence[str]) -> dict[str, float]:
   """Compares the export with one in float32, which is removed again."""
   with tempfile.TemporaryDirectory(dir=os.path.dirname(version)) as temporary:
     reference = os.path.join(temporary, '1')

@@ -98,4 +98,6 @@ def sentence(loss: Mapping[str, float]) -> str:
   )
   if 'int8_matches' not in loss:
     return answer
-  return f'{answer} {loss["int8_matches"]:.2%} of the answers are the target; in float32, {loss["float32_matches"]:.2%}.'
+  return (
+    f'{answer} {loss["int8_matches"]:.2%} of the answers are the target; in float32, {loss["float32_matches"]:.2%}.'
+  )

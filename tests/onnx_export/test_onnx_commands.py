@@ -179,7 +179,9 @@ def test_int8_is_compared_on_a_sample(source, tmp_path, capsys, monkeypatch):
   assert sorted(os.listdir(tmp_path / 'int8')) == ['1', 'README.md']
 
 
-def test_a_sample_with_targets_gives_the_share_of_answers_that_are_right(source, exported, tmp_path, capsys, monkeypatch):
+def test_a_sample_with_targets_gives_the_share_of_answers_that_are_right(
+  source, exported, tmp_path, capsys, monkeypatch
+):
   answers = OnnxTextModel(f'{exported}/1').answer([b'one', b'two', b'three', b'four'])['outputs']
   targets = [*answers[:3], 'another']
   (tmp_path / 'pairs').write_text(''.join(map('{}\t{}\n'.format, ['one', 'two', 'three', 'four'], targets)))
