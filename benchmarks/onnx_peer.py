@@ -108,6 +108,7 @@ def main():
   version = str(folder / 'onnx' / '1')
   graphs = Graphs(version, runner_folder.read_facts(version), threads=2)
   peer = ctranslate2.Translator(str(folder / 'ct2'), compute_type='int8', intra_threads=2, inter_threads=1)
+  names = Tokenizer(graphs.facts.vocab_size).get_vocab()
   settings = AnswerSettings(NEW_TOKENS, processors=LogitsProcessors(min_new_tokens=NEW_TOKENS))
   print('batch   ours s   CTranslate2 s   ratio   same first tokens')
   for batch in arguments.batch:
@@ -117,8 +118,8 @@ def main():
     ours = lambda ids=ids: searching.answer(graphs, ids, settings).ids[:, 0]
     limits = {'max_decoding_length': NEW_TOKENS, 'min_decoding_length': NEW_TOKENS, 'max_batch_size': batch}
     theirs = lambda tokens=tokens, limits=limits: peer.translate_batch(tokens, beam_size=1, **limits)
-    first = [result.hypotheses[0][0].removeprefix('token') for result in theirs()]
-    same = np.mean(ours()[:, 0].astype(str) == first)
+    first = [names[result.hypotheses[0][0]] for result in theirs()]
+    same = np.mean(ours()[:, 0] == first)
     seconds = {}
     for _ in range(arguments.runs):
       for name, call in (('ours', ours), ('theirs', theirs)):

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from switch_zoo.commands import answering
 from switch_zoo.commands.generate import read_lines
+from switch_zoo.commands.score import read_pairs
 from switch_zoo.errors import UserError
 
 SAVED_MODEL, ONNX = KINDS = ('saved_model', 'onnx')
@@ -41,7 +42,9 @@ def command(
     None, '--seed', help='Seed of sampling: the same batch gets the same answers every time.'
   ),
   sample: str | None = typer.Option(
-    None, '--sample', help='A file of texts, one per line, on which --to onnx --dtype int8 is compared with float32.'
+    None,
+    '--sample',
+    help='A file on which --to onnx --dtype int8 is compared with float32: lines of TEXT or TEXT<tab>TARGET.',
   ),
 ) -> None:
   """Exports a SavedModel that needs only tensorflow and tensorflow_text, in the layout of TensorFlow Serving.
@@ -54,7 +57,7 @@ def command(
     raise UserError('--dtype=int8 is for ONNX Runtime: give --to onnx too, or choose auto, float32 or bfloat16.')
   if sample and (to, dtype) != (ONNX, 'int8'):
     raise UserError('--sample is for a comparison of int8 with float32: give --to onnx --dtype int8 too.')
-  texts = [line.encode() for line in read_lines(None, sample)[:SAMPLE_TEXTS]] if sample else []
+  texts, targets = _sample(sample) if sample else ([], [])
   from switch_zoo.keras import export
   from switch_zoo.keras.generation import LogitsProcessors
 
@@ -72,7 +75,7 @@ def command(
   )
   if to == ONNX:
     onnx_folder = _onnx_folder()
-    loss = onnx_folder.write(onnx_folder.open_source(source, model, vocab, settings), folder, texts)
+    loss = onnx_folder.write(onnx_folder.open_source(source, model, vocab, settings), folder, texts, targets)
     if loss:
       Console(highlight=False).print(loss, soft_wrap=True)
     Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to query it.', soft_wrap=True)
@@ -81,6 +84,15 @@ def command(
   answering.show_note(opened.note)
   export.export(opened, folder)
   Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to query it.', soft_wrap=True)
+
+
+def _sample(file: str) -> tuple[list[bytes], list[str]]:
+  """Texts, and targets if the first line has one."""
+  lines = read_lines(None, file)
+  if not lines or '\t' not in lines[0]:
+    return [line.encode() for line in lines[:SAMPLE_TEXTS]], []
+  pairs = read_pairs(None, None, file)[:SAMPLE_TEXTS]
+  return [text.encode() for text, _ in pairs], [target for _, target in pairs]
 
 
 def _onnx_folder() -> ModuleType:

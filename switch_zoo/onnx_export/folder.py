@@ -65,13 +65,14 @@ def open_source(source: str, model: str | None, vocab: str | None, settings: Exp
   return OnnxSource(weights.config, weights.whole, vocabulary, settings._replace(dtype=dtype))
 
 
-def write(source: OnnxSource, folder: str, sample: Sequence[bytes] = ()) -> str:
+def write(source: OnnxSource, folder: str, sample: Sequence[bytes] = (), targets: Sequence[str] = ()) -> str:
   """Writes an export, whole or not at all.
 
   Args:
     source: OnnxSource
     folder: new or empty
     sample: texts on which int8 is compared with float32
+    targets: of these texts; empty: they have none
   Returns:
     what the comparison gave, a sentence; '' without one
   Raises:
@@ -84,7 +85,7 @@ def write(source: OnnxSource, folder: str, sample: Sequence[bytes] = ()) -> str:
     with export.emptied(os.path.join(os.path.dirname(path), f'.export-{os.path.basename(path)}')) as complete:
       version = os.path.join(complete, '1')
       facts = _write_version(source, version, source.settings.dtype)
-      loss = _loss(source, version, sample) if sample and facts.dtype == INT8 else None
+      loss = _loss(source, version, sample, targets) if sample and facts.dtype == INT8 else None
       method, is_bytes = export_readme.method(source.settings), source.vocabulary.table is None
       with open(os.path.join(complete, 'README.md'), 'w', encoding='utf-8') as file:
         file.write(readme.text(os.path.basename(path), facts, method, is_bytes, loss))
@@ -153,9 +154,9 @@ def _beam(given: BeamRule | None) -> beam_rules.BeamRule | None:
   return beam_rules.Beam(given.size, given.length_penalty) if given else None
 
 
-def _loss(source: OnnxSource, version: str, sample: Sequence[bytes]) -> dict[str, float]:
+def _loss(source: OnnxSource, version: str, sample: Sequence[bytes], targets: Sequence[str]) -> dict[str, float]:
   """Compares the export with one in float32, which is removed again."""
   with tempfile.TemporaryDirectory(dir=os.path.dirname(version)) as temporary:
     reference = os.path.join(temporary, '1')
     _write_version(source, reference, FLOAT32)
-    return int8_loss.measure(OnnxTextModel(version), OnnxTextModel(reference), sample)
+    return int8_loss.measure(OnnxTextModel(version), OnnxTextModel(reference), sample, targets)

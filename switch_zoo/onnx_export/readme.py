@@ -91,8 +91,13 @@ def _loss(loss: Mapping[str, float] | None) -> str:
 def sentence(loss: Mapping[str, float]) -> str:
   """What int8 changes, in a sentence."""
   tokens, answers = f'{loss["same_tokens"]:.2%}', f'{loss["same_answers"]:.2%}'
-  return (
+  answer = (
     f'Against float32, on a sample of {loss["texts"]:.0f} texts: {tokens} of the tokens of the greedy float32 answers '
     f'are the most likely ones here too, {answers} of the answers are the same, and the score of a float32 answer '
     f'differs by {loss["score_difference"]:.4f} on average.'
+  )
+  if 'int8_matches' not in loss:
+    return answer
+  return (
+    f'{answer} {loss["int8_matches"]:.2%} of the answers are the target; in float32, {loss["float32_matches"]:.2%}.'
   )

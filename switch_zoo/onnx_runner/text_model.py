@@ -47,7 +47,7 @@ class OnnxTextModel:
     if not inputs:
       return self._named([], np.zeros([0, n], np.float32), np.zeros([0, n], np.float32) if self.settings.beam else None)
     answers = searching.answer(self._graphs, self._ids(inputs), self.settings)
-    outputs = [[self._texts.decode(ids) for ids in row] for row in answers.ids.tolist()]
+    outputs = [self.decoded(rows) for rows in answers.ids]
     return self._named(outputs, answers.scores, answers.beam_scores)
 
   def score(self, inputs: Sequence[bytes], targets: Sequence[bytes]) -> dict[str, Any]:
@@ -76,6 +76,10 @@ class OnnxTextModel:
     """Greedy answers, whatever the settings say: ids <int64>[batch, length] and scores <float32>[batch]."""
     answers = searching.sample(self._graphs, self._ids(inputs), AnswerSettings(self.settings.max_new_tokens))
     return answers.ids[:, 0], answers.scores[:, 0]
+
+  def decoded(self, ids: np.ndarray) -> list[str]:
+    """Answers as texts. <int64>[batch, length]"""
+    return [self._texts.decode(row) for row in ids.tolist()]
 
   def predicted(self, inputs: Sequence[bytes], targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The most likely token at each place of targets, given those before it, and the targets' scores.

@@ -168,13 +168,30 @@ def test_the_program_of_the_readme_needs_none_of_our_packages(exported, opened):
 
 
 def test_int8_is_compared_on_a_sample(source, tmp_path, capsys, monkeypatch):
-  (tmp_path / 'sample.txt').write_text('one text\nanother text\n')
+  texts = ['one text', 'another text', 'naïve 😀', '', 'x' * 500, *(f'text {number}' for number in range(14))]
+  (tmp_path / 'sample.txt').write_text('\n'.join(texts) + '\n')
   words = ['export', source, tmp_path / 'int8', '--to', 'onnx', '--dtype', 'int8', '--max-new-tokens', 6]
   code, out, err = run(capsys, monkeypatch, *words, '--sample', tmp_path / 'sample.txt')
   assert code == 0, err
-  assert 'Against float32, on a sample of 2 texts: ' in out
+  assert 'Against float32, on a sample of 19 texts: ' in out
+  assert 'are the target' not in out
   assert out.splitlines()[0] in (tmp_path / 'int8' / 'README.md').read_text()
   assert sorted(os.listdir(tmp_path / 'int8')) == ['1', 'README.md']
+
+
+def test_a_sample_with_targets_gives_the_share_of_answers_that_are_right(
+  source, exported, tmp_path, capsys, monkeypatch
+):
+  answers = OnnxTextModel(f'{exported}/1').answer([b'one', b'two', b'three', b'four'])['outputs']
+  targets = [*answers[:3], 'another']
+  (tmp_path / 'pairs').write_text(''.join(map('{}\t{}\n'.format, ['one', 'two', 'three', 'four'], targets)))
+  words = ['export', source, tmp_path / 'int8', '--to', 'onnx', '--dtype', 'int8', '--max-new-tokens', 5]
+  code, out, err = run(capsys, monkeypatch, *words, '--sample', tmp_path / 'pairs')
+  assert code == 0, err
+  assert 'of the answers are the target; in float32, 75.00%.' in out
+  (tmp_path / 'pairs').write_text('one\ttarget\nonly a text\n')
+  code, _, err = run(capsys, monkeypatch, *words[:2], tmp_path / 'new', *words[3:], '--sample', tmp_path / 'pairs')
+  assert code == 2 and 'line 2' in err and not (tmp_path / 'new').exists()
 
 
 def test_serve_answers_without_tensorflow(exported, opened):

@@ -13,7 +13,7 @@ from switch_zoo.checkpoints import sources
 from switch_zoo.errors import UserError
 from switch_zoo.keras.attention import relative_bucket
 from switch_zoo.onnx_export import feed_forward, positions, products
-from switch_zoo.onnx_runner import searching
+from switch_zoo.onnx_runner import searching, sessions
 from switch_zoo.onnx_runner.beam_rules import TransformersBeam
 from switch_zoo.onnx_runner.processors import LogitsProcessors
 from switch_zoo.onnx_runner.sessions import Decoding
@@ -84,6 +84,24 @@ def test_int8_is_close_and_the_checker_passes(exported, architecture):
   for dtype in products.DTYPES:
     for part in ('encoder', 'decoder'):
       onnx.checker.check_model(f'{exported(architecture, dtype)[2]}/{part}.onnx')
+
+
+@pytest.mark.parametrize('architecture', ['dense', 'top-1 of many'])
+def test_products_for_processors_without_vnni_give_the_same(exported, architecture, monkeypatch):
+  config, _, version = exported(architecture, 'int8')
+  inputs = harness.ids(config)
+  expected = logits_of(harness.graphs(version), inputs, TARGETS)
+  monkeypatch.setattr(sessions, 'sums_overflow', lambda: True)
+  np.testing.assert_allclose(logits_of(harness.graphs(version), inputs, TARGETS), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('flags', 'overflow'), [('fpu avx2', True), ('avx2 avx512_vnni', False), ('avx2 avx_vnni', False), ('asimd', False)]
+)
+def test_processors_whose_sums_of_8_bits_overflow(flags, overflow, tmp_path):
+  (tmp_path / 'cpuinfo').write_text(f'processor\t: 0\nflags\t\t: {flags}\nbugs\t: none\n')
+  assert sessions.sums_overflow(str(tmp_path / 'cpuinfo')) == overflow
+  assert not sessions.sums_overflow(str(tmp_path / 'another'))
 
 
 def test_ids_that_pad_the_table_are_never_chosen(exported):
