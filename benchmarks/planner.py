@@ -180,6 +180,31 @@ def fitted_memory_share(row: Row) -> float:
   return size / group.chip.bandwidth / (row.seconds - rest)
 
 
+# Decoders of mesh-transformer-jax on v3-32, as its benchmarks.md prints them: parameters -> seconds of a step of 65,536
+# tokens. Layers, widths and what is computed again are not printed with them, so no graph can be made: only what is
+# proportional to the parameters.
+GPTJ_TOKENS, GPTJ_CORES = 65_536, 32
+GPTJ_STEPS = {6e9: 3.37, 13e9: 7.84, 23e9: 13.83}
+
+
+def decoder_rows() -> Iterator[tuple[float, float, float, float]]:
+  """(parameters, published seconds, those of the matrix products alone, those with the share of peak of the first)."""
+  share, chip = 0.0, slice_named(f'v3-{GPTJ_CORES}').chip
+  for parameters, seconds in GPTJ_STEPS.items():
+    at_peak = 6 * parameters * GPTJ_TOKENS / (GPTJ_CORES * chip.flops)
+    share = share or at_peak / seconds
+    yield parameters, seconds, at_peak / cost.PRODUCT_SHARE, at_peak / share
+
+
+def print_decoders() -> None:
+  """Prints what can be said of GPT-J's family; the first row gives the share of peak, the others are held out."""
+  print(
+    'mesh-transformer-jax on v3-32: parameters, published step, matrix products alone, share of peak of the first row'
+  )
+  for parameters, seconds, products, scaled in sorted(decoder_rows(), key=lambda row: -abs(row[3] / row[1] - 1)):
+    print(f'  {parameters / 1e9:.0f}B  {seconds:.2f} s  {products:.2f} s  {scaled:.2f} s  {scaled / seconds - 1:+.0%}')
+
+
 def main() -> None:
   """Prints the table."""
   first = next(rows())
@@ -193,6 +218,7 @@ def main() -> None:
   Console(width=200).print(table)
   errors = [abs(one.error) for one in results]
   print(f'{len(errors)} rows, mean error {sum(errors) / len(errors):.0%}, worst {max(errors):.0%}')
+  print_decoders()
 
 
 if __name__ == '__main__':

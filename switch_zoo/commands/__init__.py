@@ -5,7 +5,8 @@
   describe         one model, with the gin line each number comes from
   plan_report      a plan as tables and as JSON
   plan_plot        a plan as a picture
-  plan_all         a table of every ready layout
+  plan_ready       the files of every ready layout
+  plan_all         a table of them
   plan_measure     the constants of this computer
   plan             layouts of a model on a slice, with memory and time
   answering        options that `generate`, `score` and `export` share

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import typer
 from rich.console import Console
 
-from switch_zoo.commands import plan_all, plan_plot, plan_report
+from switch_zoo.commands import plan_all, plan_plot, plan_ready, plan_report
 from switch_zoo.commands.json_output import as_json as json_text
 from switch_zoo.errors import UserError
 from switch_zoo.planner import hints, load
@@ -30,6 +30,9 @@ def command(
   compare: str = typer.Option('', '--compare', metavar='NAMES', help='The best layout on each of these slices.'),
   measure: int = typer.Option(0, '--measure', metavar='N', help='Plan for N slices of this computer, measured now.'),
   every: bool = typer.Option(False, '--all', help='A table of every ready layout, or those of --slice, in Markdown.'),
+  ready: str = typer.Option(
+    '', '--ready-layouts', metavar='DIR', help='Write the ready layouts, of all slices or of --slice, into a folder.'
+  ),
   tokens: float = typer.Option(0.0, '--tokens', metavar='N', help='Tokens to train on, as 180e9: adds the days.'),
   price: float = typer.Option(0.0, '--price', metavar='P', help='Of a chip and hour: with --tokens, adds the cost.'),
   load_file: str = typer.Option(
@@ -40,8 +43,14 @@ def command(
   as_json: bool = typer.Option(False, '--json', help='One JSON object on stdout.'),
 ) -> None:
   """Finds the layouts of a model on a slice: memory of a core, bytes sent, time of a step, the best one first."""
-  if every:
-    print_all(model, slice_name)
+  if every or ready:
+    if model:
+      option = '--all' if every else '--ready-layouts'
+      raise UserError(f'{option} plans every model that has a ready layout. Leave out {model}, or leave out {option}.')
+    if ready:
+      plan_ready.write(ready, slice_name, print)
+    if every:
+      print_all(slice_name)
     return
   if not model:
     raise UserError('plan needs a model: its name, or the path of a gin file. `switch_zoo models` lists the names.')
@@ -69,18 +78,13 @@ def command(
     plan_report.print_layouts(Console(highlight=False), config, target, found, run)
 
 
-def print_all(model: str, slice_name: str) -> None:
+def print_all(slice_name: str) -> None:
   """Prints the table of `plan_all`.
 
   Raises:
-    UserError: a model is given, or a slice that has no ready layouts
+    UserError: a slice that has no ready layouts
   """
-  if model:
-    raise UserError(f'--all plans every model that has a ready layout. Leave out {model}, or leave out --all.')
-  slices = {name.partition('/')[0] for name in layouts.list_layouts() if '/' in name}
-  if slice_name and slice_name not in slices:
-    raise UserError(f'--slice {slice_name} has no ready layouts. Slices that have are {", ".join(sorted(slices))}.')
-  for line in plan_all.table(slice_name):
+  for line in plan_all.table(plan_ready.names(slice_name)):
     print(line, flush=True)
 
 

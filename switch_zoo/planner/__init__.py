@@ -13,6 +13,7 @@
   gin_lines      a layout as gin
   hints          what a layout wastes, and what makes a model fit
   load           tokens that are spread unevenly over experts
+  ready          the layouts that gin/layouts has for a model and a slice
 
 Each file imports only files above it.
 """

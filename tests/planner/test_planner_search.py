@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 
 import pytest
@@ -129,6 +130,8 @@ def test_the_command_as_a_table():
     (['--slice', 'v3-8'], 'plan needs a model'),
     (['--all', '--slice', 'v3-16'], 'has no ready layouts'),
     (['t5_small', '--all'], 'Leave out t5_small'),
+    (['t5_small', '--ready-layouts', 'x'], 'leave out --ready-layouts'),
+    (['--ready-layouts', 'x', '--slice', 'v3-16'], 'has no ready layouts'),
     (['t5_small', '--measure', '-1'], 'at least one slice'),
     (['switch_base_8', '--slice', 'v3-9'], 'The closest are v3-8'),
     (['switch_base_8', '--slice', 'v3-8', '--lengths', '512'], 'as in --lengths 512,114'),
@@ -150,6 +153,15 @@ def test_the_command_as_a_table():
 def test_mistakes_are_one_paragraph(arguments, message):
   done = run(*arguments)
   assert isinstance(done.exception, UserError) and message in str(done.exception)
+
+
+def test_a_layout_that_cuts_an_axis_twice(tmp_path):
+  path = tmp_path / 'twice.gin'
+  path.write_text("utils.run.mesh_shape = 'model:8'\nutils.run.layout_rules = 'd_model:model;d_ff:model'\n")
+  done = run(*SMALL, '--layout', str(path))
+  assert isinstance(done.exception, UserError)
+  assert re.search('give d_(model|ff) and d_(model|ff) of .* to the same mesh axis "model"', str(done.exception))
+  assert 'Leave out --layout' in str(done.exception)
 
 
 def test_a_picture(tmp_path):
