@@ -29,7 +29,7 @@ def command(
     '--layers',
     metavar='N',
     min=1,
-    help='Compile N and 2N layers a stack only, and extrapolate to the whole model.',
+    help='Compile N and 2N layers a stack only (whole blocks), and extrapolate to the whole model.',
   ),
   save: str | None = typer.Option(
     None, '--save', metavar='FILE', help='Write the program: a serialized HloModuleProto.'
@@ -60,9 +60,13 @@ def command(
     if path is not None:
       compiling.check_file(path, option)
   request = compiling.checked_request(model, slice_name, layout, mesh, batch, microbatch, layers)
-  with PhaseLine() as phase:
-    report = compiling.compile_step(request, phase, save)
+  try:
+    with PhaseLine() as phase:
+      report = compiling.compile_step(request, phase, save)
+  except compiling.DoesNotFitError as error:
+    if record is not None:
+      compiling.append(record, error.record)
+    raise
   if record is not None:
-    with open(record, 'a', encoding='utf-8') as file:
-      file.write(written(report.as_dict(), indent=None) + '\n')
+    compiling.append(record, report.as_dict())
   print(written(report.as_dict()) if as_json else report.text())

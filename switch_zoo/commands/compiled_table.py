@@ -25,7 +25,9 @@ def read(path: str) -> list[dict[str, Any]]:
   for number, line in enumerate(lines, 1):
     try:
       report = json.loads(line)
-      assert report['memory']['total'] and report['model'] and report['slice'] and report['libtpu']
+      assert (
+        'total' in report['memory'] and 'fits' in report and report['model'] and report['slice'] and report['libtpu']
+      )
     except (ValueError, LookupError, TypeError, AssertionError) as error:
       raise UserError(f'{path}, line {number} is not a report of switch_zoo compile --record.') from error
     reports.append(report)
@@ -44,13 +46,19 @@ def table(reports: list[dict[str, Any]]) -> str:
   lines = [_HEAD, ('---', '---', *('---:',) * 7, '---'), *rows]
   missing = [name for name in order if not name.startswith('tiny_') and name not in {model for model, _ in latest}]
   versions = ', '.join(sorted({report['libtpu'] for report in reports}))
-  after = [f'libtpu {versions}.', f'Not compiled: {", ".join(missing)}.' if missing else '']
+  refused = [latest[key] for key in sorted(latest) if latest[key].get('reason')]
+  reasons = [f'The compiler on {r["model"]}, {r["slice"]}: "{r["reason"]}"' for r in refused]
+  after = [f'libtpu {versions}.', *reasons, f'Not compiled: {", ".join(missing)}.' if missing else '']
   return '\n'.join([f'| {" | ".join(line)} |' for line in lines] + ['', ' '.join(filter(None, after))])
 
 
 def _row(report: dict[str, Any]) -> tuple[str, ...]:
   memory, depths = report['memory'], report['extrapolated_from_layers']
-  sizes = (gibibytes(memory[name]) for name in ('arguments', 'temporaries', 'code', 'total', 'limit'))
+  sizes = (memory.get(name) for name in ('arguments', 'temporaries', 'code', 'total', 'limit'))
   tokens = f'{report["microbatch"]:,} tokens' if report['microbatch'] else 'whole'
   how = f'{depths[0]} and {depths[1]} layers, extrapolated' if depths else 'whole'
-  return report['model'], report['slice'], f'{report["batch"]:,}', tokens, *sizes, how
+  figures = ('' if size is None else gibibytes(size) for size in sizes)
+  if report.get('reason'):
+    how = '{} + {} layers'.format(*report['layers'])
+  outcome = how if report['fits'] else f'{how}: **does not fit**'
+  return report['model'], report['slice'], f'{report["batch"]:,}', tokens, *figures, outcome

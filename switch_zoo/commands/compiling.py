@@ -5,14 +5,15 @@ import gc
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from switch_zoo.commands.json_output import as_json
 from switch_zoo.errors import UserError
-from switch_zoo.spec import layouts
+from switch_zoo.spec import layouts, sublayers
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.zoo import load_config, model_file
 from switch_zoo.tpu import slices
-from switch_zoo.tpu.report import Report, Step, does_not_fit
+from switch_zoo.tpu.report import Report, Step, does_not_fit, refusal
 
 if TYPE_CHECKING:
   from switch_zoo.mesh.one_core.program import OneCoreProgram
@@ -37,7 +38,7 @@ class Request:
   layout: its slices are the devices of the slice
   batch: sequences of a step
   microbatch: tokens of one core's microbatch; None: not divided
-  layers: of each stack, to compile fewer than the model has; None: all
+  layers: of each stack, in whole blocks, to compile fewer than the model has; None: all
   """
 
   model: str
@@ -73,7 +74,7 @@ def checked_request(
     mesh: 'batch:8;model:4', for a strategy that leaves the mesh open
     batch: sequences of a step; None: 2,048, or one for each core if there are more cores
     microbatch: tokens of one core's microbatch; 0: not divided; None: 2,048
-    layers: of each stack; None: all
+    layers: of each stack, rounded up to whole blocks; None: all
   Raises:
     UserError: a name that does not exist, a layout that does not divide, a batch that does not
   """
@@ -87,9 +88,8 @@ def checked_request(
     )
   size = batch or max(layouts.SEQUENCES, tpu.devices)
   layouts.check(chosen, config, size)
-  _check_layers(config, layers)
   tokens = 2048 if microbatch is None else microbatch or None
-  return Request(model, config, tpu, name, chosen, size, tokens, layers)
+  return Request(model, config, tpu, name, chosen, size, tokens, _whole_blocks(config, layers))
 
 
 def _ready_made(model: str, slice_name: str) -> str:
@@ -125,15 +125,27 @@ def _layout(name: str, tpu: slices.Slice, mesh: str | None) -> layouts.Layout:
     raise
 
 
-def _check_layers(config: ModelConfig, layers: int | None) -> None:
+def _whole_blocks(config: ModelConfig, layers: int | None) -> int | None:
+  """Layers of a stack to compile: the smallest number of whole blocks that has `layers`; 1 is 2 in Switch-Base."""
   if layers is None:
-    return
+    return None
+  block = sublayers.layers_per_block(config.encoder_block)
+  rounded = -(-layers // block) * block
   smallest = min(config.num_encoder_layers, config.num_decoder_layers)
-  if not 0 < 2 * layers <= smallest:
+  if not 0 < 2 * rounded <= smallest:
     raise UserError(
-      f'--layers {layers} compiles {config.name} with {layers} and with {2 * layers} layers in each stack, and takes '
-      f'the difference; it has {smallest}. Use a number from 1 to {smallest // 2}.'
+      f'--layers {layers} compiles {config.name} with {rounded} and with {2 * rounded} layers in each stack, and takes '
+      f'the difference; it has {smallest}. Use a number from 1 to {smallest // (2 * block) * block}.'
     )
+  return rounded
+
+
+class DoesNotFitError(UserError):
+  """A step that does not fit a core. record: what `--record` writes about it"""
+
+  def __init__(self, message: str, record: dict[str, Any]) -> None:
+    super().__init__(message)
+    self.record = record
 
 
 def compile_step(request: Request, report: Callable[[str], None], save: str | None = None) -> Report:
@@ -144,16 +156,21 @@ def compile_step(request: Request, report: Callable[[str], None], save: str | No
     report: is given a few words on what is being done
     save: file to write the program to if it fits: a serialized xla.HloModuleProto; of two, the one of fewer layers
   Raises:
-    UserError: libtpu is missing, or the step does not fit: with the remedy
+    DoesNotFitError: with the remedy
+    UserError: libtpu is missing
   """
-  from switch_zoo.tpu.compiler import Compiler
+  from switch_zoo.tpu.compiler import Compiler, OutOfMemoryError
 
   compiler = Compiler()
   if request.layers is None:
     return _compile_depth(compiler, request, None, report, save)
   shallow = _compile_depth(compiler, request, request.layers, report, save)
   deep = _compile_depth(compiler, request, 2 * request.layers, report)
-  return _extrapolated(request, shallow, deep)
+  whole = _extrapolated(request, shallow, deep)
+  if not whole.fits:
+    error = OutOfMemoryError(whole.memory.total, whole.limit, 'estimated from two models with fewer layers')
+    raise DoesNotFitError(does_not_fit(whole.step, error, whole.memory.arguments), whole.as_dict())
+  return whole
 
 
 def _compile_depth(
@@ -173,7 +190,9 @@ def _compile_depth(
   try:
     compiled = compiler.compile(topology, program.module, [places[index][0] for index in order])
   except tpu_compiler.OutOfMemoryError as error:
-    raise UserError(does_not_fit(step, error, _argument_bytes(program))) from error
+    size = _argument_bytes(program)
+    record = refusal(step, error, size, tpu_compiler.VERSION)
+    raise DoesNotFitError(does_not_fit(step, error, size), record) from error
   if save:
     with open(save, 'wb') as file:
       file.write(program.module)
@@ -252,6 +271,12 @@ def check_file(path: str, option: str) -> None:
     raise UserError(f'{option} {path}: there is no folder {folder}. Create it first.')
   if os.path.isdir(path) or not os.access(folder, os.W_OK):
     raise UserError(f'{option} {path} cannot be written. Name a file in a folder that you may write to.')
+
+
+def append(path: str, record: dict[str, Any]) -> None:
+  """Appends a record to a file of JSON lines."""
+  with open(path, 'a', encoding='utf-8') as file:
+    file.write(as_json(record, indent=None) + '\n')
 
 
 def _argument_bytes(program: 'OneCoreProgram') -> int:

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow.compat.v1 as tf
 from tensorflow.compat.v1 import estimator as tf_estimator
 
 from switch_zoo import garbage
@@ -15,7 +16,6 @@ from switch_zoo.launcher import (
   building,
   evaluation,
   one_slice,
-  preflight,
   progress,
   run_state,
   saving,
@@ -25,6 +25,7 @@ from switch_zoo.launcher import (
   updates,
 )
 from switch_zoo.launcher.validation import hook as validation_hook
+from switch_zoo.launcher.validation.checkpoint_model import CheckpointModel
 from switch_zoo.mesh import observe, teaching
 
 
@@ -71,12 +72,11 @@ def _training(spec: Any, run: run_state.Run, released: Callable[..., Any], made_
   steps = progress.Hook(loss, exported, run.reporter, run.last_step)
   savers = saving.lean(spec.training_chief_hooks, settings)
   lesson = teaching.lesson()
-  mixture = run.task or preflight.parameter('mesh_train_dataset_fn.mixture_or_task_name')
   updates.come_last(spec.train_op, written.values())
   hooks = (
     steps,
     summary_hook.SummaryHook(written, model_dir, settings.summary_steps),
-    *validation_hook.of_training(released, made_with, savers, steps, run, mixture),
+    *_validation(released, made_with, savers, steps, run),
     building.CollectionsAfterFirstStep(),
   )
   return spec._replace(
@@ -85,3 +85,19 @@ def _training(spec: Any, run: run_state.Run, released: Callable[..., Any], made_
     training_hooks=(*spec.training_hooks, *hooks),
     training_chief_hooks=(*([teacher_weights.TeacherHook(lesson, run.reporter)] if lesson else []), *savers),
   )
+
+
+def _validation(
+  released: Callable[..., Any],
+  made_with: dict[str, Any],
+  savers: tuple[tf.train.SessionRunHook, ...],
+  steps: progress.Hook,
+  run: run_state.Run,
+) -> tuple[tf.train.SessionRunHook, ...]:
+  """The hook that validates, if there is one and something saves."""
+  saver = next((hook for hook in savers if isinstance(hook, saving.SaverHook)), None)
+  if saver is None:
+    return ()
+  make_model = lambda mode, dataset: CheckpointModel(released, mode, dataset)
+  hook = validation_hook.of_training(make_model, made_with, saver, steps, run)
+  return () if hook is None else (hook,)

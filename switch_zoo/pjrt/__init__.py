@@ -13,6 +13,7 @@ the devices. Everything else is that of the launcher: gin files, checks, tasks, 
   kept_checkpoints   when a training saves, and which checkpoints it keeps
   batches            batches of the input pipeline, prepared while a step runs
   hooks              what the launcher's hooks are given in place of a TensorFlow session
+  validation         validation on the way, of the weights on the devices
   training           the loop over steps
   evaluation         the perplexity of targets
   estimator          what Mesh-TensorFlow's `utils.run` takes for an Estimator

@@ -42,7 +42,7 @@ def write(folder: str, step: int, variables: Mapping[str, jax.Array]) -> str:
   Returns:
     the prefix of the checkpoint
   """
-  prefix = os.path.join(folder, f'{_NAME}-{step}')
+  prefix = prefix_of(folder, step)
   temporary = os.path.join(f'{prefix}_temp', _NAME)  # what TensorFlow calls it, and what is removed after a kill
   places = layout({name: TensorInfo(array.shape, np.dtype(array.dtype)) for name, array in variables.items()})
   if processes.is_chief():
@@ -60,6 +60,11 @@ def write(folder: str, step: int, variables: Mapping[str, jax.Array]) -> str:
     _complete(prefix, temporary, places, checksums)
   processes.wait(f'index of {step}')
   return prefix
+
+
+def prefix_of(folder: str, step: int) -> str:
+  """The prefix of the checkpoint of a step."""
+  return os.path.join(folder, f'{_NAME}-{step}')
 
 
 def layout(infos: Mapping[str, TensorInfo]) -> dict[str, Place]:

@@ -39,7 +39,8 @@ def run(flags: Any, bound: GinFiles) -> None:
     launcher_command.prepare(flags, bound, on_accelerator=devices.platform() != 'cpu')
     processes.check_same(f'{gin.config_str()}\nmodel_dir = {flags.model_dir!r}', 'setting')
     _check_mode()
-    validation_settings.refuse_with('--runtime=pjrt')
+    if processes.count() > 1:
+      validation_settings.refuse_with('several processes')
     teacher_check.refuse_with('--runtime=pjrt')
     _check_folder(flags.model_dir)
     launcher_run.check(flags.model_dir, bound)

@@ -4,13 +4,15 @@ import glob
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from switch_zoo.errors import UserError
+from switch_zoo.mesh.one_core import core_order
 from switch_zoo.mesh.one_core.program import Slot
 from switch_zoo.pjrt import processes
 
@@ -52,7 +54,7 @@ def platform() -> str:
 
 
 def mesh_of(mesh_shape: Mapping[str, int]) -> Mesh:
-  """The mesh of a program: logical core n is JAX's device n.
+  """The mesh of a program: logical core n is JAX's device n, on TPUs in the order of `core_order`.
 
   Raises:
     UserError: there are too few devices, or more than several processes have cores
@@ -64,7 +66,20 @@ def mesh_of(mesh_shape: Mapping[str, int]) -> Mesh:
       'Use a layout or a mesh_shape of that size; JAX_PLATFORMS=cpu runs any mesh on CPUs.'
     )
   shape = (*mesh_shape.values(), 1)
-  return Mesh(np.array(devices[:cores]).reshape(shape), (*mesh_shape, _OWN_AXIS))
+  return Mesh(np.array(in_order(mesh_shape, devices[:cores])).reshape(shape), (*mesh_shape, _OWN_AXIS))
+
+
+def in_order(mesh_shape: Mapping[str, int], devices: Sequence[Any]) -> list[Any]:
+  """Devices by logical core: on TPUs the inner axis of the mesh is on neighbouring chips, elsewhere as they come.
+
+  Args:
+    mesh_shape: axis -> cores along it
+    devices: JAX's, as many as cores
+  """
+  if devices[0].platform != 'tpu':
+    return list(devices)
+  places = [(*device.coords, device.core_on_chip) for device in devices]
+  return [devices[index] for index in core_order.device_order(mesh_shape, places)]
 
 
 def sharding(mesh: Mesh, slot: Slot) -> NamedSharding:

@@ -4,6 +4,8 @@ So the released code chooses checkpoints, reads data, measures and writes answer
 """
 
 import contextlib
+import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from jax.sharding import Mesh
 
+from switch_zoo import interrupts
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import estimators, graph_settings, latest, preflight, run_state
 from switch_zoo.mesh import graph as mesh_graph
@@ -18,7 +21,7 @@ from switch_zoo.mesh import summaries
 from switch_zoo.mesh.one_core import lowering
 from switch_zoo.mesh.one_core.program import OneCoreProgram
 from switch_zoo.mesh.one_core.steps import Optimization, StepSettings
-from switch_zoo.pjrt import checkpoint_reader, processes, training, variables
+from switch_zoo.pjrt import checkpoint_reader, processes, training, validation, variables
 from switch_zoo.pjrt.batches import Batches
 from switch_zoo.pjrt.evaluation import Perplexity, until_end
 from switch_zoo.pjrt.executable import Executable
@@ -46,7 +49,8 @@ class Estimator:
   def __init__(self, settings: Mapping[str, Any], mesh: Mesh) -> None:
     self.model_dir: str = settings['model_dir']
     self._settings, self._mesh = settings, mesh
-    self._weights: tuple[str, list[Any]] | None = None
+    # The prefix of a checkpoint, and its variables by name.
+    self._weights: tuple[str, Mapping[str, Any]] | None = None
     self._compiled: dict[Any, Executable] = {}
 
   def latest_checkpoint(self) -> str | None:
@@ -71,21 +75,15 @@ class Estimator:
       filtered = preflight.parameter('utils.tpu_estimator_model_fn.init_variable_filter') or ''
       start = training.Start(step, optimization, resumed, settings['init_checkpoint'], filtered)
       saves = training.Saves(settings['save_checkpoints_steps'], settings['keep_checkpoint_max'])
-      training.train(self.model_dir, executable, start, batches, saves, max_steps, hooks)
+      make_validation = functools.partial(validation.hook_of, self, settings)
+      training.train(self.model_dir, executable, start, batches, saves, max_steps, hooks, make_validation)
 
   def evaluate(
     self, input_fn: Callable[[Any], Any], steps: int, checkpoint_path: str | None = None, name: str = 'eval'
   ) -> dict[str, float]:
     """Measures the perplexity of a data set, and writes it for TensorBoard."""
-    metrics = Perplexity()
     prefix = self._checkpoint(checkpoint_path)
-    with Batches(input_fn) as batches:
-      step = self._step(batches.features, graph_settings.outer_batch_size())
-      lower = lambda: lowering.lower_evaluation(step, _tell)
-      for _, batch in zip(range(steps), batches, strict=False):
-        outputs = self._run('evaluation', lower, prefix, batch)
-        metrics.add(outputs)
-    values = metrics.values(checkpoint_reader.step_of(prefix))
+    values = self.perplexity(input_fn, prefix, steps)
     if processes.is_chief():
       writer = tf.summary.FileWriter(f'{self.model_dir}/eval_{name}')
       written: dict[str, np.ndarray | float] = {key: value for key, value in values.items() if key != 'global_step'}
@@ -99,9 +97,27 @@ class Estimator:
     Yields:
       inputs and outputs, ids up to the end; or scores <float32>[] and targets, ids up to the end
     """
-    scored = self._settings['score_in_predict_mode']
     prefix = self._checkpoint(checkpoint_path)
     run_state.current().evaluated_step = checkpoint_reader.step_of(prefix)
+    yield from self.answers(input_fn, prefix)
+
+  def use(self, prefix: str, variables: Mapping[str, Any]) -> None:
+    """Takes these variables, by name, for those of a checkpoint, which then is not read."""
+    self._weights = prefix, variables
+
+  def perplexity(self, input_fn: Callable[[Any], Any], prefix: str, steps: int | None = None) -> dict[str, float]:
+    """Metric -> value over the batches. steps: how many; None: all"""
+    metrics = Perplexity()
+    with Batches(input_fn) as batches:
+      step = self._step(batches.features, graph_settings.outer_batch_size())
+      lower = lambda: lowering.lower_evaluation(step, _tell)
+      for batch in itertools.islice(batches, steps):
+        metrics.add(self._run('evaluation', lower, prefix, batch))
+    return metrics.values(checkpoint_reader.step_of(prefix))
+
+  def answers(self, input_fn: Callable[[Any], Any], prefix: str) -> Iterator[dict[str, Any]]:
+    """What `predict` yields."""
+    scored = self._settings['score_in_predict_mode']
     with Batches(input_fn) as batches:
       names = ('inputs', 'targets') if scored else ('inputs',)
       step = self._step([name for name in batches.features if name in names], 1)
@@ -119,16 +135,19 @@ class Estimator:
     self, key: str, lower: Callable[[], OneCoreProgram], prefix: str, batch: Mapping[str, np.ndarray]
   ) -> dict[str, np.ndarray]:
     """The outputs of a program that changes no variables."""
+    interrupts.check()
     if key not in self._compiled:
       self._compiled[key] = Executable(lower(), self._mesh)
     executable = self._compiled[key]
     program = executable.program
     if self._weights is None or self._weights[0] != prefix:
-      self._weights = prefix, checkpoint_reader.read(prefix, program.variables, self._mesh)
+      arrays = checkpoint_reader.read(prefix, program.variables, self._mesh)
+      self._weights = prefix, dict(zip([slot.name for slot in program.variables], arrays, strict=True))
+    weights = [self._weights[1][slot.name] for slot in program.variables]
     inputs = [variables.put_array(slot, self._mesh, batch[slot.name]) for slot in program.inputs]
     zero = np.zeros([], np.int32)
     scalars = [variables.put_array(slot, self._mesh, zero) for slot in program.scalars]
-    outputs, _ = executable([*self._weights[1], *inputs, *scalars])
+    outputs, _ = executable([*weights, *inputs, *scalars])
     return {name: np.asarray(value) for name, value in outputs.items()}
 
   def _checkpoint(self, path: str | None) -> str:

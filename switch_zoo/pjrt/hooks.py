@@ -1,14 +1,16 @@
 """What the launcher's hooks are given in place of a TensorFlow session: they ask for the step, and take values."""
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gin.tf
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.launcher import progress, run_state, saving, seen_data, summary_hook
+from switch_zoo.launcher.validation import hook as validation_hook
 
+MakeValidation = Callable[[progress.Hook], validation_hook.ValidationHook | None]
 _NOT_EXPORTED = ('loss', 'learning_rate')
 
 
@@ -39,6 +41,7 @@ class TrainingHooks:
       tf.train.get_or_create_global_step()
       settings = saving.Saving()
       self._progress = progress.Hook(tf.constant(0.0), {}, run.reporter, run.last_step)
+      self._validation: validation_hook.ValidationHook | None = None
       self._summaries, self._others = [], []
       if model_dir is not None:
         saving.open_events(model_dir, settings)
@@ -46,12 +49,18 @@ class TrainingHooks:
         configuration = gin.tf.GinConfigSaverHook(model_dir, summarize_config=True, include_step_in_filename=False)
         self._others = [*others, configuration]
 
+  def validate(self, make: MakeValidation) -> None:
+    """Adds validations, if there are any. make: from the hook that reports progress to the hook that validates"""
+    with self._graph.as_default():
+      self._validation = make(self._progress)
+
   def begin(self, step: int) -> None:
     """Training begins after `step` steps."""
     with self._graph.as_default():
       for hook in self._others:
         hook.begin()
-      for hook in (*self._others, self._progress, *self._summaries):
+      validations = [] if self._validation is None else [self._validation]
+      for hook in (*self._others, self._progress, *self._summaries, *validations):
         hook.after_create_session(StepSession(step), None)
 
   def step(self, outputs: Mapping[str, Any]) -> None:
@@ -62,10 +71,20 @@ class TrainingHooks:
     for hook in self._summaries:
       hook.after_run(None, types.SimpleNamespace(results={'values': outputs}))
 
+  def validated(self, step: int) -> bool:
+    """Validates if it is time to after a step; whether training is to end because nothing gets better."""
+    if self._validation is None:
+      return False
+    context = tf.train.SessionRunContext(None, StepSession(step))
+    self._validation.after_run(context, None)
+    return bool(context.stop_requested)
+
   def end(self) -> None:
     """Training is over."""
     for hook in (*self._summaries, self._progress):
       hook.end(None)
+    if self._validation is not None:
+      self._validation.end(None)
 
 
 class Silent:

@@ -23,11 +23,21 @@ class Saver:
 
   def __init__(self, folder: str, every: int, keep: int | None, first_step: int) -> None:
     self._folder, self._every, self._keep = folder, every, keep
-    self._saved = first_step
+    self._saved = self._counted_from = first_step
 
-  def is_due(self, step: int) -> bool:
-    """Whether it is time to save after a step."""
-    return step - self._saved >= self._every
+  def save_if_due(self, step: int, variables: Mapping[str, jax.Array]) -> None:
+    """Saves if it is time to after a step, which the checkpoints of validations do not change."""
+    if step - self._counted_from >= self._every:
+      self._counted_from = step
+      self.save(step, variables)
+
+  def saved(self, step: int, variables: Mapping[str, jax.Array]) -> str:
+    """The prefix of the checkpoint of this step, the last that was done; it is saved if it is not yet."""
+    prefix = checkpoint_writer.prefix_of(self._folder, step)
+    if not os.path.exists(f'{prefix}.index'):
+      self._saved = -1
+      self.save(step, variables)
+    return prefix
 
   def save(self, step: int, variables: Mapping[str, jax.Array]) -> None:
     """Saves, unless this step has been saved."""

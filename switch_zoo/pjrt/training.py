@@ -3,7 +3,7 @@
 import dataclasses
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 
 from switch_zoo import interrupts
 from switch_zoo.checkpoints import tensor_bundle
-from switch_zoo.launcher import preflight, run_state, saving
+from switch_zoo.launcher import preflight, progress, run_state, saving
+from switch_zoo.launcher.validation import hook as validation_hook
 from switch_zoo.mesh.one_core.program import Slot
 from switch_zoo.mesh.one_core.steps import Optimization, StepSettings
 from switch_zoo.pjrt import checkpoint_reader, hooks, initial, kept_checkpoints, processes, variables
@@ -84,8 +85,21 @@ class Saves:
   keep: int | None
 
 
+# From the saver of a training, its variables as they are, and the hook of its progress to the hook that validates.
+MakeValidation = Callable[
+  [kept_checkpoints.Saver, Callable[[], Mapping[str, jax.Array]], progress.Hook], validation_hook.ValidationHook | None
+]
+
+
 def train(
-  model_dir: str, executable: Executable, start: Start, batches: Batches, saves: Saves, last_step: int, others: Any
+  model_dir: str,
+  executable: Executable,
+  start: Start,
+  batches: Batches,
+  saves: Saves,
+  last_step: int,
+  others: Any,
+  make_validation: MakeValidation,
 ) -> None:
   """Trains up to a step.
 
@@ -97,6 +111,7 @@ def train(
     saves: when it saves
     last_step: the step that it ends with
     others: hooks that the released code gives an Estimator
+    make_validation: makes the hook that validates, if there is one
   """
   program, step = executable.program, start.step()
   seed = processes.same_number(_seed())
@@ -107,6 +122,7 @@ def train(
     kept_checkpoints.Saver(model_dir, saves.every, saves.keep, -1).save(step, named())
   folder = model_dir if processes.is_chief() else None
   training_hooks = hooks.TrainingHooks(run_state.current(), folder, [slot.name for slot in program.outputs], others)
+  training_hooks.validate(lambda training: make_validation(saver, named, training))
   training_hooks.begin(step)
   before: Any = None
   for batch in batches:
@@ -118,9 +134,8 @@ def train(
     jax.block_until_ready(before)
     before = outputs['loss']
     training_hooks.step(outputs)
-    if saver.is_due(step):
-      saver.save(step, named())
-    if step >= last_step:
+    saver.save_if_due(step, named())
+    if training_hooks.validated(step) or step >= last_step:
       break
   saver.save(step, named())
   training_hooks.end()

@@ -107,6 +107,23 @@ class Report:
     return '\n'.join(lines)
 
 
+def refusal(step: Step, error: OutOfMemoryError, arguments: int, libtpu: str) -> dict[str, Any]:
+  """The report for JSON on a step that the compiler refused.
+
+  Args:
+    step, error, arguments: as for `does_not_fit`
+    libtpu: its version
+  """
+  return {
+    **dataclasses.asdict(step),
+    'memory': {'arguments': arguments, 'total': error.needed, 'limit': error.limit},
+    'fits': False,
+    'reason': error.reason[:400],
+    'libtpu': libtpu,
+    'extrapolated_from_layers': [],
+  }
+
+
 def does_not_fit(step: Step, error: OutOfMemoryError, arguments: int) -> str:
   """One paragraph: what does not fit, and the remedy that helps most.
 

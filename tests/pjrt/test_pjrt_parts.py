@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +13,13 @@ from switch_zoo.errors import UserError
 from switch_zoo.mesh.one_core.program import Slot
 from switch_zoo.pjrt import checkpoint_writer, devices, evaluation, processes, variables
 from switch_zoo.pjrt.batches import Batches
+
+
+@pytest.fixture(autouse=True)
+def without_a_question_to_the_cloud(monkeypatch):
+  """Where libtpu is installed, JAX asks for minutes which TPU this is."""
+  monkeypatch.setenv('TPU_SKIP_MDS_QUERY', '1')
+
 
 PARTS = {
   'whole': ((3, 4), (slice(0, 3), slice(0, 4))),
@@ -80,6 +88,23 @@ def test_flags_of_several_processes(arguments, words):
   with pytest.raises(UserError) as caught:
     processes.join(*arguments)
   assert words in str(caught.value)
+
+
+def test_on_tpus_the_inner_axis_is_on_the_cores_of_a_chip():
+  """Four chips in a square, as JAX lists them; the outer axis is a ring through them."""
+  chips = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0)]
+  listed = [types.SimpleNamespace(platform='tpu', coords=chip, core_on_chip=core) for core in (0, 1) for chip in chips]
+  ordered = [(*device.coords[:2], device.core_on_chip) for device in devices.in_order({'batch': 4, 'model': 2}, listed)]
+  assert [place[2] for place in ordered] == [0, 1] * 4
+  ring = [place[:2] for place in ordered[::2]]
+  assert ring == [place[:2] for place in ordered[1::2]] and sorted(ring) == sorted(chip[:2] for chip in chips)
+  steps = zip(ring, ring[1:] + ring[:1], strict=True)
+  assert all(abs(x - other_x) + abs(y - other_y) == 1 for (x, y), (other_x, other_y) in steps)
+
+
+def test_cpus_stay_as_they_come():
+  listed = [types.SimpleNamespace(platform='cpu', id=number) for number in range(4)]
+  assert devices.in_order({'batch': 4}, listed) == listed
 
 
 def test_too_few_devices():

@@ -4,6 +4,8 @@ Both start from the same weights and read the same data. On PJRT the model is cu
 another order, and nothing else differs while dropout and router noise are off.
 """
 
+import json
+
 import numpy as np
 import pjrt_harness as harness
 import pytest
@@ -17,6 +19,15 @@ TOPICS = {'MIXTURE_NAME': 'zoo_demo_topics', 'TARGETS_LENGTH': 4}
 PERPLEXITY, METRICS = {**TOPICS, 'NUM_BATCHES': 3}, {**TOPICS, 'NUM_EXAMPLES': 6}
 ANSWERS = {**TOPICS, 'INPUT_FILE': 'questions'}
 SCORES = {**ANSWERS, 'TARGET_FILE': 'targets', 'TARGETS_LENGTH': 8}
+TUNING = {
+  'MIXTURE_NAME': 'zoo_demo_topics', 'TRAIN_STEPS': 3, 'INIT_CHECKPOINT': 'kept', 'SAVE_STEPS': 2, 'progress.every': 1,
+  'SEED': 1, 'KEEP_CHECKPOINTS': 1, **harness.NOISE,
+}  # fmt: skip
+VALIDATION = {'EVAL_STEPS': 2, 'EVAL_EXAMPLES': 6}
+BY_PERPLEXITY = {
+  'EVAL_SPLIT': 'train', 'EVAL_STEPS': 2, 'EVAL_EXAMPLES': 8, 'BEST_METRIC': '-neg_log_perplexity', 'PATIENCE': 1,
+}  # fmt: skip
+SPANS = {'MIXTURE_NAME': 'zoo_demo_span', 'SPLIT': 'train'}
 COMMANDS = {
   'tensorflow': harness.pretrain('tf', STEPS, QUIET, **{'launcher.Saving.at_start': True}),
   'pjrt': [
@@ -51,9 +62,13 @@ COMMANDS = {
   'fine-tuned': harness.command(
     'tuned',
     'finetune',
-    {'MIXTURE_NAME': 'zoo_demo_topics', 'TRAIN_STEPS': 1, 'INIT_CHECKPOINT': 'kept', **harness.NO_NOISE},
+    TUNING,
     'batch:2',
   ),
+  'validated': harness.command('validated', 'finetune', {**TUNING, **VALIDATION}, 'batch:2'),
+  'best': harness.command('validated/best', 'eval', {'MIXTURE_NAME': 'zoo_demo_topics', 'NUM_EXAMPLES': 6}),
+  'by perplexity': harness.pretrain('by_perplexity', 6, harness.NOISE, 'batch:2', **BY_PERPLEXITY),
+  'best by perplexity': harness.command('by_perplexity/best', 'perplexity', {**SPANS, 'NUM_BATCHES': 2}),
   'nothing left': harness.pretrain('whole', 4, harness.NOISE, 'batch:2'),
   'another model': harness.pretrain('halves', 6, {**harness.NOISE, 'd_model': 16}, 'batch:2'),
   'too few devices': harness.pretrain('none', 1, {**harness.NOISE, 'BATCH_SIZE': 64, 'num_experts': 64}, 'batch:64'),
@@ -134,7 +149,7 @@ class TestRuntimes:
     assert 'is already at step 4' in harness.succeeded(job[0]['nothing left'])
 
   def test_fine_tuning_takes_the_weights(self, job):
-    assert list(harness.losses(harness.succeeded(job[0]['fine-tuned']))) == [1]
+    assert list(harness.losses(harness.succeeded(job[0]['fine-tuned']))) == [1, 2, 3]
 
 
 @pytest.mark.slow
@@ -160,6 +175,43 @@ class TestEvaluations:
     assert one.shape == (6,)
     np.testing.assert_allclose(one, other, rtol=1e-4)
     assert (job[1] / 'of_tf.targets').read_text() == (job[1] / 'of_pjrt.targets').read_text()
+
+
+def best_of(job, folder):
+  return json.loads((job[1] / folder / 'best' / 'best.json').read_text())
+
+
+@pytest.mark.slow
+class TestValidation:
+  def test_losses_are_those_without_it(self, job):
+    plain, validated = (harness.losses(harness.succeeded(job[0][name])) for name in ('fine-tuned', 'validated'))
+    assert plain == validated and len(plain) == 3
+
+  def test_the_best_checkpoint_outlives_the_last_ones(self, job):
+    records = map(json.loads, (job[1] / 'validated' / 'metrics.jsonl').read_text().splitlines())
+    scores = {record['step']: record['score'] for record in records if 'validation' in record}
+    best = best_of(job, 'validated')
+    assert list(scores) == [2, 3] and best['score'] == scores[best['step']] == max(scores.values())
+    assert [path.stem for path in (job[1] / 'validated').glob('*.index')] == ['model.ckpt-3']
+    assert f'Best: step {best["step"]} in validated/best' in job[0]['validated'][1]
+
+  def test_metrics_are_those_of_tensorflow_at_that_checkpoint(self, job):
+    metrics = {name.rpartition('/')[2]: value for name, value in best_of(job, 'validated')['metrics'].items()}
+    assert metrics and table(harness.succeeded(job[0]['best'])) == pytest.approx(metrics, abs=1e-4)
+    answers = f'validation_eval/zoo_demo_topics_{best_of(job, "validated")["step"]}_predictions'
+    one, other = ((job[1] / folder / answers).read_text() for folder in ('validated', 'validated/best'))
+    assert len(one.splitlines()) == 6 and one == other
+
+  def test_it_ends_early_where_nothing_gets_better(self, job):
+    """Negated, so that what training makes better is worse; dropout as without validations."""
+    output = harness.succeeded(job[0]['by perplexity'])
+    assert harness.losses(output) == harness.losses(job[0]['whole'][1])
+    assert 'Stopping: the last 1 validations were not better' in output
+
+  def test_perplexity_is_that_of_tensorflow(self, job):
+    best = best_of(job, 'by_perplexity')
+    measured = table(harness.succeeded(job[0]['best by perplexity']))['neg_log_perplexity']
+    assert best['step'] == 2 and measured == pytest.approx(-best['score'], abs=2e-4)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from switch_zoo import cli
 from switch_zoo.commands import compiled_table, compiling
 from switch_zoo.errors import UserError
-from switch_zoo.tpu import compiler
+from switch_zoo.tpu import compiler, report
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 RECORDS = REPOSITORY / 'benchmarks' / 'compiled.jsonl'
@@ -70,6 +70,34 @@ def test_libtpu_that_is_missing_is_said_before_the_model_is_lowered(monkeypatch,
   assert code == 2 and 'libtpu is not installed' in err and not saved.exists()
 
 
+@pytest.mark.parametrize(
+  ('model', 'layers', 'compiled'), [('t5_small', 1, 1), ('switch_base_8', 1, 2), ('switch_base_8', 3, 4)]
+)
+def test_layers_are_whole_blocks(model, layers, compiled):
+  assert compiling.checked_request(model, 'v3-8', None, None, None, None, layers).layers == compiled
+
+
+@pytest.mark.parametrize('is_estimate', [True, False])
+def test_a_step_that_does_not_fit_is_recorded_and_refused(is_estimate, monkeypatch, capsys, tmp_path):
+  step = report.Step('t5_small', 'v3-8', 'data', 'batch:8', 8, 64, None, 1, (6, 6))
+  refused = report.refusal(step, compiler.OutOfMemoryError(20 * 2**30, 15 * 2**30, 'Used 20G of 15G'), 2**30, '1.2.3')
+  too_large = record(fits=False, extrapolated_from_layers=[1, 2]) if is_estimate else refused
+
+  def compile_step(*_):
+    raise compiling.DoesNotFitError('it does not fit', too_large)
+
+  monkeypatch.setattr(compiling, 'compile_step', compile_step)
+  path = tmp_path / 'records'
+  code, out, err = run(monkeypatch, capsys, 't5_small', '--slice', 'v3-8', '--record', str(path))
+  assert (code, out) == (2, '') and 'it does not fit' in err
+  text = compiled_table.table(compiled_table.read(str(path)))
+  if is_estimate:
+    assert '| 1 and 2 layers, extrapolated: **does not fit** |' in text
+  else:
+    assert '| 64 | whole | 1.00 GiB |  |  | 20.00 GiB | 15.00 GiB | 6 + 6 layers: **does not fit** |' in text
+    assert 'The compiler on t5_small, v3-8: "Used 20G of 15G"' in text
+
+
 def record(**changes):
   memory = {
     'arguments': 2**30,
@@ -79,16 +107,17 @@ def record(**changes):
     'total': 2**30 + 2**29,
     'limit': 2**34,
   }
-  report = {
+  line = {
     'model': 't5_small',
     'slice': 'v3-8',
     'batch': 2048,
     'microbatch': 2048,
     'memory': memory,
+    'fits': True,
     'libtpu': '1.2.3',
     'extrapolated_from_layers': [],
   }
-  return {**report, **changes}
+  return {**line, **changes}
 
 
 def test_the_table_says_what_was_extrapolated_and_what_was_not_compiled(tmp_path):

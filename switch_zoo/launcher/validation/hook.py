@@ -2,14 +2,22 @@
 
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import tensorflow.compat.v1 as tf
 
-from switch_zoo.launcher import progress, run_state, saving
+from switch_zoo.launcher import preflight, progress, run_state
 from switch_zoo.launcher.validation import best, history, measures, scores
 from switch_zoo.launcher.validation.settings import ValidationSettings
+
+
+class Saver(Protocol):
+  """What saves the checkpoint that is validated."""
+
+  def saved(self, session: tf.Session, step: int) -> str:
+    """The prefix of the checkpoint of this step, the last that was done; it is saved if it is not yet."""
+    ...
 
 
 class ValidationHook(tf.train.SessionRunHook):
@@ -20,7 +28,7 @@ class ValidationHook(tf.train.SessionRunHook):
     settings: ValidationSettings,
     every: int,
     make_measure: Callable[[], measures.Measure],
-    saver: saving.SaverHook,
+    saver: Saver,
     training: progress.Hook,
     model_dir: str,
     reporter: progress.Reporter,
@@ -127,29 +135,28 @@ def folder(model_dir: str, settings: ValidationSettings) -> str:
 
 
 def of_training(
-  model_fn: Callable[..., Any],
-  made_with: dict[str, Any],
-  hooks: tuple[tf.train.SessionRunHook, ...],
+  make_model: measures.MakeModel,
+  made_with: Mapping[str, Any],
+  saver: Saver,
   training: progress.Hook,
   run: run_state.Run,
-  mixture: str,
-) -> tuple[ValidationHook, ...]:
-  """The hook of a training, if it is validated.
+) -> ValidationHook | None:
+  """The hook of a training, if it is validated. To be called in a graph with a global step.
 
   Args:
-    model_fn, made_with: the released model function, and what it was made with
-    hooks: of the training; one of them saves
+    make_model: of the runtime that trains
+    made_with: what the model was made with: model_dir, batch_size, sequence_length, vocabulary
+    saver: saves the checkpoint that is validated
     training: the hook that reports progress
     run: the run
-    mixture: what is trained on
   """
   settings, model_dir = ValidationSettings(), made_with['model_dir']
-  saver = next((hook for hook in hooks if isinstance(hook, saving.SaverHook)), None)
-  if settings.every is None or saver is None:
-    return ()
+  if settings.every is None:
+    return None
+  mixture = run.task or preflight.parameter('mesh_train_dataset_fn.mixture_or_task_name')
 
   def make_measure() -> measures.Measure:
-    model = measures.TrainedModel(model_fn, made_with, folder(model_dir, settings))
+    model = measures.TrainedModel(make_model, made_with, folder(model_dir, settings))
     return settings.measure(model, settings.datasets(mixture, made_with['sequence_length']))
 
-  return (ValidationHook(settings, settings.every, make_measure, saver, training, model_dir, run.reporter),)
+  return ValidationHook(settings, settings.every, make_measure, saver, training, model_dir, run.reporter)

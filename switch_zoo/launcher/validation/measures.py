@@ -2,8 +2,8 @@
 
 import abc
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import gin
 import mesh_tensorflow.transformer.utils as mesh_utils
@@ -13,30 +13,45 @@ from tensorflow.compat.v1.estimator import ModeKeys
 
 from switch_zoo.launcher.results import MetricResult
 from switch_zoo.launcher.validation import data
-from switch_zoo.launcher.validation.checkpoint_model import CheckpointModel
 
 _OF_TARGETS = ('neg_log_perplexity', 'token_accuracy', 'sequence_accuracy')
+
+
+class OnCheckpoints(Protocol):
+  """A model over a dataset, with the weights of one checkpoint after another."""
+
+  def predict(self, input_fn: None = None, checkpoint_path: str = '') -> Iterator[dict[str, Any]]:
+    """The predictions for each example, padding included, as `Estimator.predict` yields them."""
+    ...
+
+  def evaluate(self, checkpoint_path: str) -> Mapping[str, float]:
+    """Metric -> value over the dataset."""
+    ...
+
+
+# From a mode of `tf.estimator.ModeKeys` and what makes the dataset.
+MakeModel = Callable[[str, Callable[[], tf.data.Dataset]], OnCheckpoints]
 
 
 class TrainedModel:
   """The model that is being trained, as a validation sees it."""
 
-  def __init__(self, model_fn: Callable[..., Any], settings: Mapping[str, Any], folder: str) -> None:
+  def __init__(self, make_model: MakeModel, settings: Mapping[str, Any], folder: str) -> None:
     """
     Args:
-      model_fn: the released model function
-      settings: what it was made with: batch_size, sequence_length, vocabulary
+      make_model: of the runtime that trains
+      settings: what the model was made with: batch_size, sequence_length, vocabulary
       folder: where answers are written
     """
-    self.model_fn = model_fn
+    self._make_model = make_model
     self.batch_size: int = settings['batch_size']
     self.lengths: Mapping[str, int] = settings['sequence_length']
     self.vocabulary = settings['vocabulary']
     self.folder = folder
 
-  def on_checkpoints(self, mode: str, found: Sequence[mesh_dataset.EvalDataset]) -> CheckpointModel:
+  def on_checkpoints(self, mode: str, found: Sequence[mesh_dataset.EvalDataset]) -> OnCheckpoints:
     """The model over datasets."""
-    return CheckpointModel(self.model_fn, mode, lambda: data.batches(found, self.batch_size, self.lengths))
+    return self._make_model(mode, lambda: data.batches(found, self.batch_size, self.lengths))
 
 
 class Measure(abc.ABC):
@@ -76,7 +91,7 @@ class DecodedMetrics(Measure):
   def __init__(self, model: TrainedModel, found: Sequence[mesh_dataset.EvalDataset]) -> None:
     self._model = model
     self._tasks = [data.read(dataset) for dataset in found]
-    self._on_checkpoints: CheckpointModel | None = None
+    self._on_checkpoints: OnCheckpoints | None = None
 
   @staticmethod
   def names(dataset: mesh_dataset.EvalDataset) -> list[str]:
@@ -109,7 +124,7 @@ class Perplexity(Measure):
 
   def __init__(self, model: TrainedModel, found: Sequence[mesh_dataset.EvalDataset]) -> None:
     self._model, self._found = model, found
-    self._on_checkpoints: dict[str, CheckpointModel] = {}
+    self._on_checkpoints: dict[str, OnCheckpoints] = {}
 
   @staticmethod
   def names(dataset: mesh_dataset.EvalDataset) -> list[str]:
