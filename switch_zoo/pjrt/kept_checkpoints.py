@@ -2,6 +2,7 @@
 
 import glob
 import os
+import time
 from collections.abc import Mapping
 
 import jax
@@ -12,22 +13,28 @@ from switch_zoo.pjrt import checkpoint_writer, processes
 
 
 class Saver:
-  """Saves every so many steps and at the end.
+  """Saves every so many steps or seconds and at the end.
 
   Args:
     folder: of the model
     every: steps between two checkpoints
     keep: how many of the last checkpoints are kept; None or 0: all
     first_step: steps that were done before
+    seconds: it also saves when the last checkpoint is this old; None: only after steps
   """
 
-  def __init__(self, folder: str, every: int, keep: int | None, first_step: int) -> None:
-    self._folder, self._every, self._keep = folder, every, keep
-    self._saved = first_step
+  def __init__(self, folder: str, every: int, keep: int | None, first_step: int, seconds: float | None = None) -> None:
+    self._folder, self._every, self._keep, self._seconds = folder, every, keep, seconds
+    self._saved, self._saved_at = first_step, time.monotonic()
 
   def is_due(self, step: int) -> bool:
     """Whether it is time to save after a step."""
-    return step - self._saved >= self._every
+    if step - self._saved >= self._every:
+      return True
+    if self._seconds is None:
+      return False
+    # By the clock of one process: all of them save the same steps.
+    return bool(processes.same_number(int(time.monotonic() - self._saved_at >= self._seconds)))
 
   def save(self, step: int, variables: Mapping[str, jax.Array]) -> None:
     """Saves, unless this step has been saved."""
@@ -35,7 +42,7 @@ class Saver:
       return
     with disk.full_explained(self._folder):
       prefix = checkpoint_writer.write(self._folder, step, variables)
-    self._saved = step
+    self._saved, self._saved_at = step, time.monotonic()
     if processes.is_chief():
       mesh_folder.write_state(self._folder, prefix)
       if self._remove_old(step):
