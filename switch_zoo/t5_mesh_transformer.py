@@ -76,6 +76,8 @@ def _run(values: Any) -> None:
   setting_kinds.check(bound)
   if values.mode and not values.use_model_api:
     raise UserError(f'--mode={values.mode} belongs to --use_model_api. Add that flag, or set utils.run.mode in gin.')
+  if 'tensorflow' not in sys.modules:
+    print('Loading TensorFlow, then checking the run.', file=sys.stderr, flush=True)
   if values.runtime == 'pjrt':
     from switch_zoo.pjrt import command as pjrt_command
 

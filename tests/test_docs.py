@@ -6,7 +6,7 @@ import re
 import pytest
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
-DOCUMENTS = [CHECKOUT / 'README.md', *sorted((CHECKOUT / 'docs').glob('*.md'))]
+DOCUMENTS = [CHECKOUT / 'README.md', *sorted((CHECKOUT / 'docs').glob('**/*.md'))]
 ROOTS = ('switch_zoo', 'tests', 'gin', 'docs', 'benchmarks', 'tasks')
 PATH_IN_REPOSITORY = re.compile(rf'\b(?:{"|".join(ROOTS)})/[\w./]*\.(?:py|gin|md|json)\b')
 # In docs/architecture.md every name of a file or a folder in backticks counts, also one below switch_zoo/.
@@ -45,4 +45,12 @@ def test_the_architecture_draws_the_floors_of_the_walls():
 
 def test_readme_links_every_document():
   text = (CHECKOUT / 'README.md').read_text(encoding='utf-8')
-  assert [path.name for path in DOCUMENTS[1:] if f'(docs/{path.name})' not in text] == []
+  names = [path.relative_to(CHECKOUT).as_posix() for path in DOCUMENTS[1:]]
+  assert [name for name in names if f'({name})' not in text] == []
+
+
+def test_the_index_links_every_document():
+  index = CHECKOUT / 'docs' / 'README.md'
+  names = [path.relative_to(index.parent).as_posix() for path in DOCUMENTS[1:] if path != index]
+  links = re.findall(r'\]\(([^)#]+)', index.read_text(encoding='utf-8'))
+  assert [name for name in names if name not in links] == []

@@ -17,7 +17,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parent.parent / 'switch_zoo'
 # From the lowest floor to the highest. A folder imports itself and lower floors; those on one floor do not know each
 # other. `switch_zoo` is what the package itself offers its users: nothing inside imports it.
 FLOORS = (
-  ('errors', 'garbage', 'interrupts', 'number_format'),
+  ('errors', 'garbage', 'interrupts', 'number_format', 'work_progress'),
   ('tf_compat', 'machine', 'whole_package', 'lfs_pointer'),
   ('spec',),
   ('checkpoints', 'planner', 'vocabulary'),

@@ -1,4 +1,4 @@
-"""The progress of a conversion: bytes written, speed and time left, on stderr if that is a terminal."""
+"""The progress of a conversion: bytes written, speed and time left, on stderr; lines now and then in a log file."""
 
 from types import TracebackType
 
@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from switch_zoo.checkpoints import conversion
+from switch_zoo.work_progress import WorkProgress
 
 
 class ConversionBar(conversion.Progress):
@@ -23,6 +24,8 @@ class ConversionBar(conversion.Progress):
       transient=True,
     )
     self._task = self._progress.add_task('', total=None)
+    self._in_lines = not console.is_terminal
+    self._lines: WorkProgress | None = None
 
   def __enter__(self) -> 'ConversionBar':
     self._progress.start()
@@ -36,7 +39,11 @@ class ConversionBar(conversion.Progress):
   def begin(self, total: int, done: int) -> None:
     """Shows the bar for `total` bytes, of which an interrupted conversion wrote `done`."""
     self._progress.reset(self._task, total=total, completed=done)
+    if self._in_lines:
+      self._lines = WorkProgress('Converting', 'bytes', total - done)
 
   def advance(self, nbytes: int) -> None:
     """Adds the bytes of a part that was written."""
     self._progress.advance(self._task, nbytes)
+    if self._lines is not None:
+      self._lines.advance(nbytes)

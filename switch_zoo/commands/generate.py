@@ -6,12 +6,11 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from switch_zoo import interrupts
 from switch_zoo.commands import answering, json_output, onnx_answering
 from switch_zoo.errors import UserError
+from switch_zoo.work_progress import WorkProgress
 
 TEXTS = typer.Option(None, '--text', help='A text. May be repeated.')
 Item = TypeVar('Item')
@@ -162,19 +161,17 @@ def _read(file: str) -> bytes:
 
 
 def batches(items: Sequence[Item], size: int, title: str) -> Iterator[list[Item]]:
-  """Items in groups of at most `size`, with a progress bar on stderr if that is a terminal.
+  """Items in groups of at most `size`, with their progress on stderr.
 
   Raises:
     KeyboardInterrupt: Ctrl-C was pressed, even if it got lost
   """
-  console = Console(stderr=True)
-  with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-    task = bar.add_task(title, total=len(items))
+  with WorkProgress(title.capitalize(), 'texts', len(items)) as progress:
     remaining = iter(items)
     while batch := list(islice(remaining, size)):
       interrupts.check()
       yield batch
-      bar.advance(task, len(batch))
+      progress.advance(len(batch))
 
 
 def one_line(text: str) -> str:

@@ -1,7 +1,11 @@
 """`switch_zoo verify A B`: whether two checkpoints, of any formats, hold the same weights."""
 
+import math
+
 import typer
 from rich.console import Console
+
+from switch_zoo.work_progress import WorkProgress
 
 DIFFERENT = 1  # exit code
 
@@ -16,7 +20,10 @@ def command(
   from switch_zoo.checkpoints import sources, verify
 
   console = Console(highlight=False)
-  report = verify.compare(sources.open_source(one, model), sources.open_source(other, model), limit)
+  first, second = sources.open_source(one, model), sources.open_source(other, model)
+  total = sum(math.prod(axes.values()) for axes in first.config.variables.values())
+  with WorkProgress('Comparing', 'values', total) as progress:
+    report = verify.compare(first, second, limit, progress.advance)
   for line in report.differences:
     console.print(line, soft_wrap=True, markup=False)
   if report.num_differences > len(report.differences):

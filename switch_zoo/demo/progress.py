@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from switch_zoo.launcher.progress import StepReport, duration, line
+from switch_zoo.launcher.progress import StepReport, line
+from switch_zoo.work_progress import duration
 
 
 class TrainingProgress:

@@ -30,6 +30,7 @@ In the order of a run:
   updates           the order of a training step: a weight changes after everything that reads it
   one_slice         attention, softmax and embeddings in fewer operations, for one processor
   products          products of tensors as products of matrices, for one processor
+  gradient_norm     the global norm of the gradients, for summaries
   adafactor         the optimizer in fewer passes over the weights, for one processor
   saving            what training writes into its folder, and when
   summary_hook      TensorBoard's summaries

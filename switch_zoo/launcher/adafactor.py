@@ -20,7 +20,7 @@ import mesh_tensorflow as mtf
 import tensorflow.compat.v1 as tf
 from mesh_tensorflow import optimize
 
-from switch_zoo.launcher import one_slice
+from switch_zoo.launcher import gradient_norm, one_slice
 
 # Variables of at most this many entries are updated together with others of their shape.
 _SMALL = 1 << 16
@@ -104,18 +104,28 @@ class UpdateOperation(mtf.Operation):
       small = slots.variable.shape.size <= _SMALL
       kind = slots.variable.shape.to_integer_list, slots.axes, slots.scaled, slots.momentum is None
       groups.setdefault(str(kind) if small else number, []).append(number)
-    updates = [update for members in groups.values() for update in self._group(lowering, members)]
+    updates: list[tf.Operation] = []
+    sums: list[tf.Tensor] = []
+    for members in groups.values():
+      assignments, squares = self._group(lowering, members)
+      updates += assignments
+      sums.append(squares)
+    gradient_norm.export_root(sums)
     lowering.operations[self] = tf.group(updates)
 
-  def _group(self, lowering: mtf.Lowering, members: Sequence[int]) -> list[tf.Operation]:
-    """Assignments to variables of one kind, whose tensors are stacked along a new first axis."""
+  def _group(self, lowering: mtf.Lowering, members: Sequence[int]) -> tuple[list[tf.Operation], tf.Tensor]:
+    """Assignments to variables of one kind, whose tensors are stacked along a new first axis.
+
+    Returns:
+      the assignments, and the sum of the squares of the gradients <float32>[]
+    """
     some = self._slots[members[0]]
     sliced = lambda variable: lowering.variables[variable].laid_out_tensor.tensor_list[0]
     weights = [sliced(self._slots[i].variable) for i in members]
     kept = [[sliced(slot) for slot in self._slots[i].kept] for i in members]
     grads = [lowering.tensors[self.inputs[i]].to_laid_out_tensor().tensor_list[0] for i in members]
     step = _Step(self._optimizer, some, len(members))
-    subtrahend, values = step.update(
+    subtrahend, values, squares = step.update(
       tf.cast(_stacked(grads), tf.float32), _stacked(weights), [_stacked(list(of)) for of in zip(*kept, strict=True)]
     )
     assignments = []
@@ -123,7 +133,7 @@ class UpdateOperation(mtf.Operation):
       assignments.append(tf.assign_sub(weight, tf.cast(value, weight.dtype.base_dtype)))
     for of, value in zip(zip(*kept, strict=True), values, strict=True):
       assignments += [tf.assign(slot, new) for slot, new in zip(of, _unstacked(value, len(members)), strict=True)]
-    return [assignment.op for assignment in assignments]
+    return [assignment.op for assignment in assignments], squares
 
 
 class _Step:
@@ -141,31 +151,39 @@ class _Step:
     self._size = slots.variable.shape.size
     self._each = [number] + [1] * slots.variable.shape.ndims
 
-  def update(self, grad: tf.Tensor, weight: tf.Tensor, kept: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """What is subtracted from the weights, and the new values of the slots."""
+  def update(
+    self, grad: tf.Tensor, weight: tf.Tensor, kept: Sequence[tf.Tensor]
+  ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
+    """What is subtracted from the weights, the new values of the slots, and the sum of the gradient's squares."""
     rate = self._of._learning_rate
     if self._slots.scaled:
       scale = tf.sqrt(self._mean_square(tf.cast(weight, tf.float32)))
       rate *= tf.maximum(scale, self._of._epsilon2)
     moments = kept[: len(self._slots.moments)]
-    subtrahend, values = (self._factored if self._slots.axes else self._full)(grad, moments, rate)
+    subtrahend, values, sum_of_squares = (self._factored if self._slots.axes else self._full)(grad, moments, rate)
     if self._slots.momentum is not None:
       subtrahend = kept[-1] * self._of._beta1 + subtrahend * (1.0 - self._of._beta1)
       values.append(subtrahend)
-    return subtrahend, values
+    return subtrahend, values, sum_of_squares
 
-  def _full(self, grad: tf.Tensor, moments: Sequence[tf.Tensor], rate: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    moment = self._mixed(moments[0], tf.square(grad))
+  def _full(
+    self, grad: tf.Tensor, moments: Sequence[tf.Tensor], rate: tf.Tensor
+  ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
+    squares = tf.square(grad)
+    moment = self._mixed(moments[0], squares)
     update = grad * tf.math.rsqrt(moment)
-    return update * (rate / self._clipping(self._mean_square(update))), [moment]
+    return update * (rate / self._clipping(self._mean_square(update))), [moment], tf.reduce_sum(squares)
 
   def _factored(
     self, grad: tf.Tensor, moments: Sequence[tf.Tensor], rate: tf.Tensor
-  ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+  ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
     """vr is the mean over d0, which the axes of the stack precede, vc that over d1."""
     d0, d1 = (axis + 1 for axis in self._slots.axes)
     squares = tf.square(grad)
-    row = self._mixed(moments[0], tf.reduce_mean(squares, d0))
+    row_mean = tf.reduce_mean(squares, d0)
+    # The rows have their means already, so that the gradient is not read again.
+    sum_of_squares = tf.reduce_sum(row_mean) * float(grad.shape[d0])
+    row = self._mixed(moments[0], row_mean)
     column = self._mixed(moments[1], tf.reduce_mean(squares, d1))
     # With both axes kept, each factor can be multiplied with the gradient.
     row, column = tf.expand_dims(row, d0), tf.expand_dims(column, d1)
@@ -175,7 +193,7 @@ class _Step:
     factor = rate / self._clipping(update_square / self._size)
     # The smaller factor takes up the scalar.
     subtrahend = (grad * tf.sqrt(column_square)) * (tf.sqrt(row_square) * factor)
-    return subtrahend, [tf.squeeze(row, [d0]), tf.squeeze(column, [d1])]
+    return subtrahend, [tf.squeeze(row, [d0]), tf.squeeze(column, [d1])], sum_of_squares
 
   def _weighted(self, squares: tf.Tensor, column_square: tf.Tensor, d0: int, d1: int) -> tf.Tensor:
     """The sum over d0 of squares * column_square, with both axes kept; as a matrix product where it is one."""

@@ -12,6 +12,8 @@ import gin
 import mesh_tensorflow.transformer.utils as mesh_utils
 import tensorflow.compat.v1 as tf
 
+from switch_zoo.launcher import run_state
+
 
 def as_text(decode: Callable[..., Iterable[bytes | str]]) -> Callable[..., Iterator[str]]:
   """`mesh_utils.decode` whose answers are text of one line each."""
@@ -25,11 +27,13 @@ def as_text(decode: Callable[..., Iterable[bytes | str]]) -> Callable[..., Itera
 
 
 def without_mark(get_inputs: Callable[..., list[str]]) -> Callable[..., list[str]]:
-  """`mesh_utils.get_inputs_from_file` whose first line has no byte order mark."""
+  """`mesh_utils.get_inputs_from_file` whose first line has no byte order mark, and that says how many there are."""
 
   @functools.wraps(get_inputs)
   def get(*args: Any, **kwargs: Any) -> list[str]:
-    return [line.removeprefix('\ufeff') for line in get_inputs(*args, **kwargs)]
+    lines = [line.removeprefix('\ufeff') for line in get_inputs(*args, **kwargs)]
+    run_state.current().examples = len(lines)
+    return lines
 
   return get
 

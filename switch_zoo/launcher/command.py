@@ -12,7 +12,7 @@ import t5.data
 import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError
-from switch_zoo.launcher import literal_folder, model_api, results, teacher_check, training_lock
+from switch_zoo.launcher import literal_folder, model_api, results, saving, teacher_check, training_lock
 from switch_zoo.launcher import run as launcher_run
 from switch_zoo.launcher.validation import settings as validation_settings
 from switch_zoo.spec.gin_files import GinFiles
@@ -34,6 +34,7 @@ def run(flags: Any, bound: GinFiles) -> None:
     if flags.tpu:
       validation_settings.refuse_with('--tpu')
       teacher_check.refuse_with('--tpu')
+      saving.refuse_seconds_with('--tpu')
     launcher_run.check(flags.model_dir, bound)
     log_command(flags.model_dir)
     tpu = launcher_run.Tpu(flags.tpu, flags.tpu_job_name, flags.gcp_project, flags.tpu_zone)

@@ -15,6 +15,7 @@ from switch_zoo import garbage
 from switch_zoo.launcher import (
   building,
   evaluation,
+  gradient_norm,
   one_slice,
   progress,
   run_state,
@@ -28,6 +29,12 @@ from switch_zoo.launcher.validation import hook as validation_hook
 from switch_zoo.launcher.validation.checkpoint_model import CheckpointModel
 from switch_zoo.mesh import observe, teaching
 
+_GRAPHS = {
+  tf_estimator.ModeKeys.TRAIN: 'the training step',
+  tf_estimator.ModeKeys.EVAL: 'the evaluation',
+  tf_estimator.ModeKeys.PREDICT: 'the answers',
+}
+
 
 def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
   """`mesh_utils.tpu_estimator_model_fn` whose model functions report to the run in progress."""
@@ -39,11 +46,11 @@ def with_hooks(make_model_fn: Callable[..., Any]) -> Callable[..., Any]:
     def build(*arguments: Any) -> Any:
       if not kwargs.get('use_tpu'):
         one_slice.mark(kwargs['mesh_shape'])
+        gradient_norm.mark()
       return released(*arguments)
 
     def model_fn(features: Any, labels: Any, mode: str, params: Any = None, config: Any = None) -> Any:
-      if mode == tf_estimator.ModeKeys.TRAIN:
-        progress.note(run.reporter, 'Building the graph of the training step.')
+      progress.note(run.reporter, f'Building the graph of {_GRAPHS[mode]}.')
       seeds.reproducible()
       with garbage.without_collections():
         spec = build(features, labels, mode, params, config)
@@ -60,6 +67,9 @@ def _on_host(spec: Any, mode: str, run: run_state.Run, released: Callable[..., A
     return _training(spec, run, released, made_with)
   if mode == tf_estimator.ModeKeys.PREDICT:
     return spec._replace(prediction_hooks=(*spec.prediction_hooks, evaluation.StepOfCheckpoint(run)))
+  if mode == tf_estimator.ModeKeys.EVAL:
+    batches = evaluation.CountedBatches(preflight.parameter('utils.run.perplexity_eval_steps'))
+    return spec._replace(evaluation_hooks=(*(spec.evaluation_hooks or ()), batches))
   return spec
 
 
@@ -75,7 +85,7 @@ def _training(spec: Any, run: run_state.Run, released: Callable[..., Any], made_
   updates.come_last(spec.train_op, written.values())
   hooks = (
     steps,
-    summary_hook.SummaryHook(written, model_dir, settings.summary_steps),
+    summary_hook.SummaryHook(written, model_dir, settings.summary_steps, steps.clock),
     *_validation(released, made_with, savers, steps, run),
     building.CollectionsAfterFirstStep(),
   )
@@ -98,6 +108,6 @@ def _validation(
   saver = next((hook for hook in savers if isinstance(hook, saving.SaverHook)), None)
   if saver is None:
     return ()
-  make_model = lambda mode, dataset: CheckpointModel(released, mode, dataset)
+  make_model = lambda mode, dataset, num_batches: CheckpointModel(released, mode, dataset, num_batches)
   hook = validation_hook.of_training(make_model, made_with, saver, steps, run)
   return () if hook is None else (hook,)

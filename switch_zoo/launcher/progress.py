@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from switch_zoo import interrupts
 from switch_zoo.errors import UserError
+from switch_zoo.work_progress import duration
 
 # What a student's loss exports -> what a line calls it.
 _OF_DISTILLATION = {'loss/soft_cross_entropy': 'soft', 'loss/teacher_cross_entropy': 'teacher'}
@@ -100,16 +101,6 @@ def line(report: StepReport) -> str:
   return '  '.join(parts)
 
 
-def duration(seconds: float) -> str:
-  """'01:05', '2:01:05' or '3d 02:01:05'."""
-  days, rest = divmod(int(seconds), 24 * 3600)
-  hours, rest = divmod(rest, 3600)
-  clock = f'{rest // 60:02}:{rest % 60:02}'
-  if days:
-    return f'{days}d {hours:02}:{clock}'
-  return f'{hours}:{clock}' if hours else clock
-
-
 def experts_loss(exported: Mapping[str, Any]) -> float | None:
   """The sum of the losses that layers exported as '<scope of the layer>/loss/<name>'; None if there are none.
 
@@ -154,6 +145,7 @@ class Hook(tf.train.SessionRunHook):
     self._step = self._first = self._measured_from = 0
     self._began: float | None = None
     self._reported: float | None = None
+    self._excluded = 0.0
 
   def after_create_session(self, session: Any, coord: Any) -> None:
     """Reads the step that the run begins with."""
@@ -193,9 +185,14 @@ class Hook(tf.train.SessionRunHook):
 
   def exclude(self, seconds: float) -> None:
     """Leaves time that was not spent on training out of the speed."""
+    self._excluded += seconds
     if self._began is not None and self._reported is not None:
       self._began += seconds
       self._reported += seconds
+
+  def clock(self) -> float:
+    """Seconds, without those that were not spent on training."""
+    return time.monotonic() - self._excluded
 
   def end_here(self) -> None:
     """Makes the last step that was done the one that training ends with."""

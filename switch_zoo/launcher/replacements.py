@@ -24,6 +24,7 @@ from switch_zoo.launcher import (
   estimators,
   evaluation,
   exports,
+  gradient_norm,
   latest,
   model_function,
   noise,
@@ -149,6 +150,13 @@ TABLE = (
     building.in_name_scopes,
     why='opens a variable scope for every operation, which takes a fifth of the time of a graph',
     until='Mesh-TensorFlow opens none for one device',
+  ),
+  Replacement(
+    optimize.Optimizer,
+    'apply_grads',
+    gradient_norm.with_norm,
+    why='the norm of the gradients is known nowhere',
+    until='Mesh-TensorFlow returns it with the loss',
   ),
   Replacement(
     optimize.AdafactorOptimizer,

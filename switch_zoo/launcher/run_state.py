@@ -24,6 +24,7 @@ class Run:
   last_step: the step that training ends with; 0 if it is not known
   results: what has been measured so far
   evaluated_step: the step of the checkpoint that is being evaluated
+  examples: how many are answered, scored or evaluated; None: it is not known
   task: what is trained on, where gin does not say it
   """
 
@@ -31,6 +32,7 @@ class Run:
   last_step: int = 0
   results: list[MetricResult] = dataclasses.field(default_factory=list)
   evaluated_step: int = 0
+  examples: int | None = None
   task: str | None = None
 
   def all_results(self) -> list[MetricResult]:

@@ -1,4 +1,4 @@
-"""What training writes into its folder, and when: checkpoints at their steps, and nothing at the start.
+"""What training writes into its folder, and when: checkpoints at their steps or times, and nothing at the start.
 
 The released hook writes a checkpoint, the graph as text, as a meta graph and as an event before the first step:
 2.8 GB for a Switch-Base-8, and most of a minute. Nothing reads them.
@@ -9,6 +9,7 @@ from typing import Any
 import gin
 import tensorflow.compat.v1 as tf
 
+from switch_zoo.errors import UserError
 from switch_zoo.launcher import disk
 
 
@@ -19,22 +20,29 @@ class Saving:
     at_start: write a checkpoint before the first step too
     graph: write the graph for TensorBoard, once
     summary_steps: steps between two summaries for TensorBoard
+    seconds: a checkpoint is also saved when the last one is this old; None: only after SAVE_STEPS
   """
 
-  def __init__(self, at_start: bool = False, graph: bool = False, summary_steps: int = 100) -> None:
+  def __init__(
+    self, at_start: bool = False, graph: bool = False, summary_steps: int = 100, seconds: float | None = None
+  ) -> None:
     self.at_start = at_start
     self.graph = graph
     self.summary_steps = summary_steps
+    self.seconds = seconds
 
 
 class SaverHook(tf.train.CheckpointSaverHook):
-  """Saves every so many steps and at the end, without the graph: a checkpoint is an index and its data."""
+  """Saves every so many steps or seconds and at the end, without the graph: a checkpoint is an index and its data."""
 
-  def __init__(self, released: tf.train.CheckpointSaverHook, at_start: bool) -> None:
+  def __init__(
+    self, released: tf.train.CheckpointSaverHook, at_start: bool = False, seconds: float | None = None
+  ) -> None:
     """
     Args:
       released: the hook this one takes the place of
       at_start: save before the first step
+      seconds: save when the last checkpoint is this old, even if not enough steps have been done
     """
     super().__init__(
       released._checkpoint_dir,  # pylint: disable=protected-access - it has no public attributes
@@ -43,6 +51,8 @@ class SaverHook(tf.train.CheckpointSaverHook):
       listeners=released._listeners,
       save_graph_def=False,
     )
+    # The timer heeds both, but its constructor takes only one of them.
+    self._timer._every_secs = seconds
     self._at_start = at_start
     self._saved_step: int | None = None
     # The released saver also keeps one every two hours for good: only the last ones are kept, as many as gin says.
@@ -77,7 +87,23 @@ class SaverHook(tf.train.CheckpointSaverHook):
 def lean(hooks: tuple[tf.train.SessionRunHook, ...], settings: Saving) -> tuple[tf.train.SessionRunHook, ...]:
   """Hooks of a training, with ours in the place of the one that saves."""
   released = tf.train.CheckpointSaverHook
-  return tuple(SaverHook(hook, settings.at_start) if isinstance(hook, released) else hook for hook in hooks)
+  return tuple(_saver(hook, settings) if isinstance(hook, released) else hook for hook in hooks)
+
+
+def _saver(hook: tf.train.CheckpointSaverHook, settings: Saving) -> SaverHook:
+  return SaverHook(hook, settings.at_start, settings.seconds)
+
+
+def refuse_seconds_with(flag: str) -> None:
+  """Refuses SAVE_SECONDS in a training whose checkpoints the released code saves.
+
+  Args:
+    flag: that says so
+  Raises:
+    UserError: SAVE_SECONDS is set
+  """
+  if Saving().seconds is not None:
+    raise UserError(f'SAVE_SECONDS does not work with {flag}, where checkpoints are saved by steps: set SAVE_STEPS.')
 
 
 def open_events(model_dir: str, settings: Saving) -> None:

@@ -4,6 +4,7 @@ TensorFlow prepares a graph again for every new set of values that a step fetche
 of a large model. So all steps fetch the same set, and what is to be written is decided afterwards.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,19 +50,29 @@ def _tag(op: tf.Operation) -> str:
 class SummaryHook(tf.train.SessionRunHook):
   """Writes a summary of the first step and of every so many, for TensorBoard and into `metrics.jsonl`."""
 
-  def __init__(self, fetches: Mapping[str, tf.Tensor], model_dir: str, steps: int) -> None:
+  def __init__(
+    self,
+    fetches: Mapping[str, tf.Tensor],
+    model_dir: str,
+    steps: int,
+    clock: Callable[[], float] = time.monotonic,
+  ) -> None:
     """
     Args:
-      fetches: tag -> <float>[] or <float>[any]
+      fetches: name -> <float>[] or <float>[any]
       model_dir: folder of the events file
       steps: between two summaries
+      clock: seconds, of which only those count that training took
     """
     self._fetches = dict(fetches)
     self._model_dir = model_dir
     self._writer = tf.summary.FileWriterCache.get(model_dir)
     self._global_step = tf.train.get_global_step()
     self._steps = steps
+    self._clock = clock
     self._step = self._first = 0
+    # The step and the time of the last summary.
+    self._before: tuple[int, float] | None = None
 
   def after_create_session(self, session: Any, coord: Any) -> None:
     """Reads the step that the run begins with."""
@@ -76,9 +87,16 @@ class SummaryHook(tf.train.SessionRunHook):
     """Counts the step, and writes its values if it is one of those."""
     self._step += 1
     if self._step == self._first + 1 or self._step % self._steps == 0:
-      values = run_values.results['values']
-      self._writer.add_summary(summaries.summary_of(values), self._step)
-      metrics_file.append(self._model_dir, self._step, {tag: np.asarray(v).tolist() for tag, v in values.items()})
+      values = {**run_values.results['values'], **self._speed(run_values.results['values'])}
+      self._writer.add_summary(summaries.summary_of({summaries.tag_of(k): v for k, v in values.items()}), self._step)
+      metrics_file.append(self._model_dir, self._step, {name: np.asarray(v).tolist() for name, v in values.items()})
+
+  def _speed(self, values: Mapping[str, Any]) -> dict[str, float]:
+    """Tokens a second since the last summary, if steps say how many they have; those of this step count for all."""
+    before, self._before = self._before, (self._step, self._clock())
+    if before is None or 'tokens' not in values or self._before[1] <= before[1]:
+      return {}
+    return {'tokens_per_second': float(values['tokens']) * (self._step - before[0]) / (self._before[1] - before[1])}
 
   def end(self, session: Any) -> None:
     """Flushes the file."""

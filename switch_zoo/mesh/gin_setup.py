@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib
 import inspect
 import logging
 import re
@@ -16,6 +15,7 @@ from t5.models import mesh_transformer
 from switch_zoo import number_format
 from switch_zoo.errors import UserError, did_you_mean
 from switch_zoo.number_format import NumberFormat
+from switch_zoo.spec import own_modules
 from switch_zoo.spec.gin_files import MESH_DEFAULTS, GinFiles
 
 ACTIVATION_DTYPE = 'utils.get_variable_dtype.activation_dtype'
@@ -133,10 +133,7 @@ def import_modules(imports: Mapping[str, str]) -> None:
     UserError: a module cannot be imported
   """
   for module, place in imports.items():
-    try:
-      importlib.import_module(MOVED.get(module, module))
-    except ImportError as error:
-      raise UserError(f'{place} imports {module}: {error}. Is the package installed and the name right?') from error
+    own_modules.import_module(MOVED.get(module, module), place)
     if module in MOVED:
       with gin.unlock_config():
         gin.parse_config(f'import {MOVED[module]}')

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import time
 from collections.abc import Mapping
 
 import jax
@@ -12,24 +13,32 @@ from switch_zoo.pjrt import checkpoint_writer, processes
 
 
 class Saver:
-  """Saves every so many steps and at the end.
+  """Saves every so many steps or seconds and at the end.
 
   Args:
     folder: of the model
     every: steps between two checkpoints
     keep: how many of the last checkpoints are kept; None or 0: all
     first_step: steps that were done before
+    seconds: it also saves when the last checkpoint is this old; None: only after steps
   """
 
-  def __init__(self, folder: str, every: int, keep: int | None, first_step: int) -> None:
-    self._folder, self._every, self._keep = folder, every, keep
+  def __init__(self, folder: str, every: int, keep: int | None, first_step: int, seconds: float | None = None) -> None:
+    self._folder, self._every, self._keep, self._seconds = folder, every, keep, seconds
     self._saved = self._counted_from = first_step
+    self._timed_from = time.monotonic()
 
   def save_if_due(self, step: int, variables: Mapping[str, jax.Array]) -> None:
     """Saves if it is time to after a step, which the checkpoints of validations do not change."""
-    if step - self._counted_from >= self._every:
-      self._counted_from = step
+    if step - self._counted_from >= self._every or self._is_old():
+      self._counted_from, self._timed_from = step, time.monotonic()
       self.save(step, variables)
+
+  def _is_old(self) -> bool:
+    """Whether the seconds are over, by the clock of one process: all of them save the same steps."""
+    if self._seconds is None:
+      return False
+    return bool(processes.same_number(int(time.monotonic() - self._timed_from >= self._seconds)))
 
   def saved(self, step: int, variables: Mapping[str, jax.Array]) -> str:
     """The prefix of the checkpoint of this step, the last that was done; it is saved if it is not yet."""

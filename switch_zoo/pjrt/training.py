@@ -117,7 +117,7 @@ def train(
   seed = processes.same_number(_seed())
   state = start.load(program.variables, executable.mesh, seed)
   named = lambda: dict(zip([slot.name for slot in program.variables], state, strict=True))
-  saver = kept_checkpoints.Saver(model_dir, saves.every, saves.keep, step)
+  saver = kept_checkpoints.Saver(model_dir, saves.every, saves.keep, step, saving.Saving().seconds)
   if saving.Saving().at_start and not start.resumed:
     kept_checkpoints.Saver(model_dir, saves.every, saves.keep, -1).save(step, named())
   folder = model_dir if processes.is_chief() else None

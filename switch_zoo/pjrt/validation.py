@@ -79,6 +79,6 @@ def hook_of(
     variables: gives the variables of the training by name, as they are now
     training: the hook that reports progress
   """
-  make_model = lambda mode, dataset: _Model(estimator, mode, dataset)
+  make_model = lambda mode, dataset, num_batches: _Model(estimator, mode, dataset)
   saves = _Saver(estimator, saver, variables)
   return validation_hook.of_training(make_model, settings, saves, training, run_state.current())

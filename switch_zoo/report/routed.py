@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from switch_zoo import interrupts
+from switch_zoo import interrupts, work_progress
 from switch_zoo.keras.experts import SwitchFeedForward
 from switch_zoo.keras.model import SwitchTransformer
 from switch_zoo.keras.routing import Choices
@@ -59,7 +59,8 @@ def route(model: SwitchTransformer, pairs: Sequence[texts.TextPair], batch_size:
   """
   kept: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
   tokens: dict[str, list[np.ndarray]] = {stack: [] for stack in STACKS}
-  for start in range(0, len(pairs), batch_size):
+  starts = range(0, len(pairs), batch_size)
+  for start in work_progress.counted(starts, 'Routing', 'batches', len(starts)):
     interrupts.check()
     batch = pairs[start : start + batch_size]
     inputs, targets = _padded([pair.inputs for pair in batch]), _padded([texts.shifted(p.targets) for p in batch])

@@ -2,13 +2,15 @@
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 # Distinguishable with any colour vision (Tol, "bright" and "muted").
 COLOURS = ('#4477aa', '#ee6677', '#228833', '#aa3377', '#ccbb44', '#66ccee', '#882255', '#44aa99', '#999933', '#555555')
 _WIDTH, _HEIGHT = 640, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 34
 _MAX_POINTS = 400
+# From a point of a chart to its place in the picture.
+Place = Callable[[float, float], tuple[float, float]]
 
 
 def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str) -> str:
@@ -25,7 +27,7 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: 
   xs = [x for points in known.values() for x, _ in points]
   ys = [y for points in known.values() for _, y in points]
   x_range, y_range = _range(xs), _range(ys)
-  place = lambda x, y: (
+  place: Place = lambda x, y: (
     _LEFT + (x - x_range[0]) / (x_range[1] - x_range[0]) * (_WIDTH - _LEFT - _RIGHT),
     _HEIGHT - _BOTTOM - (y - y_range[0]) / (y_range[1] - y_range[0]) * (_HEIGHT - _TOP - _BOTTOM),
   )
@@ -101,7 +103,7 @@ def _svg(width: float, height: float, parts: Sequence[str]) -> str:
   return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="{size}" role="img">{"".join(parts)}</svg>'
 
 
-def _axes(x_range: tuple[float, float], y_range: tuple[float, float], place, label: str) -> str:  # noqa: ANN001
+def _axes(x_range: tuple[float, float], y_range: tuple[float, float], place: Place, label: str) -> str:
   parts = []
   for i in range(5):
     y = y_range[0] + i / 4 * (y_range[1] - y_range[0])

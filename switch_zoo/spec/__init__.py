@@ -8,6 +8,7 @@
   shape          ModelShape: the sizes of a model and its layers
   variables      the Mesh-TensorFlow variables of a shape: names and named axes
   gin_files      bindings, macros and references of gin files, read once and kept as data
+  own_modules    modules that gin files import
   bindings       looks up one of those bindings, checks its kind and records its place
   setting_kinds  what values the common settings of a run and the sizes of a model take
   config_reader  from those bindings to the fields of a ModelConfig

@@ -11,7 +11,7 @@ from typing import Any
 
 from switch_zoo import number_format
 from switch_zoo.errors import UserError, did_you_mean, shortened, shown
-from switch_zoo.spec import capacity, gin_files, routers, shape, sublayers
+from switch_zoo.spec import capacity, gin_files, own_modules, routers, shape, sublayers
 from switch_zoo.spec.bindings import BindingReader, as_kind
 from switch_zoo.spec.routers import RouterSpec
 
@@ -159,10 +159,15 @@ def _router(reader: BindingReader, layer: str) -> RouterSpec:
   """
   value, place = reader.raw(layer, 'moe_gating' if layer == RELEASED_EXPERTS else 'router')
   name = value.name.split('.')[-1] if isinstance(value, gin_files.Reference) else str(value)
+  if name not in routers.CLASSES and name not in routers.RELEASED:
+    own_modules.import_own(reader.files.imports)
   known = {**routers.CLASSES, **routers.RELEASED}
   if name not in known:
     hint = did_you_mean(name, known) or f' Known routers: {", ".join(known)}.'
-    raise UserError(f'{place}: "{shortened(name)}" is not a router switch_zoo can describe.{hint}')
+    raise UserError(
+      f'{place}: "{shortened(name)}" is not a router switch_zoo can describe.{hint} A router of your own is '
+      'added by switch_zoo.spec.routers.add, in the module that the gin file imports.'
+    )
   reader.places['router'] = place
   router = known[name]
   if router.parameter:

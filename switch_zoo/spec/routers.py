@@ -1,6 +1,9 @@
 """The routers under all of their names: in gin files, in a ModelConfig, and as scopes of variables."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from switch_zoo.errors import UserError
 
 
 class RouterSpec(NamedTuple):
@@ -38,3 +41,18 @@ def class_of(name: str) -> str:
   'Top2'
   """
   return next(class_name for class_name, router in CLASSES.items() if router.name == name)
+
+
+def add(class_name: str, kernels: Sequence[str], experts_per_token: int = 1) -> None:
+  """Adds a router of the user's own to the table; its module calls this when it is imported.
+
+  Args:
+    class_name: of the router
+    kernels: scopes of its kernels
+    experts_per_token: how many experts a token is sent to
+  Raises:
+    UserError: the table has another router of that name
+  """
+  router = RouterSpec(class_name, tuple(kernels), experts_per_token)
+  if CLASSES.setdefault(class_name, router) != router:
+    raise UserError(f'There is a router {class_name} already. Give yours another name.')

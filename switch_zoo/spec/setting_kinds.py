@@ -60,6 +60,9 @@ POSITIVE_OR_ALL = ValueKind(
 SEED = ValueKind('a whole number, or None', lambda value: value is None or (_is_whole(value) and abs(value) < 1 << 63))
 NUMBER = ValueKind('a number', _is_number)
 ABOVE_0 = ValueKind('a number above 0', lambda value: _is_number(value) and value > 0)
+ABOVE_0_OR_NONE = ValueKind(
+  'a number above 0, or None', lambda value: value is None or (_is_number(value) and value > 0)
+)
 FROM_0 = ValueKind('a number, 0 or more', lambda value: _is_number(value) and value >= 0)
 RATE = ValueKind('a number from 0 to below 1', lambda value: _is_number(value) and 0 <= value < 1)
 SHARE = ValueKind('a number from 0 to 1', lambda value: _is_number(value) and 0 <= value <= 1)
@@ -89,6 +92,7 @@ MACROS = {
   'TEACHER_DTYPE': DTYPE_OR_NONE,
   'FRACTION_SOFT': SHARE,
   'DISTILL_START_STEP': COUNT,
+  'SAVE_SECONDS': ABOVE_0_OR_NONE,
   'SEED': SEED,
   'EVAL_STEPS': STEPS,
   'LEARNING_RATE': FROM_0,
@@ -114,6 +118,7 @@ PARAMETERS = {
   'run.batch_size': BATCH,
   'run.sequence_length': LENGTHS,
   'run.save_checkpoints_steps': POSITIVE,
+  'Saving.seconds': ABOVE_0_OR_NONE,
   'run.keep_checkpoint_max': POSITIVE_OR_NONE,
   'run.init_checkpoint': TEXT_OR_NONE,
   'run.eval_checkpoint_step': STEPS,

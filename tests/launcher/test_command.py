@@ -287,8 +287,9 @@ def job(tmp_path_factory, vocabulary):
   steps = lambda n: f'--gin_param=TRAIN_STEPS = {n}'
   api = ['--use_model_api', '--input_sequence_length=32', '--target_sequence_length=16', '--batch_size=4']
   small_loop = '--gin_param=utils.serialize_num_microbatches.tokens_per_microbatch_per_replica = 64'
+  summaries = '--gin_param=launcher.Saving.summary_steps = 10'
   commands = {
-    'pretrain': ['--model_dir=p', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(12)],
+    'pretrain': ['--model_dir=p', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(12), summaries],
     'resume': ['--model_dir=p', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(15)],
     'done': ['--model_dir=p', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(15)],
     'microbatches': ['--model_dir=b', *PRETRAIN, *SIZES, mixture('zoo_demo_span'), steps(2), small_loop],
@@ -380,7 +381,11 @@ class TestTheJob:
     events = [e for file in (job[1] / 'p').glob('events*') for e in tf.compat.v1.train.summary_iterator(str(file))]
     tags = {value.tag for event in events for value in event.summary.value}
     layer = 'encoder/block_000/layer_003/MoE1D'
-    assert {'loss/cross_entropy', f'{layer}/load', f'{layer}/dropped', f'{layer}/loss/balance'} <= tags
+    of_experts = {f'experts_{name}/{layer}' for name in ('load', 'dropped', 'entropy', 'mean_gate')}
+    of_training = {'loss', 'cross_entropy', 'learning_rate', 'gradient_norm', 'tokens_per_second'}
+    assert {f'training/{name}' for name in of_training} | of_experts | {f'experts_loss/{layer}/balance'} <= tags
+    # An empty one, which TensorFlow writes where it opens a file.
+    assert max(len(event.graph_def) for event in events) < 1000
 
   def test_checkpoints_are_what_training_writes(self, job):
     names = {path.name.partition('.')[0] for path in (job[1] / 'p').iterdir() if path.is_file()}

@@ -1,14 +1,17 @@
 """A training fetches the same values in every step, and writes nothing but what was asked for."""
 
 import functools
+import types
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from tensorflow.compat.v1 import estimator as tf_estimator
 from tensorflow.python.client import session as session_lib
+from tensorflow.python.training import basic_session_run_hooks
 
-from switch_zoo.launcher import model_function, progress, run_state, saving, summary_hook
+from switch_zoo.errors import UserError
+from switch_zoo.launcher import metrics_file, model_function, progress, run_state, saving, summary_hook
 from switch_zoo.mesh import summaries
 
 STEPS = 7
@@ -83,11 +86,23 @@ def test_every_step_fetches_the_same_whatever_is_reported_or_written(tmp_path, f
 def test_summaries_of_the_first_step_and_of_every_third(tmp_path):
   train(tmp_path)
   written = {e.step: {v.tag: v for v in e.summary.value} for e in events(tmp_path) if e.summary.value}
-  ours = {step: values for step, values in written.items() if 'loss/cross_entropy' in values}
+  ours = {step: values for step, values in written.items() if 'training/cross_entropy' in values}
   assert sorted(ours) == [1, 3, 6]
-  assert set(ours[3]) == {'learning_rate', 'layer/load', 'loss/cross_entropy'}
-  assert ours[3]['learning_rate'].simple_value == 0.5 * ours[3]['loss/cross_entropy'].simple_value
-  assert ours[3]['layer/load'].WhichOneof('value') == 'histo'
+  assert set(ours[3]) == {'training/learning_rate', 'experts_load/layer', 'training/cross_entropy'}
+  assert ours[3]['training/learning_rate'].simple_value == 0.5 * ours[3]['training/cross_entropy'].simple_value
+  assert ours[3]['experts_load/layer'].WhichOneof('value') == 'histo'
+
+
+def test_tokens_a_second_are_those_since_the_last_summary(tmp_path):
+  """Steps of 10 tokens that take 2 seconds each; 100 seconds of something else are not on the clock."""
+  tf.train.get_or_create_global_step()
+  times = iter([0.0, 4.0, 8.0])
+  hook = summary_hook.SummaryHook({}, str(tmp_path), 2, lambda: next(times))
+  hook.after_create_session(types.SimpleNamespace(run=lambda _: 1), None)
+  for _ in range(5):
+    hook.after_run(None, types.SimpleNamespace(results={'values': {'tokens': np.float32(10)}}))
+  records = {record['step']: record for record in metrics_file.read(str(tmp_path))}
+  assert {step: record.get('tokens_per_second') for step, record in records.items()} == {2: None, 4: 5.0, 6: 5.0}
 
 
 @pytest.mark.parametrize('graph', [False, True])
@@ -104,6 +119,29 @@ def test_checkpoints_are_saved_at_their_steps_and_at_the_end(at_start, steps, tm
   assert sorted(int(path.stem.rpartition('-')[2]) for path in tmp_path.glob('*.index')) == steps
   assert not list(tmp_path.glob('*.meta'))
   assert tf.train.latest_checkpoint(str(tmp_path)).endswith('-7')
+
+
+@pytest.mark.parametrize(('seconds', 'steps'), [(2.0, [2, 4, 6, 7]), (2.5, [3, 6, 7]), (None, [5, 7])])
+def test_checkpoints_are_saved_when_the_last_one_is_old_too(seconds, steps, tmp_path, monkeypatch):
+  """Steps that take a second each by the clock of the timer."""
+  clock = types.SimpleNamespace(now=0.0)
+  monkeypatch.setattr(basic_session_run_hooks.time, 'time', lambda: clock.now)
+  released = saving.SaverHook.after_run
+
+  def a_second_later(self, run_context, run_values):
+    clock.now += 1.0
+    released(self, run_context, run_values)
+
+  monkeypatch.setattr(saving.SaverHook, 'after_run', a_second_later)
+  train(tmp_path, saving.Saving(seconds=seconds), save_steps=5)
+  assert sorted(int(path.stem.rpartition('-')[2]) for path in tmp_path.glob('*.index')) == steps
+
+
+def test_the_released_saver_saves_by_steps_only(monkeypatch):
+  saving.refuse_seconds_with('--tpu')
+  monkeypatch.setattr(saving, 'Saving', functools.partial(saving.Saving, seconds=60))
+  with pytest.raises(UserError, match='SAVE_SECONDS does not work with --tpu.* set SAVE_STEPS'):
+    saving.refuse_seconds_with('--tpu')
 
 
 def test_a_summary_is_a_scalar_of_a_scalar_and_one_histogram_of_a_vector():
@@ -145,4 +183,4 @@ def test_every_step_of_an_estimator_fetches_the_same(tmp_path, fetched):
   steps = [names for names in fetched if 'the_loss:0' in names]
   assert len(steps) == 5 and len(set(steps)) == 1
   tags = {v.tag for e in events(tmp_path) for v in e.summary.value}
-  assert {'loss', 'learning_rate'} <= tags
+  assert {'training/loss', 'training/learning_rate'} <= tags

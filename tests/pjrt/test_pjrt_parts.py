@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from switch_zoo.checkpoints.arrays import TensorInfo
 from switch_zoo.errors import UserError
 from switch_zoo.mesh.one_core.program import Slot
-from switch_zoo.pjrt import checkpoint_writer, devices, evaluation, processes, variables
+from switch_zoo.pjrt import checkpoint_writer, devices, evaluation, kept_checkpoints, processes, variables
 from switch_zoo.pjrt.batches import Batches
 
 
@@ -157,3 +157,18 @@ def test_batches_that_nobody_takes_keep_no_thread():
   with Batches(lambda _: _reciprocals(_).take(1).repeat()) as batches:
     next(iter(batches))
   assert not batches._thread.is_alive()
+
+
+@pytest.mark.parametrize(('seconds', 'steps'), [(2.0, [2, 4, 6, 8]), (2.5, [3, 6]), (None, [5])])
+def test_a_checkpoint_is_due_when_the_last_one_is_old_too(seconds, steps, tmp_path, monkeypatch):
+  """Steps of a second each, and a checkpoint after every fifth step at the latest."""
+  now = [0.0]
+  monkeypatch.setattr(kept_checkpoints.time, 'monotonic', lambda: now[0])
+  saved = []
+  monkeypatch.setattr(kept_checkpoints.checkpoint_writer, 'write', lambda folder, step, values: saved.append(step))
+  monkeypatch.setattr(kept_checkpoints.mesh_folder, 'write_state', lambda *arguments: None)
+  saver = kept_checkpoints.Saver(str(tmp_path), 5, None, 0, seconds)
+  for step in range(1, 9):
+    now[0] += 1.0
+    saver.save_if_due(step, {})
+  assert saved == steps

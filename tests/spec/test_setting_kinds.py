@@ -15,12 +15,14 @@ WRONG = [
   'EVAL_STEPS = []', 'TEMPERATURE = -1', 'TOP_K = 0', 'NUM_EXAMPLES = -2', 'BEAM_SIZE = {}', 'SPLIT = None',
   'INIT_CHECKPOINT = 7', 'capacity_factor_train = 0', 'ff_activation = []', 'activation_dtype = "jfloat16"',
   'utils.run.train_steps = -1', 'run.batch_size = ("tokens_per_batch", "many")', 'utils.run.mesh_shape = 4',
+  'SAVE_SECONDS = 0', 'launcher.Saving.seconds = "often"',
   'utils.run.sequence_length = {"inputs": 0}', 'mesh_train_dataset_fn.seed = "a"',
 ]  # fmt: skip
 RIGHT = [
   'TRAIN_STEPS = 1', 'KEEP_CHECKPOINTS = None', 'SEED = None', 'SEED = -3', 'EVAL_STEPS = "all"', 'EVAL_STEPS = [1, 2]',
   'EVAL_STEPS = -1', 'NUM_EXAMPLES = -1', 'dropout_rate = 0', 'ff_activation = ["gelu", "linear"]', 'd_model = 8',
   'utils.run.train_steps = @auto_train_steps', 'utils.run.batch_size = ("tokens_per_batch", 65536)',
+  'SAVE_SECONDS = None', 'SAVE_SECONDS = 0.5',
   'utils.run.mesh_shape = @utils.tpu_mesh_shape()', 'utils.run.mesh_shape = ""', 'mine = []',
   'utils.run.sequence_length = {"inputs": 8, "targets": 8}', 'LEARNING_RATE = 0.0', 'MIXTURE_NAME = %gin.REQUIRED',
 ]  # fmt: skip

@@ -11,19 +11,27 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from switch_zoo import garbage, interrupts
+from switch_zoo import garbage, interrupts, work_progress
 
 
 class CheckpointModel:
   """Predictions or metrics of a model over a dataset."""
 
-  def __init__(self, model_fn: Callable[..., Any], mode: str, dataset: Callable[[], tf.data.Dataset]) -> None:
+  def __init__(
+    self,
+    model_fn: Callable[..., Any],
+    mode: str,
+    dataset: Callable[[], tf.data.Dataset],
+    num_batches: int | None = None,
+  ) -> None:
     """
     Args:
       model_fn: a model function of Mesh-TensorFlow
       mode: of `tf.estimator.ModeKeys`
       dataset: makes the dataset, of batches of features
+      num_batches: how many it has, if that is known
     """
+    self._num_batches = num_batches
     self._graph = tf.Graph()
     with self._graph.as_default(), garbage.without_collections():
       tf.train.create_global_step()
@@ -49,7 +57,7 @@ class CheckpointModel:
       checkpoint_path: prefix of the checkpoint
     """
     with self._restored(checkpoint_path) as session:
-      for batch in _until_the_end(session, self._predictions):
+      for batch in self._counted(_until_the_end(session, self._predictions)):
         columns = {name: np.asarray(values) for name, values in batch.items()}
         for row in range(len(next(iter(columns.values())))):
           yield {name: values[row] for name, values in columns.items()}
@@ -57,9 +65,12 @@ class CheckpointModel:
   def evaluate(self, checkpoint_path: str) -> Mapping[str, float]:
     """Metric -> value over the dataset."""
     with self._restored(checkpoint_path) as session:
-      for _ in _until_the_end(session, self._updates):
+      for _ in self._counted(_until_the_end(session, self._updates)):
         pass
       return {name: float(value) for name, value in session.run(self._values).items()}
+
+  def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+    return work_progress.counted(batches, 'Validating', 'batches', self._num_batches)
 
   @contextlib.contextmanager
   def _restored(self, prefix: str) -> Iterator[tf.Session]:

@@ -29,8 +29,8 @@ class OnCheckpoints(Protocol):
     ...
 
 
-# From a mode of `tf.estimator.ModeKeys` and what makes the dataset.
-MakeModel = Callable[[str, Callable[[], tf.data.Dataset]], OnCheckpoints]
+# From a mode of `tf.estimator.ModeKeys`, what makes the dataset, and how many batches it has, if that is known.
+MakeModel = Callable[[str, Callable[[], tf.data.Dataset], int | None], OnCheckpoints]
 
 
 class TrainedModel:
@@ -49,9 +49,12 @@ class TrainedModel:
     self.vocabulary = settings['vocabulary']
     self.folder = folder
 
-  def on_checkpoints(self, mode: str, found: Sequence[mesh_dataset.EvalDataset]) -> OnCheckpoints:
-    """The model over datasets."""
-    return self._make_model(mode, lambda: data.batches(found, self.batch_size, self.lengths))
+  def on_checkpoints(
+    self, mode: str, found: Sequence[mesh_dataset.EvalDataset], examples: int | None = None
+  ) -> OnCheckpoints:
+    """The model over datasets. examples: how many they have, if that is known"""
+    num_batches = None if examples is None else -(-examples // self.batch_size)
+    return self._make_model(mode, lambda: data.batches(found, self.batch_size, self.lengths), num_batches)
 
 
 class Measure(abc.ABC):
@@ -101,7 +104,7 @@ class DecodedMetrics(Measure):
   def measure(self, prefix: str, step: int) -> list[MetricResult]:
     """Decodes the inputs with the weights of a checkpoint, and measures the answers of each task."""
     self._on_checkpoints = self._on_checkpoints or self._model.on_checkpoints(
-      ModeKeys.PREDICT, [task.dataset for task in self._tasks]
+      ModeKeys.PREDICT, [task.dataset for task in self._tasks], sum(len(task.examples) for task in self._tasks)
     )
     decoded = mesh_utils.decode(self._on_checkpoints, None, self._model.vocabulary, prefix)
     answers = [tf.compat.as_text(answer) for answer in decoded]
