@@ -90,9 +90,13 @@ def sharding(mesh: Mesh, slot: Slot) -> NamedSharding:
 def _devices() -> list[jax.Device]:
   try:
     return jax.devices()
-  except RuntimeError as error:
+  except (
+    RuntimeError,
+    AssertionError,
+  ) as error:  # the latter without words, where JAX_PLATFORMS names what is not there
+    words = ' '.join(str(error).split())[:300] or f'JAX_PLATFORMS={os.environ.get("JAX_PLATFORMS", "")}'
     raise UserError(
-      f'JAX offers no devices: {" ".join(str(error).split())[:300]}. GPUs need `pip install "jax[cuda12]"`, TPUs '
+      f'JAX offers no devices: {words}. GPUs need `pip install "jax[cuda12]"`, TPUs '
       '`pip install "jax[tpu]"` on a TPU VM; JAX_PLATFORMS=cpu runs on CPUs.'
     ) from error
 

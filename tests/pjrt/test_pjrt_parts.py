@@ -107,6 +107,17 @@ def test_cpus_stay_as_they_come():
   assert devices.in_order({'batch': 4}, listed) == listed
 
 
+@pytest.mark.parametrize('error', [RuntimeError('no tpu found'), AssertionError()])
+def test_no_devices(error, monkeypatch):
+  def refuse():
+    raise error
+
+  monkeypatch.setenv('JAX_PLATFORMS', 'cuda')
+  monkeypatch.setattr(devices.jax, 'devices', refuse)
+  with pytest.raises(UserError, match='JAX offers no devices: (no tpu found|JAX_PLATFORMS=cuda)'):
+    devices.platform()
+
+
 def test_too_few_devices():
   with pytest.raises(UserError, match='"batch:4096" has 4096 cores, and JAX offers'):
     devices.mesh_of({'batch': 4096})
