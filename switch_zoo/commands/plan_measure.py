@@ -13,42 +13,35 @@ ENTRIES = 2**25
 REPEATS = 5
 
 
-Clock = Callable[[], float]
-
-
-def this_computer(slices: int, clock: Clock = time.perf_counter) -> hardware.Slice:
+def this_computer(slices: int) -> hardware.Slice:
   """This computer as a slice, whose rates are those that were just measured.
 
   Matrix products and copies take as long as large ones of NumPy do, so the shares of `cost` are taken out.
-
-  Args:
-    slices: of the mesh
-    clock: seconds; `time.process_time` for rates of one thread on a computer that does other work too
   """
   memory = float(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
-  flops = product_rate(clock) / cost.PRODUCT_SHARE
-  return hardware.processor(slices, flops, copy_rate(clock) / cost.MEMORY_SHARE, memory)
+  flops = product_rate() / cost.PRODUCT_SHARE
+  return hardware.processor(slices, flops, copy_rate() / cost.MEMORY_SHARE, memory)
 
 
-def product_rate(clock: Clock) -> float:
+def product_rate() -> float:
   """Operations a second of a float32 matrix product; a multiply and an add are two."""
   x, y = (np.ones([SIDE, SIDE], np.float32) for _ in range(2))
-  return 2 * SIDE**3 / _fastest(lambda: x @ y, clock)
+  return 2 * SIDE**3 / _fastest(lambda: x @ y)
 
 
-def copy_rate(clock: Clock) -> float:
+def copy_rate() -> float:
   """Bytes a second, read and written, of a copy that is larger than the caches."""
   x = np.ones([ENTRIES], np.float32)
   y = np.empty_like(x)
-  return 2 * x.nbytes / _fastest(lambda: np.copyto(y, x), clock)
+  return 2 * x.nbytes / _fastest(lambda: np.copyto(y, x))
 
 
-def _fastest(work: Callable[[], object], clock: Clock) -> float:
+def _fastest(work: Callable[[], object]) -> float:
   """Seconds; the first time, which may allocate, does not count."""
   work()
   times = []
   for _ in range(REPEATS):
-    start = clock()
+    start = time.perf_counter()
     work()
-    times.append(clock() - start)
+    times.append(time.perf_counter() - start)
   return min(times)

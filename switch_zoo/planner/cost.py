@@ -6,10 +6,10 @@ which ones, and how far the others are off, is in docs/planner.md and printed by
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from switch_zoo.planner.hardware import Chip, Slice
-from switch_zoo.planner.lowering import ALL_GATHER, ALL_REDUCE, ALL_TO_ALL, NOISE_REDUCE, Collective, Lowered
+from switch_zoo.planner.lowering import ALL_TO_ALL, Collective, Lowered
 from switch_zoo.spec.layouts import Layout
 
 # Share of a chip's peak that large matrix products reach. Fitted: GShard, arXiv:2006.16668, figure 8, the dense
@@ -25,14 +25,9 @@ MEMORY_SHARE = 0.53
 # A slice whose sides are not rings has half of the paths.
 WITHOUT_RING = 2
 
-# How often an exchange between slices of one processor reads or writes the bytes of a slice, counted in
-# mesh_tensorflow.placement_mesh_impl, where identities copy nothing: an all-reduce splits its operand and puts it
-# together again (2 each), and adds each part once for each slice (3). Noise is drawn alike on all slices.
-COPIES = {ALL_REDUCE: 7, ALL_TO_ALL: 4, ALL_GATHER: 2, NOISE_REDUCE: 0}
-
 MATMULS, ATTENTION, ROUTING, OPTIMIZER, REST = 'matmuls', 'attention', 'routing', 'optimizer', 'memory-bound rest'
-EXCHANGE, REDUCTION, STARTING = 'all-to-all', 'all-reduce', 'starting operations'
-CAUSES = (MATMULS, ATTENTION, ROUTING, EXCHANGE, REDUCTION, OPTIMIZER, REST, STARTING)
+EXCHANGE, REDUCTION = 'all-to-all', 'all-reduce'
+CAUSES = (MATMULS, ATTENTION, ROUTING, EXCHANGE, REDUCTION, OPTIMIZER, REST)
 # Section of a graph -> cause.
 CAUSE_OF_SECTION = {
   'projections': MATMULS, 'feed-forward': MATMULS, 'experts': MATMULS, 'embedding': MATMULS, 'logits': MATMULS,
@@ -47,13 +42,11 @@ class Work:
   lowered: of one microbatch
   traffic: section -> bytes of one microbatch between core and memory, except those of matrix products' time
   microbatches: of a step
-  operations: section -> operations of one microbatch; only where a chip starts each by itself
   """
 
   lowered: Lowered
   traffic: dict[str, int]
   microbatches: int = 1
-  operations: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def product_seconds(multiplications: int, chip: Chip) -> float:
@@ -138,29 +131,8 @@ def _is_ring(side: int, wrap: int) -> bool:
   return side >= wrap and side > 1
 
 
-def copy_seconds(collective: Collective, chip: Chip) -> float:
-  """An exchange between slices of one processor: all bytes pass through its memory, several times."""
-  return memory_seconds(COPIES[collective.kind] * collective.bytes, chip)
-
-
-def exchange_operations(collective: Collective, layout: Layout) -> int:
-  """Operations with which a slice of a processor takes part in an exchange.
-
-  In an all-reduce over n slices, each adds or passes on 2 n parts; in the others it has n parts.
-  """
-  slices = math.prod(layout.mesh[axis] for axis in collective.axes)
-  return {ALL_REDUCE: 2 * slices, NOISE_REDUCE: 0}.get(collective.kind, slices)
-
-
-def starting_seconds(operations: int, chip: Chip) -> float:
-  """What a processor takes for operations before any of their work."""
-  return operations * chip.operation
-
-
 def collective_seconds(collective: Collective, layout: Layout, group: Slice) -> float:
   """One exchange."""
-  if group.chip.shares_memory:
-    return copy_seconds(collective, group.chip)
   inside = box(collective.axes, layout, group)
   seconds = all_to_all_seconds if collective.kind == ALL_TO_ALL else all_reduce_seconds
   return seconds(collective.bytes, group, inside)
@@ -182,7 +154,4 @@ def step_seconds(work: Work, layout: Layout, group: Slice) -> dict[str, float]:
     cause = EXCHANGE if collective.kind == ALL_TO_ALL else REDUCTION
     times = 1 if collective.gradient else repeats(collective.section)
     seconds[cause] += collective_seconds(collective, layout, group) * times
-    seconds[STARTING] += starting_seconds(exchange_operations(collective, layout), group.chip) * times
-  for section, number in work.operations.items():
-    seconds[STARTING] += starting_seconds(number, group.chip) * repeats(section)
   return seconds

@@ -13,9 +13,6 @@ import re
 from switch_zoo.errors import UserError, did_you_mean
 
 GIB = 2**30
-# What TensorFlow takes on a CPU for one operation of Mesh-TensorFlow on one slice, besides its work. Measured:
-# benchmarks/planner_ranking.py prints it.
-OPERATION_SECONDS = 20e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +28,6 @@ class Chip:
   named_by_cores: the number in a slice's name counts two for each chip; otherwise one
   wrap: sides of a torus that are rings, from this number of chips on
   slices: number in a slice's name -> chips along each side
-  operation: seconds that starting one operation takes, whatever its size; 0 where a compiler makes one program
-  shares_memory: cores are parts of one processor, and what they exchange is copied in its memory
   """
 
   name: str
@@ -45,8 +40,6 @@ class Chip:
   named_by_cores: bool
   wrap: int
   slices: dict[int, tuple[int, ...]]
-  operation: float = 0.0
-  shares_memory: bool = False
 
   @property
   def limit(self) -> float:
@@ -93,7 +86,7 @@ CHIPS = {
 
 
 def processor(slices: int, flops: float, bandwidth: float, memory: float) -> Slice:
-  """One computer whose slices share its rates: one after the other computes, and every exchange is a copy.
+  """One computer whose slices share its rates: every exchange is a copy in its memory.
 
   Args:
     slices: of the mesh
@@ -102,9 +95,17 @@ def processor(slices: int, flops: float, bandwidth: float, memory: float) -> Sli
     memory: bytes of the computer
   """
   chip = Chip(
-    'cpu', flops / slices, memory / slices, None, bandwidth / slices, 0.0, 1, False, 1, {slices: (slices,)},
-    operation=OPERATION_SECONDS * slices, shares_memory=True,
-  )  # fmt: skip
+    'cpu',
+    flops / slices,
+    memory / slices,
+    None,
+    bandwidth / slices,
+    bandwidth / slices,
+    1,
+    False,
+    1,
+    {slices: (slices,)},
+  )
   return Slice(f'cpu-{slices}', chip, (slices,))
 
 

@@ -1,7 +1,6 @@
 """Every way of laying a model on a slice, the best first."""
 
 import bisect
-import collections
 import contextlib
 import dataclasses
 import functools
@@ -204,8 +203,7 @@ class Judge:
   def _plan(self, layout: Layout, microbatches: int, used: memory.Memory) -> Plan:
     built = self._graph(layout, microbatches)
     lowered = lowering.lower(built.graph, layout, built.gradients.values())
-    started = collections.Counter(operation.section for operation in built.graph.operations)
-    work = cost.Work(lowered, memory.traffic(built, layout), microbatches, started)
+    work = cost.Work(lowered, memory.traffic(built, layout), microbatches)
     repeats = lambda section: 1 if section == 'optimizer' else microbatches
     flops = sum(2 * p.multiplications * repeats(p.section) for p in lowered.products if p.contracted)
     sent: dict[tuple[str, tuple[str, ...]], int] = {}
