@@ -6,9 +6,8 @@ outside the experts, and the rest from a quarter of soft labels.
 
 import statistics
 
-from benchmarks.experiments.settings import DENSE, Arm, Experiment, Runs, dense
-
 from benchmarks.experiments import curves
+from benchmarks.experiments.settings import DENSE, Arm, Experiment, Runs, dense
 
 # Experts in every other layer: the dense layers between them are what a student takes over.
 _EVERY_OTHER = """

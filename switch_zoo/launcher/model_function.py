@@ -17,6 +17,7 @@ from switch_zoo.launcher import (
   evaluation,
   gradient_norm,
   one_slice,
+  preflight,
   progress,
   run_state,
   saving,
