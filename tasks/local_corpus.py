@@ -204,7 +204,15 @@ def _sorted_shards(partial: str, sizes: dict[str, int]) -> dict[str, Any]:
           size['pieces'] += 1
           size['bytes'] += len(text.encode())
       os.remove(path)
+  _remove_empty(partial)
   return {'splits': splits, 'digest': digest.hexdigest(), 'held_out': HELD_OUT}
+
+
+def _remove_empty(folder: str) -> None:
+  """Removes the files of a small corpus in which nothing is: to a task, an empty file is a damaged one."""
+  for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    if not entry.stat().st_size:
+      os.remove(entry.path)
 
 
 def _kept_rows(path: str, limits: dict[str, int]) -> list[Sequence[Any]]:

@@ -19,6 +19,7 @@
   export           text in and text out, for TensorFlow or ONNX Runtime
   serve            an export behind TensorFlow Serving's REST API
   report           what a training and its experts did, as an HTML page
+  corpus           text of this machine, for pre-training
   tasks            every task, whether its data is present, and examples
   phase_line       what `compile` is doing, and for how long
   compiling        a training step compiled for a TPU slice

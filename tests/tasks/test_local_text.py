@@ -98,6 +98,7 @@ def test_every_document_is_kept_once_and_some_are_held_out(machine, tmp_path):
     ('python', 'python'), ('catalogue', 'de'), ('docs', 'en'), ('man', 'fr'),
   }  # fmt: skip
   assert 0 < len(validation) < 20
+  assert all(path.stat().st_size for path in pathlib.Path(tmp_path, 'local_text').iterdir())
   assert index['left_out'] == {
     **index['left_out'], 'files': 405, 'not_text': 2, 'repeated': 1, 'short': 0,
   }  # fmt: skip
