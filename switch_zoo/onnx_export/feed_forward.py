@@ -206,12 +206,14 @@ def _each(
   products: Products, values: np.ndarray, name: str, part: range, rows: str | QuantizedRows, counts: str
 ) -> str:
   """Sorted rows times the kernels of their experts, without the scales of rows in integers. -> <float32>[R, N]"""
-  graph, taken = products.graph, rows if isinstance(rows, QuantizedRows) else None
-  pieces = graph.calls('Split', len(part), taken.values if taken else rows, counts, axis=0)
+  graph = products.graph
+  values_of_rows = rows.values if isinstance(rows, QuantizedRows) else rows
+  pieces = graph.calls('Split', len(part), values_of_rows, counts, axis=0)
   results = []
   for expert, piece in zip(part, pieces, strict=True):
     weight = products.weight(f'{name}/{expert:04d}', values[expert])
-    results.append(
-      integer_product(graph, piece, taken.grid, weight) if taken else graph.call('MatMul', piece, weight[0])
-    )
+    if isinstance(rows, QuantizedRows):
+      results.append(integer_product(graph, piece, rows.grid, weight))
+    else:
+      results.append(graph.call('MatMul', piece, weight[0]))
   return graph.call('Concat', *results, axis=0) if len(results) > 1 else results[0]
