@@ -10,21 +10,34 @@ _SIZES = (8, 16, 32, 64)
 
 def judge(runs: Runs) -> list[str]:
   """Whether 32 or 64 experts need at most half of the dense model's steps, and whether more experts are better."""
-  lines = []
-  for experts in (32, 64):
-    shares = curves.share_of_steps(runs, f'switch_{experts}', 'dense')
-    came_out = all(share <= 0.5 for share in shares) if shares else None
-    text = ', '.join('never' if math.isinf(share) else f'{share:.2f}' for share in shares) or 'not run'
-    seeds = f' ({len(shares)} of 3 seeds)' if len(shares) < 3 else ''
-    lines.append(curves.verdict(came_out, f'share of steps with {experts} experts: {text}{seeds}.'))
+  lines = [_steps(runs, f'switch_{experts}', f'with {experts} experts') for experts in (32, 64)]
+  half = 'in a training of half of the steps'
+  lines += [_steps(runs, f'switch_{experts}_half', f'with {experts} experts, {half}') for experts in (32, 64)]
   present = [experts for experts in _SIZES if runs.get(f'switch_{experts}')]
   losses = [curves.final(runs[f'switch_{experts}'][0]) for experts in present]
   ordered = all(a > b for a, b in zip(losses, losses[1:], strict=False)) if len(losses) > 1 else None
   order = ', '.join(f'{experts}: {loss:.4f}' for experts, loss in zip(present, losses, strict=True))
   lines.append(curves.verdict(ordered, f'the more experts the lower the loss, first seed: {order or "not run"}.'))
-  for arm in ('switch_8', 'switch_16', 'switch_32', 'switch_64', 'dense_of_8_experts'):
+  for arm in (
+    'switch_8',
+    'switch_16',
+    'switch_32',
+    'switch_64',
+    'switch_32_half',
+    'switch_64_half',
+    'dense_of_8_experts',
+  ):
     lines += curves.against(runs, arm, 'dense')
   return lines
+
+
+def _steps(runs: Runs, arm: str, words: str) -> str:
+  """Whether an arm has the dense model's final loss in at most half of its steps, with every seed."""
+  shares = curves.share_of_steps(runs, arm, 'dense')
+  came_out = all(share <= 0.5 for share in shares) if shares else None
+  text = ', '.join('never' if math.isinf(share) else f'{share:.2f}' for share in shares) or 'not run'
+  seeds = f' ({len(shares)} of 3 seeds)' if len(shares) < 3 else ''
+  return curves.verdict(came_out, f'share of steps {words}: {text}{seeds}.')
 
 
 EXPERIMENT = Experiment(
@@ -33,6 +46,9 @@ EXPERIMENT = Experiment(
     dense(),
     switch(32),
     switch(64),
+    # A loss falls most when the learning rate does: to compare after half of the steps, it has to be 0 there too.
+    switch(32, 'switch_32_half', steps_factor=0.5),
+    switch(64, 'switch_64_half', steps_factor=0.5),
     switch(16, one_seed=True),
     switch(8, one_seed=True),
     # As many parameters as with 8 experts, all of them used by every token.
