@@ -18,16 +18,8 @@ def judge(runs: Runs) -> list[str]:
   ordered = all(a > b for a, b in zip(losses, losses[1:], strict=False)) if len(losses) > 1 else None
   order = ', '.join(f'{experts}: {loss:.4f}' for experts, loss in zip(present, losses, strict=True))
   lines.append(curves.verdict(ordered, f'the more experts the lower the loss, first seed: {order or "not run"}.'))
-  for arm in (
-    'switch_8',
-    'switch_16',
-    'switch_32',
-    'switch_64',
-    'switch_32_half',
-    'switch_64_half',
-    'dense_of_8_experts',
-  ):
-    lines += curves.against(runs, arm, 'dense')
+  for arm in EXPERIMENT.arms[1:]:
+    lines += curves.against(runs, arm.name, 'dense')
   return lines
 
 
