@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import pathlib
+import subprocess
+import sys
 
 import gin
 import pytest
@@ -12,6 +15,8 @@ from switch_zoo.launcher import run as launcher_run
 from switch_zoo.spec import gin_files
 from switch_zoo.tasks import local_corpus, local_files
 
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(CHECKOUT), 'PYTHONWARNINGS': 'ignore'}
 WORDS = 'experts route tokens and some tokens are dropped while others find the expert that they were looking for'
 
 
@@ -96,23 +101,25 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_same_experiment_twice_gives_the_same_record_but_for_times(data, tmp_path, monkeypatch):
+def test_a_miniature_is_the_same_in_one_process_and_in_its_own_but_for_times(data, tmp_path, monkeypatch):
   pytest.importorskip('matplotlib')
-  whole = running.miniature(running.named('switch_vs_dense'))
-  records = []
-  for name in ('one', 'two'):
-    place = running.workplace(tmp_path / name, data)
-    records.append(running.run('switch_vs_dense', whole, place, ['switch_8']))
-  first, second = map(running.without_times, records)
-  assert first == second
-  (run,) = first['runs']['switch_8']
-  assert [point['step'] for point in run['curve']] == [2, 4] and all(0 < p['loss'] < 10 for p in run['curve'])
-  assert json.loads((tmp_path / 'one/switch_vs_dense.json').read_text())['corpus'] == place.digest
-  assert (tmp_path / 'one/switch_vs_dense.svg').stat().st_size > 1000
+  one = tmp_path / 'one'
+  arguments = ['init', '--miniature', '--arms', 'switch_32', f'--work={one}', f'--data={data}']
+  command = [sys.executable, '-m', 'benchmarks.experiments', *arguments]
+  done = subprocess.run(command, cwd=CHECKOUT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert 'init: With init scale 1.0' in done.stdout and '| switch_32 | 1 | 4 |' in done.stdout
+  assert (one / 'init.svg').stat().st_size > 1000
+  (other,) = json.loads((one / 'init.json').read_text())['runs']['switch_32']
+  assert [point['step'] for point in other['curve']] == [2, 4] and all(0 < p['loss'] < 10 for p in other['curve'])
+  experiment = running.miniature(running.named('init'))
+  place = running.workplace(tmp_path / 'two', data)
+  record = running.run('init', experiment, place, ['switch_32'])
+  (run,) = record['runs']['switch_32']
+  assert running.without_times(run) == running.without_times(other) and run['processor_seconds'] > 0
   # What is finished is not trained again.
   monkeypatch.setattr(training.subprocess, 'Popen', None)
-  again = running.run('switch_vs_dense', whole, place, ['switch_8'])
-  assert again == records[1]
+  assert running.run('init', experiment, place, ['switch_32']) == record
 
 
 def test_a_run_that_fails_says_how_and_is_not_taken_for_finished(data, tmp_path):

@@ -27,9 +27,12 @@ def main() -> None:
   parser.add_argument('--arms', nargs='+', default=[], help='only these arms')
   parser.add_argument('--budget', nargs='+', default=[], metavar='NAME=NUMBER', help='changes the budget: steps=1000')
   parser.add_argument('--miniature', action='store_true', help='a few steps of tiny models: checks the machinery')
+  parser.add_argument('--so-far', action='store_true', help='train nothing; show unfinished runs as they are')
   arguments = parser.parse_args()
   arguments.work.mkdir(parents=True, exist_ok=True)
-  place = running.workplace(arguments.work, arguments.data or arguments.work / 'data')
+  place = running.workplace(
+    arguments.work, arguments.data or arguments.work / 'data', arguments.miniature, arguments.so_far
+  )
   names = running.NAMES if arguments.name == 'all' else (arguments.name,)
   for name in names:
     experiment = running.named(name)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import itertools
 import json
 import math
 import pathlib
@@ -12,6 +13,7 @@ from benchmarks.experiments import curves, drawing
 from benchmarks.experiments.settings import MINIATURE, Budget, Experiment, Runs
 from benchmarks.experiments.training import TIMES, Workplace
 
+_FEW_FILES = 400
 NAMES = (
   'switch_vs_dense',
   'top2_vs_top1',
@@ -31,10 +33,9 @@ def named(name: str) -> Experiment:
 
 def miniature(experiment: Experiment) -> Experiment:
   """The same grid at a size that says nothing about the claim: a few steps, one seed, one learning rate."""
-  budget = dataclasses.replace(MINIATURE, task=experiment.budget.task)
   arms = [dataclasses.replace(arm, experts=min(arm.experts, 4)) for arm in experiment.arms]
   return dataclasses.replace(
-    experiment, arms=arms, budget=budget, seeds=experiment.seeds[:1], learning_rates=experiment.learning_rates[:1]
+    experiment, arms=arms, budget=MINIATURE, seeds=experiment.seeds[:1], learning_rates=experiment.learning_rates[:1]
   )
 
 
@@ -55,6 +56,8 @@ def run(name: str, experiment: Experiment, place: Workplace, arms: Sequence[str]
       if (arm.one_seed and seed != experiment.seeds[0]) or (arms and arm.name not in arms):
         continue
       result = place.result(arm, experiment.budget, seed, rate)
+      if not result['curve']:
+        continue
       runs[arm.name].append(result)
       print(f'{arm.name}, seed {seed}: held-out loss {curves.final(result):.4f}', flush=True)
       record = written(name, experiment, place, rate, runs)
@@ -117,16 +120,18 @@ def _finite(value: Any) -> Any:
   return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def workplace(work: pathlib.Path, data: pathlib.Path) -> Workplace:
+def workplace(work: pathlib.Path, data: pathlib.Path, tiny: bool = False, so_far: bool = False) -> Workplace:
   """The folder of all runs, with the corpus made if it is not there.
 
   Args:
     work: for models, checkpoints and results
     data: a data folder
+    tiny: for miniatures: a corpus of a few files, and all runs in this process
+    so_far: nothing is trained
   """
   from switch_zoo.tasks import local_corpus, local_files
 
   if local_corpus.index_of(str(data)) is None:
     print(f'$ switch_zoo corpus {data}', flush=True)
-    local_corpus.make(str(data), local_files.of_machine())
-  return Workplace(work, data)
+    local_corpus.make(str(data), itertools.islice(local_files.of_machine(), _FEW_FILES if tiny else None))
+  return Workplace(work, data, in_process=tiny, so_far=so_far)

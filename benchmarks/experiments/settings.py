@@ -102,7 +102,7 @@ class Experiment:
   arms: Sequence[Arm]
   judge: Callable[[Runs], list[str]]
   budget: Budget = Budget()
-  # With 0.15 the dense model was better after 400 steps, and diverged in a run of 2,000.
+  # With 0.15 the dense model was better in a run of 400 steps, and got worse after 400 steps in a run of 2,000.
   learning_rates: Sequence[float] = (0.05,)
   seeds: Sequence[int] = (0, 1, 2)
 

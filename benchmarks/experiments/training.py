@@ -1,7 +1,9 @@
 """One run: an arm with a seed and a learning rate, trained by the real command, and its result as JSON."""
 
 import collections
+import contextlib
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -23,13 +25,17 @@ TIMES = ('seconds_per_step', 'processor_seconds', 'machine')  # what differs whe
 class Workplace:
   """The folder of all runs. A run that two experiments have in common is trained once."""
 
-  def __init__(self, folder: pathlib.Path, data: pathlib.Path) -> None:
+  def __init__(self, folder: pathlib.Path, data: pathlib.Path, in_process: bool = False, so_far: bool = False) -> None:
     """
     Args:
       folder: for models, checkpoints and results
       data: a data folder with the corpus
+      in_process: runs the command's function in this process, which saves a start of TensorFlow but has no times
+      so_far: nothing is trained; runs that are not finished have the losses that they have so far
     """
+    self.so_far = so_far
     self.folder, self.data = folder.resolve(), data.resolve()
+    self._train = self._in_this_process if in_process else self._in_a_process
     self.digest = json.loads((self.data / 'local_text/index.json').read_text())['digest']
 
   def result(self, arm: Arm, budget: Budget, seed: int, learning_rate: float) -> dict[str, Any]:
@@ -39,31 +45,47 @@ class Workplace:
       'parameters': parameters(arm, budget, seed, learning_rate),
       'corpus': self.digest,
     }
-    name = f'{arm.name}_{seed}_{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:10]}'
-    path = self.folder / 'runs' / name / 'result.json'
-    if not path.exists():
-      folder = path.parent
-      folder.mkdir(parents=True, exist_ok=True)
-      (folder / 'model.gin').write_text(recipe['model'])
-      trained = self._train(folder, recipe['parameters'])
-      result = {'arm': arm.name, 'seed': seed, 'learning_rate': learning_rate, **recipe, **trained}
-      result['tokens_per_step'] = budget.tokens
-      path.with_suffix('.partial').write_text(json.dumps(result, indent=1))
-      path.with_suffix('.partial').replace(path)
-    return json.loads(path.read_text())
+    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:10]
+    # Another arm of another experiment may be the same run.
+    same = sorted((self.folder / 'runs').glob(f'*_{digest}'))
+    folder = same[0] if same else self.folder / 'runs' / f'{arm.name}_{seed}_{digest}'
+    known = {'seed': seed, 'learning_rate': learning_rate, 'tokens_per_step': budget.tokens, **recipe}
+    path = folder / 'result.json'
+    if path.exists():
+      return {'arm': arm.name, **json.loads(path.read_text())}
+    if self.so_far:
+      return {'arm': arm.name, **known, **_losses(folder), **_measured(folder, None)}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'model.gin').write_text(recipe['model'])
+    times = self._train(folder, recipe['parameters'])
+    path.with_suffix('.partial').write_text(json.dumps({**known, **_losses(folder), **times}, indent=1))
+    path.with_suffix('.partial').replace(path)
+    return {'arm': arm.name, **json.loads(path.read_text())}
 
-  def _train(self, folder: pathlib.Path, bindings: list[str]) -> dict[str, Any]:
+  def _words(self, folder: pathlib.Path, bindings: list[str]) -> list[str]:
+    """The command, which is printed."""
     files = [str(folder / 'model.gin'), 'runs/pretrain.gin', 'layouts/cpu.gin']
     words = [f'--model_dir={folder / "trained"}', *(f'--gin_file={file}' for file in files)]
-    words += [f'--gin_param={parameter}' for parameter in bindings]
+    words += [f'--gin_param={binding}' for binding in bindings]
+    data = f'SWITCH_ZOO_DATA_DIR={self.data} SWITCH_ZOO_VOCAB=bytes'
+    print(f'$ {data}', shlex.join(['t5_mesh_transformer', *words]), flush=True)
+    return words
+
+  def _in_this_process(self, folder: pathlib.Path, bindings: list[str]) -> dict[str, Any]:
+    from switch_zoo import t5_mesh_transformer
+
+    os.environ.update(SWITCH_ZOO_DATA_DIR=str(self.data), SWITCH_ZOO_VOCAB='bytes')
+    words, printed = self._words(folder, bindings), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+      status = t5_mesh_transformer.main(['t5_mesh_transformer', *words])
+    if status:
+      raise RuntimeError(f'{folder.name}: {printed.getvalue()[-3000:]}')
+    return dict.fromkeys(TIMES)
+
+  def _in_a_process(self, folder: pathlib.Path, bindings: list[str]) -> dict[str, Any]:
     environment = {**os.environ, 'SWITCH_ZOO_DATA_DIR': str(self.data), 'SWITCH_ZOO_VOCAB': 'bytes'}
-    print(
-      f'$ SWITCH_ZOO_DATA_DIR={self.data} SWITCH_ZOO_VOCAB=bytes',
-      shlex.join(['t5_mesh_transformer', *words]),
-      flush=True,
-    )
     # As a module, so that this checkout runs and not another installation.
-    command = [sys.executable, '-m', 'switch_zoo.t5_mesh_transformer', *words]
+    command = [sys.executable, '-m', 'switch_zoo.t5_mesh_transformer', *self._words(folder, bindings)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     lines: collections.deque[str] = collections.deque(maxlen=40)
     with open(folder / 'step_seconds.jsonl', 'a', encoding='utf-8') as file:
@@ -73,14 +95,21 @@ class Workplace:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
       raise RuntimeError(f'{folder.name}: ' + ''.join(lines))
-    measured = [float(line) for line in (folder / 'step_seconds.jsonl').read_text().split()]
-    return {
-      'curve': _held_out(folder / 'trained'),
-      'training': _training_losses(folder / 'trained'),
-      'seconds_per_step': statistics.median(measured) if measured else None,
-      'processor_seconds': usage.ru_utime + usage.ru_stime,
-      'machine': f'{os.cpu_count()} cores, {_processor()}',
-    }
+    return _measured(folder, usage.ru_utime + usage.ru_stime)
+
+
+def _measured(folder: pathlib.Path, processor_seconds: float | None) -> dict[str, Any]:
+  path = folder / 'step_seconds.jsonl'
+  seconds = [float(line) for line in path.read_text().split()] if path.exists() else []
+  return {
+    'seconds_per_step': statistics.median(seconds) if seconds else None,
+    'processor_seconds': processor_seconds,
+    'machine': f'{os.cpu_count()} cores, {_processor()}',
+  }
+
+
+def _losses(folder: pathlib.Path) -> dict[str, Any]:
+  return {'curve': _held_out(folder / 'trained'), 'training': _training_losses(folder / 'trained')}
 
 
 def parameters(arm: Arm, budget: Budget, seed: int, learning_rate: float) -> list[str]:
@@ -127,7 +156,8 @@ def _step_seconds(stream: Any, lines: collections.deque[str]) -> Iterator[float]
 
 
 def _records(folder: pathlib.Path) -> list[dict[str, Any]]:
-  return [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+  path = folder / 'metrics.jsonl'
+  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _held_out(folder: pathlib.Path) -> list[dict[str, Any]]:
