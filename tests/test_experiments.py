@@ -76,7 +76,8 @@ def test_gin_accepts_every_arm(name, tmp_path):
     path = tmp_path / f'{arm.name}.gin'
     path.write_text(arm.gin(experiment.budget))
     files = [str(path), 'runs/pretrain.gin', 'layouts/cpu.gin']
-    launcher_run.configure(gin_files.read(files, training.parameters(arm, experiment.budget, 0, 0.1)))
+    teacher = ["TEACHER_CHECKPOINT = 'teacher'"] if arm.teacher else []
+    launcher_run.configure(gin_files.read(files, [*training.parameters(arm, experiment.budget, 0, 0.1), *teacher]))
     has_experts = '@experts.SwitchFeedForward' in str(gin.query_parameter('encoder/make_layer_stack.layers'))
     assert has_experts == bool(arm.experts)
 

@@ -6,7 +6,7 @@ curves           losses of finished runs: when one reaches another's, and the ta
 drawing          loss against steps, tokens and seconds, with a band over seeds
 running          tunes, trains all arms, judges the claim, writes and prints
 
-switch_vs_dense, top2_vs_top1, init, precision, exploration, expert_dropout, no_token_left_behind, multilingual
+switch_vs_dense, top2_vs_top1, init, precision, exploration, expert_dropout, no_token_left_behind, multilingual, distill
 
 python -m benchmarks.experiments NAME --work FOLDER
 """

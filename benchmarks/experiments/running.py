@@ -23,6 +23,7 @@ NAMES = (
   'expert_dropout',
   'no_token_left_behind',
   'multilingual',
+  'distill',
 )
 
 
@@ -33,7 +34,8 @@ def named(name: str) -> Experiment:
 
 def miniature(experiment: Experiment) -> Experiment:
   """The same grid at a size that says nothing about the claim: a few steps, one seed, one learning rate."""
-  arms = [dataclasses.replace(arm, experts=min(arm.experts, 4)) for arm in experiment.arms]
+  small = lambda arm: arm and dataclasses.replace(arm, experts=min(arm.experts, 4), teacher=small(arm.teacher))
+  arms = [small(arm) for arm in experiment.arms]
   return dataclasses.replace(
     experiment, arms=arms, budget=MINIATURE, seeds=experiment.seeds[:1], learning_rates=experiment.learning_rates[:1]
   )

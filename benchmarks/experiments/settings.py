@@ -71,6 +71,7 @@ class Arm:
   hidden_factor: how many times as wide the feed-forward layers are
   one_seed: trained with the first seed only
   steps_factor: share of the budget's steps
+  teacher: of a student, trained before it with the same seed
   """
 
   name: str
@@ -80,6 +81,7 @@ class Arm:
   hidden_factor: int = 1
   one_seed: bool = False
   steps_factor: float = 1.0
+  teacher: 'Arm | None' = None
 
   def gin(self, budget: Budget) -> str:
     """The text of the model's gin file."""

@@ -40,27 +40,38 @@ class Workplace:
 
   def result(self, arm: Arm, budget: Budget, seed: int, learning_rate: float) -> dict[str, Any]:
     """The result of a run, which is trained first, from its last checkpoint on, unless it is finished."""
-    recipe = {
-      'model': arm.gin(budget),
-      'parameters': parameters(arm, budget, seed, learning_rate),
-      'corpus': self.digest,
-    }
-    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:10]
-    # Another arm of another experiment may be the same run.
-    same = sorted((self.folder / 'runs').glob(f'*_{digest}'))
-    folder = same[0] if same else self.folder / 'runs' / f'{arm.name}_{seed}_{digest}'
+    folder, recipe = self._run(arm, budget, seed, learning_rate)
     known = {'seed': seed, 'learning_rate': learning_rate, 'tokens_per_step': budget.tokens, **recipe}
     path = folder / 'result.json'
     if path.exists():
       return {'arm': arm.name, **json.loads(path.read_text())}
     if self.so_far:
       return {'arm': arm.name, **known, **_losses(folder), **_measured(folder, None)}
+    bindings = list(recipe['parameters'])
+    if arm.teacher:
+      self.result(arm.teacher, budget, seed, learning_rate)
+      teacher = self._run(arm.teacher, budget, seed, learning_rate)[0]
+      bindings.append(f'TEACHER_CHECKPOINT = {str(teacher / "trained")!r}')
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'model.gin').write_text(recipe['model'])
-    times = self._train(folder, recipe['parameters'])
+    times = self._train(folder, bindings)
     path.with_suffix('.partial').write_text(json.dumps({**known, **_losses(folder), **times}, indent=1))
     path.with_suffix('.partial').replace(path)
     return {'arm': arm.name, **json.loads(path.read_text())}
+
+  def _run(self, arm: Arm, budget: Budget, seed: int, learning_rate: float) -> tuple[pathlib.Path, dict[str, Any]]:
+    """The folder of a run, and what the run follows from."""
+    recipe: dict[str, Any] = {
+      'model': arm.gin(budget),
+      'parameters': parameters(arm, budget, seed, learning_rate),
+      'corpus': self.digest,
+    }
+    if arm.teacher:
+      recipe['teacher'] = self._run(arm.teacher, budget, seed, learning_rate)[1]
+    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:10]
+    # Another arm of another experiment may be the same run.
+    same = sorted((self.folder / 'runs').glob(f'*_{digest}'))
+    return same[0] if same else self.folder / 'runs' / f'{arm.name}_{seed}_{digest}', recipe
 
   def _words(self, folder: pathlib.Path, bindings: list[str]) -> list[str]:
     """The command, which is printed."""
