@@ -1,5 +1,8 @@
 """Every test starts with a fresh TensorFlow graph and an empty gin configuration."""
 
+import pathlib
+import sys
+
 from switch_zoo import tf_compat
 
 tf_compat.repair()
@@ -8,6 +11,9 @@ import gin  # noqa: E402
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow.compat.v1 as tf  # noqa: E402
+
+# Benchmarks are not installed. They come last, so that an installed package is tested and not the checkout.
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
 # A busy machine is not a fault: no example has a time limit.
 hypothesis.settings.register_profile(

@@ -52,6 +52,9 @@ class Estimator:
   def evaluate(self, name='eval'):
     return {'global_step': 3, **dict.fromkeys(PERPLEXITY, 0.5)}
 
+  def predict(self):
+    return iter(['an answer', 'another'])
+
 
 def test_an_estimator_keeps_its_evaluations_in_the_run_it_was_made_in():
   make = evaluation.with_kept_evaluations(lambda: Estimator())
@@ -59,6 +62,7 @@ def test_an_estimator_keeps_its_evaluations_in_the_run_it_was_made_in():
     estimator = make()
   with run_state.as_current(run_state.Run()) as second:
     estimator.evaluate(name='task')
+  assert list(estimator.predict()) == ['an answer', 'another']
   assert first.results == [MetricResult('task', metric, 3, 0.5) for metric in PERPLEXITY]
   assert second.results == []
 

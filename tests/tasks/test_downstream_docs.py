@@ -8,7 +8,7 @@ import seqio
 import switch_zoo.tasks  # noqa: F401
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / 'docs' / 'downstream_tasks.md'
-OTHERS = re.compile('zoo_(demo|c4|mc4|text|file|translate)')
+OTHERS = re.compile('zoo_(demo|c4|mc4|text|local_text|file|translate)')
 
 
 def named_in_table():
