@@ -37,7 +37,12 @@ def miniature(experiment: Experiment) -> Experiment:
   small = lambda arm: arm and dataclasses.replace(arm, experts=min(arm.experts, 4), teacher=small(arm.teacher))
   arms = [small(arm) for arm in experiment.arms]
   return dataclasses.replace(
-    experiment, arms=arms, budget=MINIATURE, seeds=experiment.seeds[:1], learning_rates=experiment.learning_rates[:1]
+    experiment,
+    arms=arms,
+    budget=MINIATURE,
+    judge=lambda runs: ['A miniature checks the machinery; nothing follows for the claim.'],
+    seeds=experiment.seeds[:1],
+    learning_rates=experiment.learning_rates[:1],
   )
 
 
