@@ -3,6 +3,7 @@
 Training has reports of its own (`launcher.progress`).
 """
 
+import atexit
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,16 @@ class WorkProgress:
     self._bar: Any = None
 
   def __enter__(self) -> 'WorkProgress':
+    self.start()
+    return self
+
+  def __exit__(
+    self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+  ) -> None:
+    self.stop()
+
+  def start(self) -> None:
+    """Shows the bar. If nothing stops it, the end of the process does: the terminal has its cursor back."""
     if sys.stderr.isatty():
       from rich import progress
       from rich.console import Console
@@ -39,11 +50,11 @@ class WorkProgress:
       self._bar = progress.Progress(*columns, progress.TimeRemainingColumn(), console=console, transient=True)
       self._bar.add_task(self._doing, total=self._total)
       self._bar.start()
-    return self
+      atexit.register(self.stop)
 
-  def __exit__(
-    self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-  ) -> None:
+  def stop(self) -> None:
+    """Removes the bar."""
+    atexit.unregister(self.stop)
     if self._bar is not None:
       self._bar.stop()
       self._bar = None

@@ -10,12 +10,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from switch_zoo.errors import UserError
+from switch_zoo.errors import UserError, full_disk
 from switch_zoo.tasks import local_texts
 from switch_zoo.tasks.local_files import DOCS, PYTHON, LocalFile
 
@@ -30,7 +30,6 @@ _PIECE = 8192  # characters of a piece
 _HELD_OUT_PIECE = 1024  # the same of held-out documents, so that few examples come from many of them
 _SHORTEST = 64  # characters; shorter documents are left out, and shorter paragraphs may occur again
 _SLOTS = 1 << 22  # paragraphs that are remembered
-_REPORTED = 1000  # files between two reports
 
 
 class Piece(NamedTuple):
@@ -122,32 +121,43 @@ class Reader:
     return self._seen.repeated_bytes
 
 
-def make(folder: str, files: Iterable[LocalFile], report: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+def make(folder: str, files: Iterable[LocalFile]) -> dict[str, Any]:
   """Writes the shards and the index of a corpus into FOLDER/local_text, as a whole or not at all.
 
   Args:
     folder: the data folder
     files: with text; the order decides which of two equal documents is kept
-    report: is called now and then with the number of files and the bytes of text so far
   Returns:
     the index: sizes by split, domain and language, what was left out, and a digest of the shards
   Raises:
-    UserError: there is not a single document
+    UserError: there is not a single document, something else is in the place, or it cannot be written
   """
   place = os.path.join(folder, FOLDER)
+  if os.path.lexists(place):
+    raise UserError(f'{place} exists and is not a corpus that is complete. Delete it, or name another folder.')
   partial = f'{place}.partial'
-  shutil.rmtree(partial, ignore_errors=True)
-  os.makedirs(partial)
+  try:
+    shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(partial)
+    index = _write(partial, files)
+    os.replace(partial, place)
+  except OSError as error:
+    words = full_disk(error) or error.strerror or str(error)
+    raise UserError(f'{place} cannot be written: {words}. Name a folder that you may write to.') from error
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+  return index
+
+
+def _write(partial: str, files: Iterable[LocalFile]) -> dict[str, Any]:
   reader = Reader()
-  sizes = _collect(partial, files, reader, report)
+  sizes = _collect(partial, files, reader)
   if not sizes:
-    shutil.rmtree(partial)
     raise UserError(f'{reader.counts["files"]:,} files were read, and none contains a text. Name a folder with texts.')
   index = _sorted_shards(partial, sizes)
   index['left_out'] = {**reader.counts, 'repeated_paragraph_bytes': reader.repeated_bytes}
   with open(os.path.join(partial, INDEX), 'w', encoding='utf-8') as file:
     json.dump(index, file, indent=1, sort_keys=True)
-  os.replace(partial, place)
   return index
 
 
@@ -165,9 +175,7 @@ def index_of(folder: str) -> dict[str, Any] | None:
     ) from error
 
 
-def _collect(
-  partial: str, files: Iterable[LocalFile], reader: Reader, report: Callable[[int, int], None] | None
-) -> dict[str, int]:
+def _collect(partial: str, files: Iterable[LocalFile], reader: Reader) -> dict[str, int]:
   """Appends the pieces to the shards of their hashes; returns the bytes of each domain."""
   sizes: dict[str, int] = collections.Counter()
   shards = [open(os.path.join(partial, f'{number}'), 'w', encoding='utf-8') for number in range(SHARDS)]  # noqa: SIM115
@@ -177,8 +185,6 @@ def _collect(
         number = _number(piece.text)
         sizes[piece.domain] += len(piece.text.encode())
         shards[number * SHARDS >> 64].write(json.dumps([number, *piece], ensure_ascii=False) + '\n')
-      if report and reader.counts['files'] % _REPORTED == 0:
-        report(reader.counts['files'], sum(sizes.values()))
   finally:
     for shard in shards:
       shard.close()

@@ -23,7 +23,8 @@ _ESCAPES = (
   (re.compile(r'\\\((?:aq|oq|cq)|\\\[(?:aq|oq|cq)\]'), "'"),
   (re.compile(r'\\\((?:lq|rq|dq)|\\\[(?:lq|rq|dq)\]'), '"'),
   (re.compile(r'\\\(..|\\\[[^\]]*\]'), ' '),
-  (re.compile(r'\\[-~0 ]'), lambda match: {'-': '-'}.get(match[0][1], ' ')),
+  (re.compile(r'\\-'), '-'),
+  (re.compile(r'\\[~0 ]'), ' '),
   (re.compile(r'\\e'), r'\\'),
 )
 

@@ -46,6 +46,14 @@ def test_an_arm_is_compared_with_the_baseline_seed_by_seed():
   assert '| dense | 2 | 40 | 0.0M | 2.8000 +- 0.0000 (2.8000 2.8000) | 0.500 |' in curves.table(runs)
 
 
+def test_the_lowest_loss_and_the_best_arm_of_runs_that_diverged():
+  assert curves.lowest(run_of([4.0, 2.5, None])) == 2.5 and curves.lowest(run_of([None])) == math.inf
+  losses = {'a': [2.0], 'b': [1.0]}
+  assert curves.extreme(losses, 'b', min, 'x') == 'The claim came out: x.'
+  assert curves.extreme(losses, 'b', max, 'x') == 'The claim did not come out: x.'
+  assert curves.extreme({**losses, 'c': []}, 'b', min, 'x') == 'The claim is not decided: x.'
+
+
 @pytest.mark.parametrize('name', running.NAMES)
 def test_what_was_not_run_is_not_decided(name):
   experiment = running.named(name)

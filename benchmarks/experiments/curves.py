@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.experiments.settings import Run, Runs
 
@@ -11,6 +11,12 @@ def final(run: Run) -> float:
   """The held-out loss after the last step, in nats per token; infinite if it is not a number."""
   loss = run['curve'][-1]['loss']
   return math.inf if loss is None or math.isnan(loss) else loss
+
+
+def lowest(run: Run) -> float:
+  """The lowest held-out loss on the way; infinite if there is none."""
+  losses = (point['loss'] for point in run['curve'])
+  return min((loss for loss in losses if loss is not None and not math.isnan(loss)), default=math.inf)
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -94,6 +100,12 @@ def share_of_steps(runs: Runs, arm: str, baseline: str) -> list[float]:
   pairs = [(run, by_seed[run['seed']]) for run in runs.get(arm, ()) if run['seed'] in by_seed]
   steps = [(reached(run, final(other)), other['curve'][-1]['step']) for run, other in pairs]
   return [math.inf if step is None else step / of for step, of in steps]
+
+
+def extreme(losses: Mapping[str, Sequence[float]], arm: str, choose: Callable[..., str], text: str) -> str:
+  """Whether an arm has the lowest (`min`) or the highest (`max`) loss of all, with the first seed."""
+  chosen = choose(losses, key=lambda name: losses[name][0]) == arm if all(losses.values()) else None
+  return verdict(chosen, f'{text}.')
 
 
 def verdict(came_out: bool | None, text: str) -> str:

@@ -12,12 +12,9 @@ _ARMS = {'none': (0.0, 0.0), 'dropout_0.1': (0.1, 0.1), 'dropout_0.3': (0.3, 0.3
 
 def judge(runs: Runs) -> list[str]:
   """Whether 0.1, and 0.4 in experts, is the best: by the lowest held-out loss of each run."""
-  lowest = {arm: [min(p['loss'] for p in run['curve']) for run in runs.get(arm, ())] for arm in _ARMS}
-  text = '; '.join(f'{arm} {curves.shown(values)}' for arm, values in lowest.items())
-  if not all(lowest.values()):
-    return [curves.verdict(None, f'{text}.')]
-  best = min(lowest, key=lambda arm: lowest[arm][0])
-  return [curves.verdict(best == 'experts_0.4', f'lowest held-out loss on the way: {text}.')]
+  losses = {arm: [curves.lowest(run) for run in runs.get(arm, ())] for arm in _ARMS}
+  text = '; '.join(f'{arm} {curves.shown(values)}' for arm, values in losses.items())
+  return [curves.extreme(losses, 'experts_0.4', min, f'lowest held-out loss on the way: {text}')]
 
 
 EXPERIMENT = Experiment(

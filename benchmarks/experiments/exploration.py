@@ -10,10 +10,7 @@ def judge(runs: Runs) -> list[str]:
   """Whether sampling is the worst: only that exceeds noise in the paper."""
   losses = {arm: curves.finals(runs, arm) for arm in _POLICIES}
   text = '; '.join(f'{"input_jitter" if arm == "switch_32" else arm} {curves.shown(v)}' for arm, v in losses.items())
-  if not all(losses.values()):
-    return [curves.verdict(None, f'{text}.')]
-  worst = max(losses, key=lambda arm: losses[arm][0])
-  return [curves.verdict(worst == 'sample', f'{text}.')]
+  return [curves.extreme(losses, 'sample', max, text)]
 
 
 EXPERIMENT = Experiment(

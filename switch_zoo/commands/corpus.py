@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from switch_zoo import whole_package
+from switch_zoo import whole_package, work_progress
 from switch_zoo.commands import json_output
 from switch_zoo.errors import UserError
 
@@ -36,13 +36,10 @@ def command(
       raise UserError(f'--folder={name} is not a folder. Name one that contains texts.')
   with whole_package.required_by('switch_zoo corpus'):
     from switch_zoo.tasks import local_corpus, local_files
-  console = Console(stderr=True, highlight=False)
   index = local_corpus.index_of(out)
   if index is None:
     files = itertools.chain(local_files.of_machine(), *map(local_files.of_folder, folder))
-    with console.status('Reading files') as status:
-      said = lambda files, size: status.update(f'{files:,} files, {size / 1e6:,.0f} MB of text')
-      index = local_corpus.make(out, files, said)
+    index = local_corpus.make(out, work_progress.counted(files, 'Reading', 'files'))
   elif folder:
     raise UserError(
       f'{os.path.join(out, local_corpus.FOLDER)} already contains a corpus, to which --folder adds nothing. Delete '

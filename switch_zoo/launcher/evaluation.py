@@ -22,7 +22,7 @@ class CountedBatches(tf.train.SessionRunHook):
 
   def after_create_session(self, session: Any, coord: Any) -> None:
     """The evaluation begins."""
-    self._progress.__enter__()
+    self._progress.start()
 
   def after_run(self, run_context: Any, run_values: Any) -> None:
     """Counts a batch."""
@@ -30,7 +30,7 @@ class CountedBatches(tf.train.SessionRunHook):
 
   def end(self, session: Any) -> None:
     """The evaluation ends."""
-    self._progress.__exit__(None, None, None)
+    self._progress.stop()
 
 
 class StepOfCheckpoint(tf.train.SessionRunHook):

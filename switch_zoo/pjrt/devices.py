@@ -90,10 +90,8 @@ def sharding(mesh: Mesh, slot: Slot) -> NamedSharding:
 def _devices() -> list[jax.Device]:
   try:
     return jax.devices()
-  except (
-    RuntimeError,
-    AssertionError,
-  ) as error:  # the latter without words, where JAX_PLATFORMS names what is not there
+  # An AssertionError has no words: JAX_PLATFORMS names what is not there.
+  except (RuntimeError, AssertionError) as error:
     words = ' '.join(str(error).split())[:300] or f'JAX_PLATFORMS={os.environ.get("JAX_PLATFORMS", "")}'
     raise UserError(
       f'JAX offers no devices: {words}. GPUs need `pip install "jax[cuda12]"`, TPUs '

@@ -129,6 +129,16 @@ def test_a_large_domain_is_cut_to_its_share(machine, tmp_path, monkeypatch):
   assert size(part, 'catalogue') == size(whole, 'catalogue')
 
 
+def test_a_place_that_cannot_hold_a_corpus_is_refused_before_anything_is_read(tmp_path):
+  tmp_path.joinpath('file').write_text('')
+  tmp_path.joinpath('other/local_text').mkdir(parents=True)
+  unread = (pytest.fail('read') for _ in range(1))
+  with pytest.raises(UserError, match='file/local_text cannot be written: Not a directory'):
+    local_corpus.make(str(tmp_path / 'file'), unread)
+  with pytest.raises(UserError, match='other/local_text exists and is not a corpus'):
+    local_corpus.make(str(tmp_path / 'other'), unread)
+
+
 def test_a_corpus_without_a_document_is_refused_and_leaves_nothing(tmp_path):
   with pytest.raises(UserError, match='none contains a text'):
     local_corpus.make(str(tmp_path), [])
