@@ -17,7 +17,7 @@ group_size = 256
 """
 # The file of the model is read first: what runs/pretrain.gin sets afterwards is the same in it.
 _TAUGHT = DENSE + "include 'runs/distill.gin'\n"
-_TEACHER = Arm('teacher', DENSE + _EVERY_OTHER, 32)
+_TEACHER = Arm('teacher', DENSE + _EVERY_OTHER, 32, ('expert_init_scale = 1.0',))
 # Arm -> the teacher's share, and what the student starts from.
 _STUDENTS = {'from_teacher': (0.0, "'fresh'"), 'soft_labels': (0.25, None), 'both': (0.25, "'fresh'")}
 

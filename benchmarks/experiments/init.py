@@ -6,7 +6,7 @@ from benchmarks.experiments.settings import Experiment, Runs, dense, switch
 
 def judge(runs: Runs) -> list[str]:
   """Mean and deviation of the loss after all steps."""
-  small, usual = curves.finals(runs, 'switch_32'), curves.finals(runs, 'init_1.0')
+  small, usual = curves.finals(runs, 'init_0.1'), curves.finals(runs, 'switch_32')
   if min(len(small), len(usual)) < 2:
     return [curves.verdict(None, f'0.1: {curves.shown(small)}; 1.0: {curves.shown(usual)}; at least two seeds each.')]
   (mean, deviation), (usual_mean, usual_deviation) = map(curves.mean_and_deviation, (small, usual))
@@ -16,6 +16,6 @@ def judge(runs: Runs) -> list[str]:
 
 EXPERIMENT = Experiment(
   claim='With init scale 1.0 mean and deviation of the loss are worse than with 0.1',
-  arms=(dense(one_seed=True), switch(32), switch(32, 'init_1.0', ['expert_init_scale = 1.0'])),
+  arms=(dense(one_seed=True), switch(32), switch(32, 'init_0.1', init_scale=0.1)),
   judge=judge,
 )

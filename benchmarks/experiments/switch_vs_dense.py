@@ -11,8 +11,6 @@ _SIZES = (8, 16, 32, 64)
 def judge(runs: Runs) -> list[str]:
   """Whether 32 or 64 experts need at most half of the dense model's steps, and whether more experts are better."""
   lines = [_steps(runs, f'switch_{experts}', f'with {experts} experts') for experts in (32, 64)]
-  half = 'in a training of half of the steps'
-  lines += [_steps(runs, f'switch_{experts}_half', f'with {experts} experts, {half}') for experts in (32, 64)]
   present = [experts for experts in _SIZES if runs.get(f'switch_{experts}')]
   losses = [curves.final(runs[f'switch_{experts}'][0]) for experts in present]
   ordered = all(a > b for a, b in zip(losses, losses[1:], strict=False)) if len(losses) > 1 else None
@@ -32,19 +30,19 @@ def _steps(runs: Runs, arm: str, words: str) -> str:
   return curves.verdict(came_out, f'share of steps {words}: {text}{seeds}.')
 
 
+# The loss falls most while the learning rate falls, so each training has a schedule of its own: the dense model is
+# trained for twice as many steps as the models that are to have its loss in half of them.
 EXPERIMENT = Experiment(
   claim='Switch with 32 or 64 experts has the final loss of the dense model in at most half of its steps',
   arms=(
-    dense(),
+    dense(steps_factor=2.0),
     switch(32),
     switch(64),
-    # A loss falls most when the learning rate does: to compare after half of the steps, it has to be 0 there too.
-    switch(32, 'switch_32_half', steps_factor=0.5),
-    switch(64, 'switch_64_half', steps_factor=0.5),
     switch(16, one_seed=True),
     switch(8, one_seed=True),
+    switch(32, 'switch_32_as_long', one_seed=True, steps_factor=2.0),
     # As many parameters as with 8 experts, all of them used by every token.
-    Arm('dense_of_8_experts', hidden_factor=8, one_seed=True),
+    Arm('dense_of_8_experts', hidden_factor=8, one_seed=True, steps_factor=2.0),
   ),
   judge=judge,
 )

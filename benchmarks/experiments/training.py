@@ -130,16 +130,16 @@ def parameters(arm: Arm, budget: Budget, seed: int, learning_rate: float) -> lis
     f"MIXTURE_NAME = '{budget.task}'",
     f'TRAIN_STEPS = {steps}',
     f'BATCH_SIZE = {budget.batch}',
-    f'INPUTS_LENGTH = {budget.length}',
-    f'TARGETS_LENGTH = {budget.length}',
+    f'INPUTS_LENGTH = {budget.inputs}',
+    f'TARGETS_LENGTH = {budget.targets}',
     f'SAVE_STEPS = {budget.eval_every}',
     'KEEP_CHECKPOINTS = 1',
     f'EVAL_STEPS = {budget.eval_every}',
     f'EVAL_EXAMPLES = {budget.eval_examples}',
     f'SEED = {seed}',
-    # The second half of a text follows from its first: every token of the targets is a whole one to predict.
-    'span_corruption.noise_density = 0.5',
-    f'span_corruption.mean_noise_span_length = {budget.length - 2}.0',
+    # The rest of a text follows from its beginning: every token of the targets is a whole one to predict.
+    f'span_corruption.noise_density = {budget.targets / (budget.inputs + budget.targets)}',
+    f'span_corruption.mean_noise_span_length = {budget.targets - 2}.0',
     'documents.remove_duplicates = False',
     'utils.run.learning_rate_schedule = @learning_rate_schedules.product_learning_rate',
     'learning_rate_schedules.product_learning_rate.factors = '
