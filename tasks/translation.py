@@ -16,7 +16,7 @@ import gin
 import seqio
 
 from switch_zoo.errors import UserError
-from switch_zoo.tasks import data_folder, fields, languages, metrics, parallel_files, registration
+from switch_zoo.tasks import data_folder, fields, languages, metrics, parallel_files, registration, vocabularies
 from switch_zoo.tasks.raw_files import BadField
 from switch_zoo.tasks.readers import AlignedText
 from switch_zoo.tasks.sources import FileSource, SourceState
@@ -123,5 +123,11 @@ def translation_rate(task: seqio.Task, temperature: float = TEMPERATURE) -> floa
 
 
 for _language in languages.names():
-  registration.add_task(task_name(_language), PairSource(_language), (metrics.bleu,), shuffled=_SHUFFLED)
+  registration.add_task(
+    task_name(_language),
+    PairSource(_language),
+    (metrics.bleu,),
+    target_vocabulary=vocabularies.TARGET,
+    shuffled=_SHUFFLED,
+  )
 registration.add_present_mixture(MIXTURE, map(task_name, languages.names()), translation_rate)
