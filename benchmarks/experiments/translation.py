@@ -23,6 +23,7 @@ from benchmarks.experiments.translation_data import Texts, levels
 from benchmarks.experiments.translation_place import TranslationPlace
 
 NAME = 'translation'
+_NO_CLAIM = 'A miniature checks the machinery; nothing follows for the claim.'
 CLAIM = 'With experts in every other layer, translation into English is better than that of the dense twin'
 # As in GShard: top-2, capacity 2 N / E, an embedding for each side.
 SIDES = """
@@ -35,8 +36,8 @@ include 'architectures/switch_encdec.gin'
 num_experts = {experts}
 group_size = 256
 """
-SIZES = (8192, 4096)  # ids of sources and of English; the paper has 64,000 and 32,000
-# Bytes against a vocabulary: two different ones, which a few sentences are enough for.
+SIZES = (8192, 4096)  # ids of sources and of English at most; the paper has 64,000 and 32,000
+# Bytes for the sources and a vocabulary for English: two different ones, which a few sentences are enough for.
 MINIATURE_SIZES = (0, 256)
 LEARNING_RATE = 0.05
 BUDGET = Budget(task='zoo_translate', steps=2000, eval_every=500, eval_examples=64)
@@ -58,11 +59,10 @@ def arms(sizes: tuple[int, int], experts: int = 32) -> list[Arm]:
   """The dense model and the one with experts.
 
   Args:
-    sizes: ids of both vocabularies; 0: bytes
+    sizes: ids of both vocabularies
     experts: of a layer
   """
-  source, target = (size or 384 for size in sizes)
-  sides = SIDES.format(source=source, target=target)
+  sides = SIDES.format(source=sizes[0], target=sizes[1])
   return [Arm('dense', DENSE + sides), Arm(f'gshard_{experts}', DENSE + sides + GSHARD + TOP2, experts)]
 
 
@@ -106,9 +106,25 @@ def table(runs: Runs, of_level: Mapping[str, Sequence[str]], pairs: Mapping[str,
 
 
 def run(
-  place: TranslationPlace, texts: Texts, grid: Sequence[Arm], budget: Budget, seeds: Sequence[int], rate: float
+  place: TranslationPlace,
+  texts: Texts,
+  grid: Sequence[Arm],
+  budget: Budget,
+  seeds: Sequence[int],
+  rate: float,
+  judged: bool = True,
 ) -> dict[str, Any]:
-  """Trains, decodes and measures what has not been; writes the record and the picture after every run."""
+  """Trains, decodes and measures what has not been; writes the record and the picture after every run.
+
+  Args:
+    place: the folder of all runs
+    texts: that are learned from and measured on
+    grid: the arms
+    budget: of every run
+    seeds: of every arm
+    rate: of learning
+    judged: whether the sizes are those of the claim; a miniature's are not
+  """
   pairs, sentences = texts.pairs(), texts.held_out(budget.eval_examples)
   of_level = levels(pairs)
   runs: dict[str, list[Any]] = {arm.name: [] for arm in grid}
@@ -122,7 +138,7 @@ def run(
       record = {
         'experiment': NAME,
         'claim': CLAIM,
-        'verdict': judge(runs, of_level),
+        'verdict': judge(runs, of_level) if judged else [_NO_CLAIM],
         'budget': dataclasses.asdict(budget),
         'learning_rate': rate,
         'corpus': place.digest,
@@ -165,14 +181,13 @@ def main() -> None:
   arguments.work.mkdir(parents=True, exist_ok=True)
   changes = {key: int(value) for key, _, value in (change.partition('=') for change in arguments.budget)}
   budget = dataclasses.replace(MINIATURE if arguments.miniature else BUDGET, **changes)
-  sizes = MINIATURE_SIZES if arguments.miniature else SIZES
-  grid = [
-    arm for arm in arms(sizes, 4 if arguments.miniature else 32) if not arguments.arms or arm.name in arguments.arms
-  ]
-  if not grid:
-    parser.error(f'--arms: there are {", ".join(arm.name for arm in arms(sizes))}.')
   texts = Texts(with_pairs(arguments.data or arguments.work / 'data'))
+  sizes = MINIATURE_SIZES if arguments.miniature else SIZES
   environment = texts.vocabularies(arguments.work.resolve() / 'vocabularies', sizes)
+  known = arms(vocabulary_sizes(), 4 if arguments.miniature else 32)
+  grid = [arm for arm in known if not arguments.arms or arm.name in arguments.arms]
+  if not grid:
+    parser.error(f'--arms: there are {", ".join(arm.name for arm in known)}.')
   place = TranslationPlace(
     arguments.work,
     arguments.data or arguments.work / 'data',
@@ -181,7 +196,15 @@ def main() -> None:
     digest=texts.digest(),
     vocabularies=environment,
   )
-  print(shown(run(place, texts, grid, budget, arguments.seeds, arguments.learning_rate)), flush=True)
+  judged = not arguments.miniature
+  print(shown(run(place, texts, grid, budget, arguments.seeds, arguments.learning_rate, judged)), flush=True)
+
+
+def vocabulary_sizes() -> tuple[int, int]:
+  """Ids of the vocabularies of sources and of English."""
+  from switch_zoo.tasks import vocabularies
+
+  return vocabularies.DEFAULT.vocab_size, vocabularies.TARGET.vocab_size
 
 
 def with_pairs(data: pathlib.Path) -> pathlib.Path:

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -80,9 +81,9 @@ class Texts:
 
     Args:
       folder: where they are kept
-      sizes: ids of both, with 100 sentinels; 0: bytes
+      sizes: ids of both, with 100 sentinels, or fewer where the sentences have no more pieces; 0: bytes
     Returns:
-      the environment variables that name them
+      the environment variables that name them, which are also set here
     """
     from switch_zoo.tasks import vocabularies
 
@@ -95,9 +96,21 @@ class Texts:
       path = folder / f'{name}.model'
       if size and not path.exists():
         print(f'Making a vocabulary of {size:,} ids for {field}.', flush=True)
-        vocabularies.train(self._sample(field), path, size - _SENTINELS)
+        self._train(field, path, size - _SENTINELS)
       environment[variable] = str(path) if size else vocabularies.BYTES
+    os.environ.update(environment)
     return environment
+
+  def _train(self, field: str, path: pathlib.Path, pieces: int) -> None:
+    from switch_zoo.tasks import vocabularies
+
+    try:
+      vocabularies.train(self._sample(field), path, pieces)
+    except RuntimeError as error:
+      limit = re.search(r'value <= (\d+)', str(error))
+      if limit is None:
+        raise
+      vocabularies.train(self._sample(field), path, int(limit[1]))
 
   def _sample(self, field: str) -> Sequence[str]:
     texts = (
@@ -112,9 +125,13 @@ class Texts:
 def levels(pairs: Mapping[str, int]) -> dict[str, list[str]]:
   """Languages by their pairs: the quarter with most is 'high', that with least 'low', the rest 'medium'.
 
+  Fewer than three languages are one level, 'all'.
+
   >>> levels({'a': 1, 'b': 20, 'c': 30, 'd': 400})
   {'high': ['d'], 'medium': ['c', 'b'], 'low': ['a']}
   """
   ordered = sorted(pairs, key=lambda language: (-pairs[language], language))
+  if len(ordered) < 3:
+    return {'all': ordered}
   quarter = max(len(ordered) // 4, 1)
   return {'high': ordered[:quarter], 'medium': ordered[quarter:-quarter], 'low': ordered[-quarter:]}
