@@ -41,13 +41,13 @@ class _Model:
   def predict(self, input_fn: None = None, checkpoint_path: str = '') -> Iterator[dict[str, Any]]:
     """The predictions for each example, padding included."""
     assert self._mode == ModeKeys.PREDICT
-    for input_fn in self._input_fns:
-      yield from self._estimator.answers(input_fn, checkpoint_path)
+    for read in self._input_fns:
+      yield from self._estimator.answers(read, checkpoint_path)
 
   def evaluate(self, checkpoint_path: str) -> list[Mapping[str, float]]:
     """Metric -> value, over each dataset."""
     assert self._mode == ModeKeys.EVAL
-    return [self._estimator.perplexity(input_fn, checkpoint_path) for input_fn in self._input_fns]
+    return [self._estimator.perplexity(read, checkpoint_path) for read in self._input_fns]
 
 
 class _Saver:
