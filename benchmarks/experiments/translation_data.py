@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-_SAMPLE = 600  # examples of each language from which the vocabularies are made
+_SAMPLE = 200  # examples of each language from which the vocabularies are made
 _SENTINELS = 100
 
 

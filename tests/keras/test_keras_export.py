@@ -485,7 +485,7 @@ def translator(tmp_path_factory):
   return str(folder)
 
 
-def test_a_model_with_two_vocabularies_reads_one_and_answers_in_the_other(translator, vocabulary):
+def test_a_model_with_two_vocabularies_reads_one_and_answers_in_the_other(translator, vocabulary, tmp_path):
   settings = export.ExportSettings('float32', max_new_tokens=5, beam=generation.Beam(2))
   model = export.open_model(translator, None, 'bytes', settings, str(vocabulary))
   inputs, targets = tf.constant(['über', 'a']), tf.constant(['Sets a breakpoint.', 'one'])
@@ -496,6 +496,12 @@ def test_a_model_with_two_vocabularies_reads_one_and_answers_in_the_other(transl
   padded = tf.ragged.constant([[*theirs.encode(t.decode()), 1] for t in targets.numpy()], tf.int32).to_tensor()
   expected = generation.score(model.model, model._ids(inputs), padded)
   np.testing.assert_allclose(model.score(inputs, targets)['scores'], expected, rtol=1e-6)
+  export.export(model, str(tmp_path / 'out'))
+  signatures = tf.saved_model.load(str(tmp_path / 'out/1')).signatures
+  answers = signatures['serving_default'](inputs=inputs)['outputs'].numpy()
+  assert list(answers) == list(model.answer(inputs)['outputs'].numpy())
+  scores = signatures['score'](inputs=inputs, targets=targets)['scores']
+  np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
