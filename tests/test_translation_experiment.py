@@ -75,6 +75,16 @@ def test_the_table_has_a_line_for_each_level():
   assert lines[4] == '| low | 1 | 70 to 70 | 4.00 | 5.0000 | 5.50 | 4.2500 |'
 
 
+def test_a_loss_that_is_not_a_number_is_none_and_not_a_lower_one():
+  one = {'curve': [{'step': 10, 'loss': 2.5}], 'bleu': {'de': 1.0, 'all': 1.0}}
+  assert translation.language_losses(one) == {'de': 2.5}
+  broken = run_of(1.0, 0.0)
+  del broken['curve'][-1]['tasks']['zoo_translate_fr_en']
+  runs = {'dense': [run_of(3.0, 4.0)], 'gshard_32': [broken]}
+  assert 'the held-out loss is lower in 2 of 3 languages' in translation.judge(runs, LEVELS)[0]
+  assert translation.table(runs, LEVELS, {'de': 9, 'fr': 8, 'zu': 7}).splitlines()[3].endswith('| 0.00 | nan |')
+
+
 def test_gin_accepts_the_arms_with_experts_in_every_other_layer(tmp_path):
   for arm in translation.arms((8192, 4096)):
     path = tmp_path / f'{arm.name}.gin'

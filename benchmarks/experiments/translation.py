@@ -12,6 +12,7 @@ killed resumes when the command is repeated. FOLDER/translation.json has all fig
 import argparse
 import dataclasses
 import json
+import math
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ def judge(runs: Runs, of_level: Mapping[str, Sequence[str]]) -> list[str]:
   gains = {level: others[0]['bleu'][level] - dense['bleu'][level] for level in of_level}
   text = ', '.join(f'{level} {gain:+.2f}' for level, gain in gains.items())
   losses = language_losses(dense), language_losses(others[0])
-  lower = sum(losses[1][language] < losses[0][language] for language in losses[0])
+  lower = sum(losses[1].get(language, math.inf) < loss for language, loss in losses[0].items())
   loss = f'the held-out loss is lower in {lower} of {len(losses[0])} languages'
   return [curves.verdict(min(gains.values()) > 0, f'BLEU by resource level: {text}; {loss}.')]
 
@@ -82,7 +83,8 @@ def judge(runs: Runs, of_level: Mapping[str, Sequence[str]]) -> list[str]:
 def language_losses(run: Mapping[str, Any]) -> dict[str, float]:
   """Language -> held-out loss after the last step, in nats per piece of English."""
   end = run['curve'][-1]
-  losses = end.get('tasks') or {'zoo_translate_xx_en': end['loss']}
+  # A single language has no losses of its own; it is the first that BLEU was measured of.
+  losses = end.get('tasks') or {next(iter(run['bleu'])): end['loss']}
   return {task.removeprefix('zoo_translate_').removesuffix('_en'): loss for task, loss in losses.items()}
 
 
@@ -99,7 +101,10 @@ def table(runs: Runs, of_level: Mapping[str, Sequence[str]], pairs: Mapping[str,
     cells = []
     for of_arm in present.values():
       scores = [run['bleu'][level] for run in of_arm]
-      losses = [statistics.mean(language_losses(run)[language] for language in languages) for run in of_arm]
+      # A language whose loss is not a number has none.
+      losses = [
+        statistics.mean(language_losses(run).get(language, math.nan) for language in languages) for run in of_arm
+      ]
       cells += [f'{statistics.mean(scores):.2f}', f'{statistics.mean(losses):.4f}']
     lines.append(f'| {level} | {len(languages)} | {min(counts):,} to {max(counts):,} | {" | ".join(cells)} |')
   return '\n'.join(lines)
@@ -197,7 +202,8 @@ def main() -> None:
     vocabularies=environment,
   )
   judged = not arguments.miniature
-  print(shown(run(place, texts, grid, budget, arguments.seeds, arguments.learning_rate, judged)), flush=True)
+  record = run(place, texts, grid, budget, arguments.seeds, arguments.learning_rate, judged)
+  print(shown(record) if record else 'No run has been validated yet.', flush=True)
 
 
 def vocabulary_sizes() -> tuple[int, int]:
