@@ -1,13 +1,16 @@
 """Fine-tunes demo-sized models on real tasks: CB, RTE, BoolQ and SST-2, after pre-training on English novels.
 
   python benchmarks/finetune.py --work results --out finetune.json
+  python benchmarks/finetune.py --work results --pretrained switch_32=RUN dense=RUN2
 
 `tiny_switch_8` and its dense twin `tiny_dense` get a vocabulary of 4,096 pieces made from the novels, are pre-trained
 on them by span corruption, and are fine-tuned on each task with `t5_mesh_transformer --gin_file=runs/finetune.gin`;
-each command is printed before it runs. Scores are those of the validation split, next to the share of its most frequent
-class. Of BoolQ only the validation split is available: the rows of one in five passages are held out and the rest used
-for training, so its score is not comparable with the benchmark's. SWITCH_ZOO_SHARED names the folder with the data.
-What has already been done in --work is not done again.
+each command is printed before it runs. With --pretrained, models of `benchmarks/experiments` are fine-tuned instead:
+RUN is a folder in its `runs`, whose vocabulary is bytes. Scores are those of the validation split, next to the share of
+its most frequent class: of the best of five checkpoints, which the same split chooses as in the papers, or with
+--measure last of the last one. Of BoolQ only the validation split is available: the rows of one in five passages are
+held out and the rest used for training, so its score is not comparable with the benchmark's. SWITCH_ZOO_SHARED names
+the folder with the data. What has already been done in --work is not done again.
 """
 
 import argparse
@@ -25,9 +28,52 @@ import sys
 import time
 
 SHARED = pathlib.Path(os.environ.get('SWITCH_ZOO_SHARED', pathlib.Path(__file__).parents[2] / 'shared'))
-MODELS = ('tiny_switch_8', 'tiny_dense')
 VOCAB_SIZE = 4096
 PRETRAINING = {'steps': 1500, 'batch': 64, 'inputs': 128, 'targets': 32, 'learning_rate': 0.05, 'warmup': 100}
+
+
+# Texts have about this many times as many bytes as pieces.
+BYTES_PER_PIECE = 3
+VALIDATIONS = 5
+
+
+class Model:
+  """A model and where its pre-trained weights are.
+
+  name: in the table
+  gin: its gin file
+  pretrained: folder of its checkpoint
+  sizes: gin parameters
+  scale: how many times as long its sequences are as those of the tasks
+  """
+
+  def __init__(self, name, gin, pretrained, sizes, scale=1):
+    self.name, self.gin, self.pretrained, self.sizes, self.scale = name, gin, pretrained, sizes, scale
+
+
+def models(work, runs):
+  """The models of the demo, or those of an experiment.
+
+  Args:
+    work: folder for models and data
+    runs: NAME=FOLDER of each model of an experiment
+  """
+  if not runs:
+    sizes = [f'vocab_size = {VOCAB_SIZE}']
+    return [
+      Model(name, f'models/{name}.gin', work / name / 'pretrained', sizes) for name in ('tiny_switch_8', 'tiny_dense')
+    ]
+  found = []
+  for text in runs:
+    name, separator, folder = text.partition('=')
+    folder = pathlib.Path(folder).resolve()
+    if not separator or not (folder / 'model.gin').exists() or not (folder / 'trained').is_dir():
+      raise SystemExit(
+        f'--pretrained {text}: give NAME=FOLDER, a folder that benchmarks.experiments wrote (WORK/runs/...), with '
+        'model.gin and trained/.'
+      )
+    found.append(Model(name, str(folder / 'model.gin'), folder / 'trained', [], BYTES_PER_PIECE))
+  return found
 
 
 class Task:
@@ -45,7 +91,7 @@ TASKS = (
 )
 
 
-def prepare(work):
+def prepare(work, in_bytes):
   """Makes the data folder, in the layout of the releases, and the vocabulary; returns an environment naming both."""
   data, vocabulary = work / 'data', work / 'vocabulary.model'
   for task in ('superglue/CB', 'superglue/RTE', 'glue/SST-2'):
@@ -54,7 +100,9 @@ def prepare(work):
     if not link.exists():
       link.symlink_to((SHARED / 'data' / task).resolve())
   split_boolq(data / 'superglue' / 'BoolQ')
-  if not vocabulary.exists():
+  if in_bytes:
+    vocabulary = 'bytes'
+  elif not vocabulary.exists():
     from switch_zoo.spec import token_ids
     from switch_zoo.tasks import vocabularies
 
@@ -81,17 +129,17 @@ def split_boolq(folder):
 
 def command(model_dir, model, run, *parameters):
   """The words of a t5_mesh_transformer command."""
-  files = [f'models/{model}.gin', run, 'layouts/cpu.gin']
+  files = [model.gin, run, 'layouts/cpu.gin']
   words = ['t5_mesh_transformer', f'--model_dir={model_dir}', *(f'--gin_file={name}' for name in files)]
-  return words + [f'--gin_param={p}' for p in (f'vocab_size = {VOCAB_SIZE}', *parameters)]
+  return words + [f'--gin_param={p}' for p in (*model.sizes, *parameters)]
 
 
-def pretraining(work, model):
+def pretraining(model):
   """The command that pre-trains a model on the novels."""
   p = PRETRAINING
   files = SHARED / 'data/corpus/british_fiction/*.txt.gz'
   return command(
-    work / model / 'pretrained',
+    model.pretrained,
     model,
     'runs/pretrain.gin',
     "MIXTURE_NAME = 'zoo_text_span'",
@@ -109,34 +157,39 @@ def pretraining(work, model):
   )
 
 
-def finetuning(work, model, task, seed):
-  """The command that fine-tunes a model on a task."""
-  init = f"'{work / model / 'pretrained'}'"
+def finetuning(work, model, task, seed, measure):
+  """The command that fine-tunes a model on a task; it validates on the way if the best checkpoint is measured."""
+  every = max(task.steps // VALIDATIONS, 1)
+  best = [f'EVAL_STEPS = {every}', f"BEST_METRIC = '{task.name}/{task.metric}'", 'KEEP_CHECKPOINTS = 1']
   return command(
-    folder_of(work, model, task, seed),
+    folder_of(work, model, task, seed, measure),
     model,
     'runs/finetune.gin',
-    *of_task(task),
-    f'INIT_CHECKPOINT = {init}',
+    *of_task(task, model),
+    f"INIT_CHECKPOINT = '{model.pretrained}'",
     f'TRAIN_STEPS = {task.steps}',
     f'BATCH_SIZE = {task.batch}',
-    f'SAVE_STEPS = {task.steps}',
+    f'SAVE_STEPS = {every if measure == "best" else task.steps}',
+    *(best if measure == 'best' else []),
     f'SEED = {seed}',
     'LEARNING_RATE = 0.02',
   )
 
 
 def evaluation(work, model, task, seed):
-  """The command that measures a fine-tuned model."""
-  return command(folder_of(work, model, task, seed), model, 'runs/eval.gin', *of_task(task), 'BATCH_SIZE = 64')
+  """The command that measures the last checkpoint of a fine-tuned model."""
+  folder = folder_of(work, model, task, seed, 'last')
+  return command(folder, model, 'runs/eval.gin', *of_task(task, model), 'BATCH_SIZE = 64')
 
 
-def of_task(task):
-  return f"MIXTURE_NAME = '{task.name}'", f'INPUTS_LENGTH = {task.inputs}', 'TARGETS_LENGTH = 8'
+def of_task(task, model):
+  # The longest answer, "contradiction", is 14 bytes with its end.
+  targets = 8 if model.scale == 1 else 16
+  return f"MIXTURE_NAME = '{task.name}'", f'INPUTS_LENGTH = {task.inputs * model.scale}', f'TARGETS_LENGTH = {targets}'
 
 
-def folder_of(work, model, task, seed):
-  return work / model / f'{task.name}_{seed}'
+def folder_of(work, model, task, seed, measure):
+  return work / model.name / f'{task.name}_{seed}{"_best" if measure == "best" else ""}'
 
 
 def run(words, environment):
@@ -150,16 +203,30 @@ def run(words, environment):
   return done.stdout + done.stderr
 
 
-def score(work, model, task, seed, environment):
+def score(work, model, task, seed, environment, measure):
   """The metric of a fine-tuned model, which is trained and measured first unless that was done before."""
-  result = work / model / f'{task.name}_{seed}.json'
+  folder = folder_of(work, model, task, seed, measure)
+  result = folder.with_name(f'{folder.name}.json')
   if not result.exists():
-    run(finetuning(work, model, task, seed), environment)
-    printed = run(evaluation(work, model, task, seed), environment)
-    values = dict(re.findall(rf'^{task.name} +(\w+) +([\d.]+)', printed, re.MULTILINE))
-    result.write_text(json.dumps({name: float(value) for name, value in values.items()}))
+    began = time.monotonic()
+    run(finetuning(work, model, task, seed, measure), environment)
+    values = best_values(folder) if measure == 'best' else last_values(work, model, task, seed, environment)
+    result.write_text(json.dumps({**values, 'seconds': round(time.monotonic() - began)}))
     print(values, flush=True)
   return json.loads(result.read_text())[task.metric]
+
+
+def best_values(folder):
+  """Metric -> value of the best validation, and its step."""
+  record = json.loads((folder / 'best' / 'best.json').read_text())
+  return {**{name.rpartition('/')[2]: value for name, value in record['metrics'].items()}, 'step': record['step']}
+
+
+def last_values(work, model, task, seed, environment):
+  """Metric -> value of the last checkpoint."""
+  printed = run(evaluation(work, model, task, seed), environment)
+  values = dict(re.findall(rf'^{task.name} +(\w+) +([\d.]+)', printed, re.MULTILINE))
+  return {name: float(value) for name, value in values.items()}
 
 
 def majority(task):
@@ -173,41 +240,61 @@ def majority(task):
   return 100 * max(counts.values()) / counts.total(), counts.total()
 
 
-def table(results):
-  """A table in Markdown: the mean over the seeds, and the score of each."""
-  lines = ['| task | rows | majority | ' + ' | '.join(MODELS) + ' |', '| --- | ---: | ---: | --- | --- |']
+def table(results, names):
+  """A table in Markdown: mean and standard deviation over the seeds, and the score of each.
+
+  >>> print(table({'cb': {'rows': 56, 'majority': 50.0, 'a': [60.0, 70.0]}}, ['a']))
+  | task | rows | majority | a |
+  | --- | ---: | ---: | --- |
+  | `cb` | 56 | 50.0 | 65.0 +- 7.1 (60.0 70.0) |
+  """
+  lines = ['| task | rows | majority | ' + ' | '.join(names) + ' |', '| --- | ---: | ---: |' + ' --- |' * len(names)]
   for name, row in results.items():
-    cells = [f'{statistics.mean(row[m]):.1f} ({" ".join(f"{v:.1f}" for v in row[m])})' for m in MODELS]
+    cells = [f'{spread(row[model])} ({" ".join(f"{value:.1f}" for value in row[model])})' for model in names]
     lines.append(f'| `{name}` | {row["rows"]} | {row["majority"]:.1f} | ' + ' | '.join(cells) + ' |')
   return '\n'.join(lines)
+
+
+def spread(values):
+  deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+  return f'{statistics.mean(values):.1f} +- {deviation:.1f}'
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--work', type=pathlib.Path, default='finetune_results', help='folder for models and data')
-  parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+  parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2, 3, 4])
+  parser.add_argument(
+    '--pretrained', nargs='+', default=[], metavar='NAME=RUN', help='models of benchmarks.experiments'
+  )
+  parser.add_argument('--tasks', nargs='+', default=[], help='only these: zoo_superglue_cb, ...')
+  parser.add_argument('--measure', choices=('best', 'last'), default='best', help='which checkpoint')
   parser.add_argument('--out', help='a JSON file for the results')
   arguments = parser.parse_args()
   work = arguments.work.resolve()
-  environment = prepare(work)
+  chosen = models(work, arguments.pretrained)
+  environment = prepare(work, bool(arguments.pretrained))
   os.environ.update(environment)
-  for model in MODELS:
-    if not (work / model / 'pretrained.json').exists():
+  for model in [] if arguments.pretrained else chosen:
+    record = work / model.name / 'pretrained.json'
+    if not record.exists():
       began = time.monotonic()
-      printed = run(pretraining(work, model), environment)
+      printed = run(pretraining(model), environment)
       last = [line for line in printed.splitlines() if line.startswith('step ')][-1]
-      (work / model / 'pretrained.json').write_text(
-        json.dumps({'last': last, 'seconds': round(time.monotonic() - began)})
-      )
-    print(model, (work / model / 'pretrained.json').read_text(), flush=True)
-  results = {}
-  for task in TASKS:
+      record.write_text(json.dumps({'last': last, 'seconds': round(time.monotonic() - began)}))
+    print(model.name, record.read_text(), flush=True)
+  results, names = {}, [model.name for model in chosen]
+  for task in [task for task in TASKS if not arguments.tasks or task.name in arguments.tasks]:
     share, rows = majority(task)
-    scores = {m: [score(work, m, task, seed, environment) for seed in arguments.seeds] for m in MODELS}
-    results[task.name] = {'majority': share, 'rows': rows, **scores}
-    print(table(results), flush=True)
+    measured = lambda model, task=task: [
+      score(work, model, task, seed, environment, arguments.measure) for seed in arguments.seeds
+    ]
+    results[task.name] = {'majority': share, 'rows': rows, **{model.name: measured(model) for model in chosen}}
+    print(table(results, names), flush=True)
   if arguments.out:
-    pathlib.Path(arguments.out).write_text(json.dumps({'pretraining': PRETRAINING, 'results': results}, indent=2))
+    pathlib.Path(arguments.out).write_text(
+      json.dumps({'pretraining': PRETRAINING, 'measure': arguments.measure, 'results': results}, indent=2)
+    )
 
 
 if __name__ == '__main__':

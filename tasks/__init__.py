@@ -43,6 +43,7 @@ Which tasks there are:
   local_files         which files of this machine contain text, and in which language
   local_corpus        their documents, each once, in shuffled shards; some are held out
   local_text          zoo_local_text_*
+  catalogue_pairs     line-aligned pairs from their gettext catalogues
   glue, superglue     zoo_glue_*, zoo_superglue_*
   anli                zoo_anli_*
   multiple_choice     zoo_winogrande_xl, zoo_arc_*

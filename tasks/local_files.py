@@ -39,16 +39,19 @@ def of_machine(share: str = SHARE, python: Mapping[str, str] | None = None) -> I
     share: the folder of documentation, catalogues and manual pages
     python: folders of the interpreter, as `sysconfig.get_paths` gives them
   """
-  folders = python or sysconfig.get_paths()
-  places = {os.path.realpath(folders[name]) for name in ('stdlib', 'platstdlib', 'purelib', 'platlib')}
-  # A folder inside another is reached from there.
-  outer = [place for place in sorted(places) if not any(place.startswith(f'{other}{os.sep}') for other in places)]
+  outer = _outermost(python or sysconfig.get_paths())
   for folder in outer:
     yield from _python(folder)
   yield from _documentation(os.path.join(share, 'doc'))
   for folder in (os.path.join(share, 'locale'), *outer):
-    yield from _catalogues(folder)
+    yield from catalogues(folder)
   yield from _manuals(os.path.join(share, 'man'))
+
+
+def catalogues_of_machine(share: str = SHARE, python: Mapping[str, str] | None = None) -> Iterator[LocalFile]:
+  """The gettext catalogues among `of_machine`; arguments as there."""
+  for folder in (os.path.join(share, 'locale'), *_outermost(python or sysconfig.get_paths())):
+    yield from catalogues(folder)
 
 
 def of_folder(folder: str) -> Iterator[LocalFile]:
@@ -60,6 +63,12 @@ def of_folder(folder: str) -> Iterator[LocalFile]:
 def language(code: str) -> str:
   """A locale as a language: 'pt_BR.UTF-8' -> 'pt_BR'; 'sr@latin' stays what it is."""
   return re.sub(r'\.[\w-]+', '', code)
+
+
+def _outermost(python: Mapping[str, str]) -> list[str]:
+  """The folders of an interpreter; one inside another is reached from there."""
+  places = {os.path.realpath(python[name]) for name in ('stdlib', 'platstdlib', 'purelib', 'platlib')}
+  return [place for place in sorted(places) if not any(place.startswith(f'{other}{os.sep}') for other in places)]
 
 
 def _python(folder: str) -> Iterator[LocalFile]:
@@ -77,7 +86,8 @@ def _documentation(folder: str) -> Iterator[LocalFile]:
       yield LocalFile(path, DOCS, 'en', local_texts.plain)
 
 
-def _catalogues(folder: str) -> Iterator[LocalFile]:
+def catalogues(folder: str) -> Iterator[LocalFile]:
+  """The gettext catalogues below a folder: LANGUAGE/LC_MESSAGES/*.mo."""
   for path in _files(folder):
     above, parent = os.path.split(os.path.dirname(path))
     if path.endswith('.mo') and parent == _MESSAGES:

@@ -60,7 +60,15 @@ def plain(data: bytes) -> str | None:
 
 
 def catalogue(data: bytes) -> str | None:
-  """The translations of a gettext catalogue (.mo), one message after the other, without the messages they translate.
+  """The translations of a gettext catalogue (.mo), one message after the other, without the messages they translate."""
+  pairs = messages(data)
+  return None if pairs is None else '\n'.join(form for _, translated in pairs for form in translated if form)
+
+
+def messages(data: bytes) -> list[tuple[list[str], list[str]]] | None:
+  """The messages of a gettext catalogue (.mo) and their translations: of each its forms, of which most have one.
+
+  A context, which is for translators, is left out.
 
   Source: the format as in the manual of GNU gettext, "The Format of GNU MO Files".
   """
@@ -75,8 +83,11 @@ def catalogue(data: bytes) -> str | None:
   pairs = [(entry(originals, index), entry(translations, index)) for index in range(count)]
   header = next((translated for original, translated in pairs if not original), b'')
   charset = (_CHARSET.search(header) or (b'', b'utf-8'))[1].decode('ascii')
-  forms = [form for original, translated in pairs if original for form in translated.split(b'\0') if form]
-  return _decoded(b'\n'.join(forms), charset)
+  texts = [(original.rpartition(b'\4')[2], translated) for original, translated in pairs if original]
+  decoded = [(_decoded(original, charset), _decoded(translated, charset)) for original, translated in texts]
+  if any(text is None for pair in decoded for text in pair):
+    return None
+  return [(str(original).split('\0'), str(translated).split('\0')) for original, translated in decoded]
 
 
 def manual_page(data: bytes) -> str | None:

@@ -139,6 +139,23 @@ def lines(path: str) -> Iterator[tuple[int, bytes] | MalformedRow]:
     yield MalformedRow(path, 1, 'the file is empty.', rest=True)
 
 
+def count_lines(path: str) -> int | None:
+  """How many lines `lines` gives of a file; None if it cannot be read to its end, which reading it reports."""
+  count, end = 0, b'\n'
+  try:
+    with open_bytes(path) as file:
+      begin = file.peek(CHUNK)
+      if not_a_text(begin):
+        return None
+      if _has_mac_lines(begin):
+        return sum(1 for _ in _mac_lines(file))
+      while chunk := file.read1(CHUNK):
+        count, end = count + chunk.count(b'\n'), chunk[-1:]
+  except DAMAGED:
+    return None
+  return count + (end != b'\n')
+
+
 def _has_mac_lines(begin: bytes) -> bool:
   """Whether lines end with CR, from the first bytes of a file; a CR at the end may be half of a CRLF."""
   return b'\n' not in begin and b'\r' in begin[:-1]
@@ -169,7 +186,8 @@ def text_lines(path: str) -> Iterator[tuple[int, str] | MalformedRow]:
 
 def not_utf8(error: UnicodeDecodeError) -> str:
   """The message about a line that is not UTF-8."""
-  return f'not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} ({error.reason}).'
+  byte = error.object[error.start]
+  return f'not UTF-8: byte 0x{byte:02x} at byte {error.start + 1} ({error.reason}). Save the file as UTF-8.'
 
 
 def damaged(error: Exception) -> str:

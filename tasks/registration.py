@@ -15,9 +15,17 @@ TOKENIZED = (seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_
 Rate = float | Callable[..., float]
 
 
-def features(vocabulary: seqio.Vocabulary = vocabularies.DEFAULT) -> dict[str, seqio.utils.Feature]:
-  """Inputs and targets of a text-to-text task, each ended by the vocabulary's end of sequence."""
-  return {name: seqio.utils.Feature(vocabulary=vocabulary, add_eos=True) for name in ('inputs', 'targets')}
+def features(
+  vocabulary: seqio.Vocabulary = vocabularies.DEFAULT, targets: seqio.Vocabulary | None = None
+) -> dict[str, seqio.utils.Feature]:
+  """Inputs and targets of a text-to-text task, each ended by the vocabulary's end of sequence.
+
+  Args:
+    vocabulary: of both
+    targets: vocabulary of the targets, if they have another
+  """
+  of_side = {'inputs': vocabulary, 'targets': targets or vocabulary}
+  return {name: seqio.utils.Feature(vocabulary=chosen, add_eos=True) for name, chosen in of_side.items()}
 
 
 def add_task(
@@ -27,6 +35,7 @@ def add_task(
   postprocess_fn: Callable[..., Any] | None = None,
   preprocessors: Sequence[Callable] = TOKENIZED,
   vocabulary: seqio.Vocabulary = vocabularies.DEFAULT,
+  target_vocabulary: seqio.Vocabulary | None = None,
   shuffled: int = SHUFFLED,
   task_class: type[seqio.Task] | None = None,
 ) -> None:
@@ -40,6 +49,7 @@ def add_task(
     preprocessors: from the source's examples to ids of inputs and targets; by default `inputs` and `targets`
       (<string>[]) are tokenized, and other fields are left to the metrics
     vocabulary: of inputs and targets
+    target_vocabulary: of targets, if they have another
     shuffled: examples that are shuffled together
     task_class: by default TextTask if the preprocessors are those of texts, else seqio.Task
   """
@@ -47,7 +57,7 @@ def add_task(
     name,
     source=source,  # pyright: ignore[reportArgumentType] - seqio.DataSource may not know its number of examples
     preprocessors=list(preprocessors),
-    output_features=features(vocabulary),
+    output_features=features(vocabulary, target_vocabulary),
     postprocess_fn=postprocess_fn,
     metric_fns=list(metric_fns),
     shuffle_buffer_size=shuffled,

@@ -31,6 +31,7 @@ from switch_zoo.vocabulary.tensor_text import TensorText
 DEMO_VARIABLE = 'SWITCH_ZOO_DEMO_VOCAB'
 VARIABLE = 'SWITCH_ZOO_VOCAB'
 MT5_VARIABLE = 'SWITCH_ZOO_MT5_VOCAB'
+TARGET_VARIABLE = 'SWITCH_ZOO_TARGET_VOCAB'
 BYTES = 'bytes'
 _BUCKET = 'gs://t5-data/vocabs'
 _PATIENCE = 4  # seconds
@@ -197,6 +198,18 @@ def mt5_vocabulary_file(path: str = '') -> str:
   return path if path == BYTES else _present(path, MT5_VARIABLE, 'mt5_vocabulary_file.path')
 
 
+@gin.configurable(module='vocabularies')  # pyright: ignore[reportCallIssue] - gin has no types
+def target_vocabulary_file(path: str = '') -> str:
+  """Where that of translations is: `target_vocabulary_file.path`, else SWITCH_ZOO_TARGET_VOCAB, else that of sources.
+
+  Returns and raises the same as `vocabulary_file`.
+  """
+  path = path or os.environ.get(TARGET_VARIABLE, '')
+  if not path:
+    return vocabulary_file()
+  return path if path == BYTES else _present(path, TARGET_VARIABLE, 'target_vocabulary_file.path')
+
+
 def _present(path: str, variable: str, parameter: str) -> str:
   remedy = (
     f'Set {variable}=FILE, or --gin_param="{parameter} = \'FILE\'": a sentencepiece model (spiece.model of a '
@@ -243,6 +256,11 @@ class ChosenVocabulary(seqio.Vocabulary):
     self._find_file = find_file
     self._pieces = LazyVocabulary(find_file)
     super().__init__(extra_ids=0)
+
+  @property
+  def path(self) -> str:
+    """The path of the file chosen now, or 'bytes'."""
+    return self._find_file()
 
   @property
   def vocabulary(self) -> seqio.Vocabulary:
@@ -295,6 +313,7 @@ class ChosenVocabulary(seqio.Vocabulary):
 _BYTE_VOCABULARY = seqio.ByteVocabulary(extra_ids=NUM_SENTINELS)
 DEFAULT = ChosenVocabulary(vocabulary_file)
 MT5 = ChosenVocabulary(mt5_vocabulary_file)
+TARGET = ChosenVocabulary(target_vocabulary_file)
 
 
 def train(texts: Iterable[str], path: pathlib.Path, num_pieces: int) -> None:

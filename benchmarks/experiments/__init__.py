@@ -8,5 +8,10 @@ running          tunes, trains all arms, judges the claim, writes and prints
 
 switch_vs_dense, top2_vs_top1, init, precision, exploration, expert_dropout, no_token_left_behind, multilingual, distill
 
+translation        GShard end to end: many languages into English, BLEU by resource level
+translation_data   its vocabularies, held-out sentences and resource levels
+translation_place  one run of it: trained, decoded by beam search, measured by sacrebleu
+
 python -m benchmarks.experiments NAME --work FOLDER
+python -m benchmarks.experiments.translation --work FOLDER
 """

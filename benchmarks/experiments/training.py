@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.experiments.settings import Arm, Budget
@@ -25,18 +25,29 @@ TIMES = ('seconds_per_step', 'processor_seconds', 'machine')  # what differs whe
 class Workplace:
   """The folder of all runs. A run that two experiments have in common is trained once."""
 
-  def __init__(self, folder: pathlib.Path, data: pathlib.Path, in_process: bool = False, so_far: bool = False) -> None:
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    data: pathlib.Path,
+    in_process: bool = False,
+    so_far: bool = False,
+    digest: str | None = None,
+    vocabularies: Mapping[str, str] | None = None,
+  ) -> None:
     """
     Args:
       folder: for models, checkpoints and results
       data: a data folder with the corpus
       in_process: runs the command's function in this process, which saves a start of TensorFlow but has no times
       so_far: nothing is trained; runs that are not finished have the losses that they have so far
+      digest: of what is learned; by default that of the corpus
+      vocabularies: environment variables that name them; by default bytes
     """
     self.so_far = so_far
     self.folder, self.data = folder.resolve(), data.resolve()
     self._train = self._in_this_process if in_process else self._in_a_process
-    self.digest = json.loads((self.data / 'local_text/index.json').read_text())['digest']
+    self.digest = digest or json.loads((self.data / 'local_text/index.json').read_text())['digest']
+    self.environment = {'SWITCH_ZOO_DATA_DIR': str(self.data), **(vocabularies or {'SWITCH_ZOO_VOCAB': 'bytes'})}
 
   def result(self, arm: Arm, budget: Budget, seed: int, learning_rate: float) -> dict[str, Any]:
     """The result of a run, which is trained first, from its last checkpoint on, unless it is finished."""
@@ -78,14 +89,14 @@ class Workplace:
     files = [str(folder / 'model.gin'), 'runs/pretrain.gin', 'layouts/cpu.gin']
     words = [f'--model_dir={folder / "trained"}', *(f'--gin_file={file}' for file in files)]
     words += [f'--gin_param={binding}' for binding in bindings]
-    data = f'SWITCH_ZOO_DATA_DIR={self.data} SWITCH_ZOO_VOCAB=bytes'
+    data = ' '.join(f'{name}={value}' for name, value in self.environment.items())
     print(f'$ {data}', shlex.join(['t5_mesh_transformer', *words]), flush=True)
     return words
 
   def _in_this_process(self, folder: pathlib.Path, bindings: list[str]) -> dict[str, Any]:
     from switch_zoo import t5_mesh_transformer
 
-    os.environ.update(SWITCH_ZOO_DATA_DIR=str(self.data), SWITCH_ZOO_VOCAB='bytes')
+    os.environ.update(self.environment)
     words, printed = self._words(folder, bindings), io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
       status = t5_mesh_transformer.main(['t5_mesh_transformer', *words])
@@ -94,7 +105,7 @@ class Workplace:
     return dict.fromkeys(TIMES)
 
   def _in_a_process(self, folder: pathlib.Path, bindings: list[str]) -> dict[str, Any]:
-    environment = {**os.environ, 'SWITCH_ZOO_DATA_DIR': str(self.data), 'SWITCH_ZOO_VOCAB': 'bytes'}
+    environment = {**os.environ, **self.environment}
     # As a module, so that this checkout runs and not another installation.
     command = [sys.executable, '-m', 'switch_zoo.t5_mesh_transformer', *self._words(folder, bindings)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

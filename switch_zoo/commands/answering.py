@@ -19,6 +19,9 @@ VOCAB = typer.Option(
   '--vocab',
   help="A sentencepiece model, a tokenizer.json, or 'bytes'. By default that of SRC, or of SWITCH_ZOO_VOCAB.",
 )
+TARGET_VOCAB = typer.Option(
+  None, '--target-vocab', help='The vocabulary of answers and targets, of a model that has one for each side.'
+)
 DTYPE = typer.Option(
   'auto',
   '--dtype',

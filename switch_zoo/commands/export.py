@@ -22,6 +22,7 @@ def command(
   ),
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
+  target_vocab: str | None = answering.TARGET_VOCAB,
   dtype: str = answering.DTYPE,
   expert_capacity: str = answering.EXPERT_CAPACITY,
   max_new_tokens: int = answering.MAX_NEW_TOKENS,
@@ -53,6 +54,8 @@ def command(
   """
   if to not in KINDS:
     raise UserError(f'--to={to}: use one of {", ".join(KINDS)}.')
+  if target_vocab and to == ONNX:
+    raise UserError('--target-vocab is for a SavedModel: an ONNX export has one vocabulary. Leave out --to onnx.')
   if dtype == 'int8' and to != ONNX:
     raise UserError('--dtype=int8 is for ONNX Runtime: give --to onnx too, or choose auto, float32 or bfloat16.')
   if sample and (to, dtype) != (ONNX, 'int8'):
@@ -80,7 +83,7 @@ def command(
       Console(highlight=False).print(loss, soft_wrap=True)
     Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to query it.', soft_wrap=True)
     return
-  opened = export.open_model(source, model, vocab, settings)
+  opened = export.open_model(source, model, vocab, settings, target_vocab)
   answering.show_note(opened.note)
   export.export(opened, folder)
   Console(highlight=False).print(f'Exported to {folder}; {folder}/README.md says how to query it.', soft_wrap=True)

@@ -26,6 +26,7 @@ def command(
   as_json_lines: bool = typer.Option(False, '--jsonl', help='The items of that list on stdout, one on each line.'),
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
+  target_vocab: str | None = answering.TARGET_VOCAB,
   dtype: str = answering.DTYPE,
   expert_capacity: str = answering.EXPERT_CAPACITY,
   max_new_tokens: int = answering.MAX_NEW_TOKENS,
@@ -74,7 +75,7 @@ def command(
     num_return_sequences,
     expert_capacity,
   )
-  opened = export.open_model(source, model, vocab, settings)
+  opened = export.open_model(source, model, vocab, settings, target_vocab)
   answering.show_note(opened.note)
   answer = tf.function(opened.answer, input_signature=[tf.TensorSpec([None], tf.string)])
   in_arrays = lambda batch: {name: values.numpy() for name, values in answer(tf.constant(batch)).items()}

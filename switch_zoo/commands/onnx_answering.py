@@ -13,7 +13,7 @@ if TYPE_CHECKING:
   from switch_zoo.onnx_runner.text_model import OnnxTextModel
 
 # What an export has taken from its weights, and options that belong together.
-FIXED = ('model', 'vocab', 'dtype', 'expert_capacity')
+FIXED = ('model', 'vocab', 'target_vocab', 'dtype', 'expert_capacity')
 BEAM = ('beam_size', 'length_penalty', 'beam_rule', 'early_stopping')
 SAMPLING = ('temperature', 'top_k', 'top_p')
 PROCESSORS = ('repetition_penalty', 'no_repeat_ngram_size', 'min_new_tokens', 'forced_bos_token_id')

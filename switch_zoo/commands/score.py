@@ -22,6 +22,7 @@ def command(
   as_json: bool = typer.Option(False, '--json', help='One JSON list on stdout: input, target, score.'),
   model: str | None = answering.MODEL,
   vocab: str | None = answering.VOCAB,
+  target_vocab: str | None = answering.TARGET_VOCAB,
   dtype: str = answering.DTYPE,
   expert_capacity: str = answering.EXPERT_CAPACITY,
   max_input_tokens: int = answering.MAX_INPUT_TOKENS,
@@ -39,7 +40,7 @@ def command(
   from switch_zoo.keras import export
 
   settings = export.ExportSettings(dtype, max_input_tokens=max_input_tokens, expert_capacity=expert_capacity)
-  opened = export.open_model(source, model, vocab, settings)
+  opened = export.open_model(source, model, vocab, settings, target_vocab)
   answering.show_note(opened.note)
   score = tf.function(opened.score, input_signature=[tf.TensorSpec([None], tf.string)] * 2)
   columns = lambda batch: (tf.constant(column) for column in zip(*batch, strict=True))

@@ -24,14 +24,22 @@ from switch_zoo.vocabulary import fit
 
 
 class TextModel(tf.Module):
-  """Text to text: a vocabulary, a model and the settings.
+  """Text to text: a vocabulary for each side, which mostly is the same, a model and the settings.
 
   note: what the user should know of the number format it computes in; '' for nothing
   """
 
-  def __init__(self, model: Inference, vocabulary: text.Vocabulary, settings: ExportSettings, note: str = '') -> None:
+  def __init__(
+    self,
+    model: Inference,
+    vocabulary: text.Vocabulary,
+    settings: ExportSettings,
+    note: str = '',
+    target_vocabulary: text.Vocabulary | None = None,
+  ) -> None:
     super().__init__()
     self.model, self.vocabulary, self.settings, self.note = model, vocabulary, settings, note
+    self.target_vocabulary = target_vocabulary or vocabulary
 
   def answer(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
     """Answers to texts.
@@ -57,23 +65,25 @@ class TextModel(tf.Module):
       settings.num_return_sequences,
     )
     if settings.num_return_sequences == 1:
-      return {'outputs': self.vocabulary.decode(ids), 'scores': scores}
+      return {'outputs': self.target_vocabulary.decode(ids), 'scores': scores}
     shape = [tf.shape(inputs)[0], settings.num_return_sequences]
-    outputs = self.vocabulary.decode(tf.reshape(ids, [shape[0] * shape[1], tf.shape(ids)[2]]))
+    outputs = self.target_vocabulary.decode(tf.reshape(ids, [shape[0] * shape[1], tf.shape(ids)[2]]))
     answers = {'outputs': tf.reshape(outputs, shape), 'scores': tf.reshape(scores, shape)}
     return answers if beam_scores is None else {**answers, 'beam_scores': tf.reshape(beam_scores, shape)}
 
   def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
     """<string>[batch], <string>[batch] -> scores <float32>[batch] of the targets"""
-    return {'scores': generation.score(self.model, self._ids(inputs), self._ids(targets))}
+    return {'scores': generation.score(self.model, self._ids(inputs), self._ids(targets, self.target_vocabulary))}
 
-  def _ids(self, texts: tf.Tensor) -> tf.Tensor:
+  def _ids(self, texts: tf.Tensor, vocabulary: text.Vocabulary | None = None) -> tf.Tensor:
     """<string>[batch] -> <int32>[batch, length], each with its end; a text that is too long is cut before it."""
-    ids = self.vocabulary.encode(texts)[:, : self.settings.max_input_tokens - 1]
+    ids = (vocabulary or self.vocabulary).encode(texts)[:, : self.settings.max_input_tokens - 1]
     return tf.concat([ids, tf.fill([ids.nrows(), 1], END)], 1).to_tensor()
 
 
-def open_model(source: str, model: str | None, vocab: str | None, settings: ExportSettings) -> TextModel:
+def open_model(
+  source: str, model: str | None, vocab: str | None, settings: ExportSettings, target_vocab: str | None = None
+) -> TextModel:
   """Reads a folder of weights of any format, for answering.
 
   Args:
@@ -81,6 +91,7 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
     model: a name or gin file; None: read from the folder
     vocab: a sentencepiece model, a tokenizer.json or 'bytes'; None: that of the folder, or of SWITCH_ZOO_VOCAB
     settings: ExportSettings
+    target_vocab: the vocabulary of answers and targets, if they have another
   Raises:
     UserError: no checkpoint, no vocabulary, a vocabulary that is not the model's, a setting that makes no sense
   """
@@ -89,11 +100,30 @@ def open_model(source: str, model: str | None, vocab: str | None, settings: Expo
   vocabulary = text.vocabulary(vocab, source if os.path.isdir(source) else os.path.dirname(source))
   config = weights.config
   check_end(config)
-  check_vocabulary(vocabulary, config)
+  target_vocabulary = None if target_vocab is None else text.vocabulary(target_vocab, source)
+  _check_sides(vocabulary, target_vocabulary, config)
   settings.processors.check_vocabulary(config.num_target_ids)
   choice = number_format.choose(settings.dtype, machine.fast_format(), '--dtype')
   inference = Inference(config, weights.whole, choice.dtype, settings.expert_capacity)
-  return TextModel(inference, vocabulary, settings, choice.note)
+  return TextModel(inference, vocabulary, settings, choice.note, target_vocabulary)
+
+
+def _check_sides(inputs: text.Vocabulary, targets: text.Vocabulary | None, config: ModelConfig) -> None:
+  """Raises UserError if a vocabulary is not that of its side, or the model cannot have two."""
+  if targets is None:
+    check_vocabulary(inputs, config)
+    return
+  if config.shared_embedding:
+    raise UserError(
+      f'--target-vocab={targets.name_of_file}: the model has one embedding for inputs and answers, and so one '
+      'vocabulary. Leave it out.'
+    )
+  remedy = 'Give the one it was trained with: --{} FILE.'
+  fit.check(f'The vocabulary {inputs.name_of_file}', inputs.size, config.num_ids, remedy.format('vocab'))
+  targets_remedy = remedy.format('target-vocab')
+  fit.check(
+    f'The vocabulary {targets.name_of_file}', targets.size, config.num_target_ids, targets_remedy, 'target_vocab_size'
+  )
 
 
 def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:
@@ -103,8 +133,10 @@ def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:
 
 def check_vocabulary_size(name: str, size: int, config: ModelConfig) -> None:
   """The same for a vocabulary of which the name and the size are known."""
+  # A model that reads and writes other ids, as those of GShard, has a vocabulary for each.
+  targets = '' if config.num_ids == config.num_target_ids else ', and that of the answers: --target-vocab FILE'
   for num_ids in (config.num_ids, config.num_target_ids):
-    fit.check(f'The vocabulary {name}', size, num_ids, 'Give the one it was trained with: --vocab FILE.')
+    fit.check(f'The vocabulary {name}', size, num_ids, f'Give the one it was trained with: --vocab FILE{targets}.')
 
 
 def check_end(config: ModelConfig) -> None:

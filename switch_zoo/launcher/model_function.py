@@ -109,6 +109,6 @@ def _validation(
   saver = next((hook for hook in savers if isinstance(hook, saving.SaverHook)), None)
   if saver is None:
     return ()
-  make_model = lambda mode, dataset, num_batches: CheckpointModel(released, mode, dataset, num_batches)
+  make_model = lambda mode, datasets, num_batches: CheckpointModel(released, mode, datasets, num_batches)
   hook = validation_hook.of_training(make_model, made_with, saver, steps, run)
   return () if hook is None else (hook,)

@@ -16,6 +16,9 @@ from switch_zoo.spec.sublayers import padded_vocabulary
 from switch_zoo.tasks import raw_files
 from switch_zoo.vocabulary import fit
 
+# The macro that has the number of ids of a feature.
+_SIZES = {'inputs': 'vocab_size', 'targets': 'target_vocab_size'}
+
 
 def parameter(name: str, default: Any = None) -> Any:
   """The value gin has for a parameter ('utils.run.mode') or macro ('%BATCH_SIZE'); `default` if it has none."""
@@ -49,15 +52,29 @@ def vocabulary_fits(name: str) -> None:
   Raises:
     UserError: the file is missing, or the model has other rows for it, or fewer ids than it
   """
-  vocab_size = parameter('%vocab_size')
-  for feature, spec in mixture_or_task(name).output_features.items():
-    size = spec.vocabulary.vocab_size
+  features = mixture_or_task(name).output_features
+  for feature, spec in features.items():
+    size, macro = spec.vocabulary.vocab_size, _SIZES.get(feature, 'vocab_size')
+    vocab_size = parameter(f'%{macro}')
     if isinstance(vocab_size, int):
       remedy = (
         'Choose the model that belongs to this vocabulary, or train a new one with '
-        f'--gin_param="vocab_size = {padded_vocabulary(size)}".'
+        f'--gin_param="{macro} = {padded_vocabulary(size)}".'
       )
-      fit.check(f'The vocabulary of {name} ({feature})', size, vocab_size, remedy)
+      fit.check(f'The vocabulary of {name} ({feature})', size, vocab_size, remedy, macro)
+  if 'inputs' in features and parameter('%shared_embedding') is True:
+    _check_one_vocabulary(name, *(features[side].vocabulary for side in ('inputs', 'targets')))
+
+
+def _check_one_vocabulary(name: str, inputs: seqio.Vocabulary, targets: seqio.Vocabulary) -> None:
+  """Refuses two vocabularies for a model whose encoder and decoder read one embedding."""
+  files = [getattr(vocabulary, 'path', vocabulary) for vocabulary in (inputs, targets)]
+  if files[0] != files[1]:
+    raise UserError(
+      f'{name} has a vocabulary for inputs ({files[0]}) and another for targets ({files[1]}), and the model has one '
+      'embedding for both. Choose a model with an embedding for each, as those of GShard, or train a new one with '
+      '--gin_param="shared_embedding = False"; or use one vocabulary.'
+    )
 
 
 def data_can_be_read(name: str, split: str) -> None:

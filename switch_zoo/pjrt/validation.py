@@ -1,6 +1,6 @@
 """Validation during a training on PJRT: the hook of `launcher.validation`, over the weights on the devices."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -32,21 +32,22 @@ class Measuring(Protocol):
 
 
 class _Model:
-  """A model over a dataset (`measures.OnCheckpoints`)."""
+  """A model over some datasets (`measures.OnCheckpoints`)."""
 
-  def __init__(self, estimator: Measuring, mode: str, dataset: Callable[[], tf.data.Dataset]) -> None:
+  def __init__(self, estimator: Measuring, mode: str, datasets: Sequence[Callable[[], tf.data.Dataset]]) -> None:
     self._estimator, self._mode = estimator, mode
-    self._input_fn: InputFn = lambda _: dataset()
+    self._input_fns: list[InputFn] = [lambda _, dataset=dataset: dataset() for dataset in datasets]
 
   def predict(self, input_fn: None = None, checkpoint_path: str = '') -> Iterator[dict[str, Any]]:
     """The predictions for each example, padding included."""
     assert self._mode == ModeKeys.PREDICT
-    return self._estimator.answers(self._input_fn, checkpoint_path)
+    for read in self._input_fns:
+      yield from self._estimator.answers(read, checkpoint_path)
 
-  def evaluate(self, checkpoint_path: str) -> Mapping[str, float]:
-    """Metric -> value over the dataset."""
+  def evaluate(self, checkpoint_path: str) -> list[Mapping[str, float]]:
+    """Metric -> value, over each dataset."""
     assert self._mode == ModeKeys.EVAL
-    return self._estimator.perplexity(self._input_fn, checkpoint_path)
+    return [self._estimator.perplexity(read, checkpoint_path) for read in self._input_fns]
 
 
 class _Saver:
@@ -79,6 +80,6 @@ def hook_of(
     variables: gives the variables of the training by name, as they are now
     training: the hook that reports progress
   """
-  make_model = lambda mode, dataset, num_batches: _Model(estimator, mode, dataset)
+  make_model = lambda mode, datasets, num_batches: _Model(estimator, mode, datasets)
   saves = _Saver(estimator, saver, variables)
   return validation_hook.of_training(make_model, settings, saves, training, run_state.current())

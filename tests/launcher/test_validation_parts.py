@@ -2,14 +2,17 @@
 
 import json
 import math
+import types
 
 import gin
 import pytest
+import tensorflow.compat.v1 as tf
 
 from switch_zoo.errors import UserError
 from switch_zoo.launcher import metrics_file
 from switch_zoo.launcher.results import MetricResult
 from switch_zoo.launcher.validation import best, history, scores, settings
+from switch_zoo.launcher.validation.checkpoint_model import CheckpointModel
 from switch_zoo.launcher.validation.history import Validation
 
 MEASURED = [MetricResult('a', 'f1', 7, 50.0), MetricResult('a', 'accuracy', 7, 70.0), MetricResult('b', 'f1', 7, 10.0)]
@@ -120,3 +123,29 @@ def test_lines_of_later_steps_are_removed_and_cut_ones_skipped(tmp_path):
   metrics_file.cut_after(str(tmp_path), 1)
   (line,) = path.read_text().splitlines()
   assert json.loads(line)['load'] == [0.5, None] and json.loads(line)['loss'] == 1.0
+
+
+def test_one_graph_measures_each_dataset_with_the_weights_of_each_checkpoint(tmp_path):
+  built = []
+
+  def model_fn(features, labels, mode, params, config):
+    built.append(mode)
+    product = features['x'] * tf.get_variable('w', [], tf.float32)
+    hooks = {'prediction_hooks': (), 'evaluation_hooks': ()}
+    metrics = (lambda values: {'mean': tf.metrics.mean(values)}, [product])
+    return types.SimpleNamespace(eval_metrics=metrics, predictions={'product': product}, **hooks)
+
+  prefixes = []
+  with tf.Graph().as_default(), tf.Session() as session:
+    tf.train.create_global_step()
+    weight = tf.get_variable('w', [], tf.float32)
+    session.run(tf.global_variables_initializer())
+    for value in (1.0, 10.0):
+      session.run(weight.assign(value))
+      prefixes.append(tf.train.Saver().save(session, str(tmp_path / f'{value}')))
+  batches = lambda *numbers: lambda: tf.data.Dataset.from_tensor_slices({'x': list(numbers)}).batch(2)
+  model = CheckpointModel(model_fn, 'eval', [batches(1.0, 2.0, 6.0), batches(7.0), batches()])
+  assert [values['mean'] for values in model.evaluate(prefixes[0])] == [3.0, 7.0, 0.0]
+  assert [values['mean'] for values in model.evaluate(prefixes[1])] == [30.0, 70.0, 0.0]
+  products = [answer['product'] for answer in model.predict(checkpoint_path=prefixes[1])]
+  assert products == [10.0, 20.0, 60.0, 70.0] and len(built) == 1

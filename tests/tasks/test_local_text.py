@@ -68,6 +68,10 @@ def test_a_catalogue_gives_its_translations_in_the_charset_it_names():
   messages = [('one', 'eins für alle'), (('file', 'files'), ('Datei', 'Dateien'))]
   for charset in ('utf-8', 'iso-8859-1'):
     assert local_texts.catalogue(compiled(messages, charset)) == 'Datei\nDateien\neins für alle'
+    assert local_texts.messages(compiled(messages, charset)) == [
+      (['file', 'files'], ['Datei', 'Dateien']),
+      (['one'], ['eins für alle']),
+    ]
 
 
 @pytest.mark.parametrize(

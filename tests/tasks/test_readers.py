@@ -67,9 +67,10 @@ BAD = {
         (1, {'a': 1}), 'line 2: not JSON: Expecting value at column 7.', (3, {'a': 2})]),
     'JSON that is no object': (JsonLines(), b'[1]\n', ['line 1: a JSON list, not an object ({"field": value, ...}).']),
     'UTF-8 in JSON': (JsonLines(), b'{"a": "\xff"}\n{"a": 1}\n', [
-        'line 1: not UTF-8: byte 0xff at byte 8 (invalid start byte).', (2, {'a': 1})]),
+        'line 1: not UTF-8: byte 0xff at byte 8 (invalid start byte). Save the file as UTF-8.', (2, {'a': 1})]),
     'UTF-8 in text': (TextLines(), b'a\n\xc3\nb\n', [
-        (1, {'text': 'a'}), 'line 2: not UTF-8: byte 0xc3 at byte 1 (unexpected end of data).', (3, {'text': 'b'})]),
+        (1, {'text': 'a'}), 'line 2: not UTF-8: byte 0xc3 at byte 1 (unexpected end of data). Save the file as UTF-8.',
+        (3, {'text': 'b'})]),
     'UTF-8 in CSV': (CSV, b'a\n\xff\n1\n', ['line 2: the row contains bytes that are not UTF-8.', (3, {'a': '1'})]),
     'too few columns': (Delimited(), b'a\tb\n1\n2\t3\n', [
         'line 2: 1 columns instead of 2 (a, b); field "b" is missing.', (3, {'a': '2', 'b': '3'})]),
@@ -100,7 +101,7 @@ BAD = {
     'UTF-8 in a document': (JsonList(), b'[{"a": "\xff"}, {"a": 1}]', [
         'line 1, item 1: the row contains bytes that are not UTF-8.', (1, {'a': 1})]),
     'raw bytes of a surrogate': (JsonLines(), b'{"a": "\xed\xa0\xbd"}\n{"a": 1}\n', [
-        'line 1: not UTF-8: byte 0xed at byte 8 (invalid continuation byte).', (2, {'a': 1})]),
+        'line 1: not UTF-8: byte 0xed at byte 8 (invalid continuation byte). Save the file as UTF-8.', (2, {'a': 1})]),
     'raw bytes of a surrogate in a document': (JsonList(), b'[{"a": "\xed\xa0\xbd"}, {"a": 1}]', [
         'line 1, item 1: the row contains bytes that are not UTF-8.', (1, {'a': 1})]),
     'half a surrogate pair in a document': (JsonList(), b'[{"a": "\\ud83d"}, {"a": 1}]', [
@@ -192,7 +193,9 @@ def test_aligned_text(tmp_path):
   assert aligned(tmp_path, b'a\n', b'c\nd\n')[1:] == [
     'x.en, line 2: x.de has only 1 lines; the two must have the same number of lines.'
   ]
-  assert aligned(tmp_path, b'a\n', b'\xff\n') == ['x.en, line 1: not UTF-8: byte 0xff at byte 1 (invalid start byte).']
+  assert aligned(tmp_path, b'a\n', b'\xff\n') == [
+    'x.en, line 1: not UTF-8: byte 0xff at byte 1 (invalid start byte). Save the file as UTF-8.'
+  ]
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.floats(allow_nan=False)))))

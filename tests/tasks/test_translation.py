@@ -6,9 +6,11 @@ import benchmark_files
 import gin
 import pytest
 import seqio
+import tensorflow_datasets as tfds
 
 from switch_zoo.errors import UserError
-from switch_zoo.tasks import data_folder, parallel_files
+from switch_zoo.launcher import preflight
+from switch_zoo.tasks import data_folder, parallel_files, raw_files, vocabularies
 from switch_zoo.tasks.parallel_files import AlignedPair
 
 TATOEBA = {'tatoeba.deu-eng.deu': 'Das ist gut.\nJa.\n', 'tatoeba.deu-eng.eng': 'That is good.\nYes.\n'}
@@ -20,7 +22,7 @@ OPUS = {'Europarl.en-fr.fr': 'Oui.\n', 'Europarl.en-fr.en': 'Yes.\n', 'README': 
 def folder(tmp_path, monkeypatch):
   """The folder of aligned files in the data folder; what an earlier test found is forgotten."""
   monkeypatch.setenv(data_folder.VARIABLE, str(tmp_path))
-  parallel_files._pairs.cache_clear()
+  parallel_files._read_folder.cache_clear()
   (tmp_path / 'translation').mkdir()
   return tmp_path / 'translation'
 
@@ -92,7 +94,7 @@ def test_the_mixture_has_the_languages_that_are_there(folder):
   mixture = seqio.get_mixture_or_task('zoo_translate')
   assert len(mixture.tasks) > 200
   write(folder, TATOEBA | OPUS)
-  parallel_files._pairs.cache_clear()
+  parallel_files._read_folder.cache_clear()
   assert [task.name for task in mixture.tasks] == ['zoo_translate_de_en', 'zoo_translate_fr_en']
   # 19 and 5 bytes of English.
   assert [mixture.get_rate(task) for task in mixture.tasks] == pytest.approx([19**0.2, 5**0.2])
@@ -145,6 +147,95 @@ def test_no_data_folder(monkeypatch):
   assert source.splits == ('train', 'validation', 'test')
   with pytest.raises(UserError, match='no data folder is set'):
     source.find_files('train')
+
+
+@pytest.mark.parametrize(
+  ('name', 'partner'),
+  [
+    ('Europarl.de-en.de', 'Europarl.de-en.en'),
+    ('Europarl.de-en.en.gz', 'Europarl.de-en.de'),
+    ('deu_Latn.train', 'eng_Latn.train'),
+  ],
+)
+def test_one_side_of_a_pair_is_an_error_and_not_a_language_less(folder, name, partner):
+  write(folder, {**OPUS, name: 'x\n'})
+  mixture = seqio.get_mixture_or_task('zoo_translate')
+  assert [task.name for task in mixture.tasks] == ['zoo_translate_de_en', 'zoo_translate_fr_en']
+  with pytest.raises(UserError) as error:
+    mixture.tasks[0].source.check('train')
+  assert str(error.value).startswith(f'{folder}/{name} is one side of a pair, and there is no {partner} next to it.')
+
+
+def test_a_name_that_only_looks_like_a_language_is_no_side_of_a_pair(folder):
+  write(folder, {**OPUS, 'script.pl': 'x\n', 'my-it.so': 'x\n', 'Europarl.de-fr.de': 'x\n'})
+  assert parallel_files.unpaired(str(folder)) == ()
+
+
+@pytest.mark.parametrize(
+  ('files', 'wrong'),
+  [
+    (None, 'There is no folder {}, in which translations are.'),
+    ({}, '{} has no pair of aligned files, a language and English: it is empty.'),
+    (
+      dict.fromkeys('abcdef', ''),
+      '{} has no pair of aligned files, a language and English: it contains a, b, c, d, e, ..',
+    ),
+  ],
+  ids=['no folder', 'empty', 'others'],
+)
+def test_a_folder_without_pairs_is_described(folder, files, wrong):
+  write(folder, files or {})
+  if files is None:
+    folder.rmdir()
+  source = seqio.get_mixture_or_task('zoo_translate').tasks[0].source
+  with pytest.raises(UserError) as error:
+    source.check('train')
+  assert str(error.value).startswith(wrong.format(folder)) and 'switch_zoo corpus DIR --pairs' in str(error.value)
+
+
+@pytest.mark.parametrize('packed', [False, True])
+def test_different_numbers_of_lines_are_found_before_a_run(folder, packed):
+  write(folder, {'a.de-en.de': 'Ja.\nNein.\nDoch.', 'a.de-en.en': 'Yes.\nNo.\n'})
+  if packed:
+    path = folder / 'a.de-en.de'
+    path.with_name('a.de-en.de.gz').write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+  source = seqio.TaskRegistry.get('zoo_translate_de_en').source
+  with pytest.raises(UserError, match=r'a\.de-en\.de(\.gz)? has 3 lines and .*a\.de-en\.en has 2: line n of one'):
+    source.check('train')
+  gin.bind_parameter('task_data.skip_malformed', True)
+  source.check('train')
+
+
+@pytest.mark.parametrize('text', [b'', b'a', b'a\n', b'a\n\nb', b'a\r\nb\r\n', b'a\rb\rc', b'a\rb\r', b'\n' * 9])
+def test_lines_are_counted_as_they_are_read(tmp_path, text):
+  path = tmp_path / 'x'
+  path.write_bytes(text)
+  rows = [row for row in raw_files.lines(str(path)) if not isinstance(row, raw_files.MalformedRow)]
+  assert raw_files.count_lines(str(path)) == len(rows)
+
+
+def test_the_sides_can_have_different_vocabularies(folder, tmp_path, monkeypatch):
+  write(folder, TATOEBA)
+  vocabularies.train(['That is good.', 'Yes.', 'abcdefghijklmnopqrstuvwxyz'] * 9, tmp_path / 'english.model', 33)
+  monkeypatch.setenv(vocabularies.VARIABLE, 'bytes')
+  features = seqio.TaskRegistry.get('zoo_translate_de_en').output_features
+  sizes = lambda: [features[side].vocabulary.vocab_size for side in ('inputs', 'targets')]
+  assert sizes() == [359, 359] and features['targets'].vocabulary.path == 'bytes'
+  monkeypatch.setenv(vocabularies.TARGET_VARIABLE, str(tmp_path / 'english.model'))
+  assert sizes() == [359, 133]
+  dataset = seqio.TaskRegistry.get('zoo_translate_de_en').get_dataset({'inputs': 64, 'targets': 16}, shuffle=False)
+  row = next(iter(tfds.as_numpy(dataset)))
+  assert bytes((row['inputs'][:-1] - 3).tolist()).decode() == 'translate German to English: Das ist gut.'
+  assert features['targets'].vocabulary.decode(row['targets'].tolist()) == 'That is good.'
+  gin.parse_config('target_vocab_size = 256\nvocab_size = 384\nshared_embedding = True')
+  with pytest.raises(UserError, match='has a vocabulary for inputs .bytes. and another for targets'):
+    preflight.vocabulary_fits('zoo_translate')
+  gin.parse_config('shared_embedding = False')
+  preflight.vocabulary_fits('zoo_translate')
+  gin.parse_config('target_vocab_size = 384')
+  with pytest.raises(UserError, match=r'vocabulary of zoo_translate \(targets\) has 133 .* target_vocab_size = 384'):
+    preflight.vocabulary_fits('zoo_translate')
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a validation measures: metrics of decoded answers as runs/eval.gin, or perplexity as runs/perplexity.gin."""
 
 import abc
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
@@ -18,19 +19,19 @@ _OF_TARGETS = ('neg_log_perplexity', 'token_accuracy', 'sequence_accuracy')
 
 
 class OnCheckpoints(Protocol):
-  """A model over a dataset, with the weights of one checkpoint after another."""
+  """A model over some datasets, with the weights of one checkpoint after another."""
 
   def predict(self, input_fn: None = None, checkpoint_path: str = '') -> Iterator[dict[str, Any]]:
     """The predictions for each example, padding included, as `Estimator.predict` yields them."""
     ...
 
-  def evaluate(self, checkpoint_path: str) -> Mapping[str, float]:
-    """Metric -> value over the dataset."""
+  def evaluate(self, checkpoint_path: str) -> list[Mapping[str, float]]:
+    """Metric -> value, over each dataset."""
     ...
 
 
-# From a mode of `tf.estimator.ModeKeys`, what makes the dataset, and how many batches it has, if that is known.
-MakeModel = Callable[[str, Callable[[], tf.data.Dataset], int | None], OnCheckpoints]
+# From a mode of `tf.estimator.ModeKeys`, what makes the datasets, and how many batches they have, if that is known.
+MakeModel = Callable[[str, Sequence[Callable[[], tf.data.Dataset]], int | None], OnCheckpoints]
 
 
 class TrainedModel:
@@ -50,11 +51,12 @@ class TrainedModel:
     self.folder = folder
 
   def on_checkpoints(
-    self, mode: str, found: Sequence[mesh_dataset.EvalDataset], examples: int | None = None
+    self, mode: str, found: Sequence[Sequence[mesh_dataset.EvalDataset]], examples: int | None = None
   ) -> OnCheckpoints:
-    """The model over datasets. examples: how many they have, if that is known"""
+    """The model over groups of datasets; each group is one. examples: how many there are, if that is known"""
     num_batches = None if examples is None else -(-examples // self.batch_size)
-    return self._make_model(mode, lambda: data.batches(found, self.batch_size, self.lengths), num_batches)
+    batches = lambda group: data.batches(group, self.batch_size, self.lengths)
+    return self._make_model(mode, [functools.partial(batches, group) for group in found], num_batches)
 
 
 class Measure(abc.ABC):
@@ -104,7 +106,7 @@ class DecodedMetrics(Measure):
   def measure(self, prefix: str, step: int) -> list[MetricResult]:
     """Decodes the inputs with the weights of a checkpoint, and measures the answers of each task."""
     self._on_checkpoints = self._on_checkpoints or self._model.on_checkpoints(
-      ModeKeys.PREDICT, [task.dataset for task in self._tasks], sum(len(task.examples) for task in self._tasks)
+      ModeKeys.PREDICT, [[task.dataset for task in self._tasks]], sum(len(task.examples) for task in self._tasks)
     )
     decoded = mesh_utils.decode(self._on_checkpoints, None, self._model.vocabulary, prefix)
     answers = [tf.compat.as_text(answer) for answer in decoded]
@@ -127,7 +129,7 @@ class Perplexity(Measure):
 
   def __init__(self, model: TrainedModel, found: Sequence[mesh_dataset.EvalDataset]) -> None:
     self._model, self._found = model, found
-    self._on_checkpoints: dict[str, OnCheckpoints] = {}
+    self._on_checkpoints: OnCheckpoints | None = None
 
   @staticmethod
   def names(dataset: mesh_dataset.EvalDataset) -> list[str]:
@@ -136,10 +138,10 @@ class Perplexity(Measure):
 
   def measure(self, prefix: str, step: int) -> list[MetricResult]:
     """Measures each task with the weights of a checkpoint."""
-    measured = []
-    for dataset in self._found:
-      if dataset.name not in self._on_checkpoints:
-        self._on_checkpoints[dataset.name] = self._model.on_checkpoints(ModeKeys.EVAL, [dataset])
-      values = self._on_checkpoints[dataset.name].evaluate(prefix)
-      measured += [MetricResult(dataset.name, name, step, values[name]) for name in _OF_TARGETS]
-    return measured
+    self._on_checkpoints = self._on_checkpoints or self._model.on_checkpoints(
+      ModeKeys.EVAL, [[dataset] for dataset in self._found]
+    )
+    measured = zip(self._found, self._on_checkpoints.evaluate(prefix), strict=True)
+    return [
+      MetricResult(dataset.name, name, step, values[name]) for dataset, values in measured for name in _OF_TARGETS
+    ]
