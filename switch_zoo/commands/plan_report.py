@@ -97,8 +97,8 @@ def _plan_document(config: ModelConfig, target: Slice, plan: Plan, run: Run) -> 
     'sequences': plan.sequences,
     'microbatches': plan.microbatches,
     'memory': {
-      'weights': used.weights, 'optimizer': used.optimizer, 'gradients': used.gradients,
-      'activations': used.activations, 'of_them_dispatch': used.dispatch, 'total': used.total,
+      'weights': used.weights, 'optimizer': used.optimizer, 'copies': used.copies, 'gradients': used.gradients,
+      'activations': used.activations, 'of_them_dispatch': used.dispatch, 'code': used.code, 'total': used.total,
     },
     'flops': plan.flops,
     'sent': [{'kind': kind, 'axes': list(axes), 'bytes': size} for (kind, axes), size in plan.sent.items()],
@@ -168,8 +168,8 @@ def _causes(plan: Plan) -> str:
 def _details(plan: Plan) -> Table:
   table = Table.grid(padding=(0, 2))
   used = plan.memory
-  parts = {'weights': used.weights, 'optimizer': used.optimizer, 'gradients': used.gradients}
-  parts['activations'] = used.activations
+  parts = {'weights': used.weights, 'optimizer': used.optimizer, 'copies of weights': used.copies}
+  parts |= {'gradients': used.gradients, 'activations': used.activations, 'code': used.code}
   table.add_row('Memory', ', '.join(f'{name} {size / GIB:.2f}' for name, size in parts.items()) + ' GiB')
   if used.dispatch:
     table.add_row('', f'of the activations in dispatch tensors and slots: {used.dispatch / GIB:.2f} GiB')
