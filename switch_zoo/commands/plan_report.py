@@ -1,6 +1,7 @@
 """A plan as tables and as JSON."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,15 +30,20 @@ class Run:
   """A whole training run: how long a plan takes for it, what it costs, and how its tokens spread over experts.
 
   Args:
-    tokens: of the run, both sides; 0: not known
-    price: of a chip and hour; 0: not known
+    tokens: of the run, both sides; None: not known
+    price: of a chip and hour; None: not known
     lengths: tokens of a sequence of each feature
     shares: of each expert in the tokens, None: balanced
+  Raises:
+    UserError: a number that is not above 0, or a price without tokens
   """
 
   def __init__(
-    self, tokens: float, price: float, lengths: Mapping[str, int], shares: Sequence[float] | None = None
+    self, tokens: float | None, price: float | None, lengths: Mapping[str, int], shares: Sequence[float] | None = None
   ) -> None:
+    for option, value, example in (('--tokens', tokens, '180e9'), ('--price', price, '2.5')):
+      if value is not None and not 0 < value < math.inf:
+        raise UserError(f'{option} {value:g} is not a number above 0. Give one, as in {option} {example}.')
     if price and not tokens:
       raise UserError('--price needs the length of the run: add --tokens, as in --tokens 180e9.')
     self._tokens = tokens
@@ -47,8 +53,10 @@ class Run:
 
   def days(self, plan: Plan) -> float | None:
     """Of the run; None without a number of tokens."""
+    if self._tokens is None:
+      return None
     steps = self._tokens / (plan.sequences * sum(self.lengths.values()))
-    return steps * plan.total_seconds / SECONDS_A_DAY if self._tokens else None
+    return steps * plan.total_seconds / SECONDS_A_DAY
 
   def cost(self, plan: Plan, target: Slice) -> float | None:
     """Of the run; None without a price."""
