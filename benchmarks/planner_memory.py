@@ -23,8 +23,10 @@ FILES = ('compiled.jsonl', 'compiled_microbatches.jsonl')
 # modelled. Every other row is held out.
 IN_VIEW = frozenset(
   {
-    ('t5_small', 512, 6), ('t5_small', 2048, 6), ('t5_small', 8192, 6), ('switch_base_8', 2048, 4),
-    ('switch_base_8', 8192, 4), ('switch_base_128', None, 12), ('switch_base_128', None, 2), ('switch_c_2048', None, 3),
+    ('t5_small', 512, 6), ('t5_small', 2048, 6), ('t5_small', 8192, 6), ('t5_base', 2048, 12), ('t5_xxl', 2048, 24),
+    ('t5_xxl', 1024, 24), ('switch_base_8', 2048, 4), ('switch_base_8', 8192, 4), ('switch_base_8', 2048, 12),
+    ('switch_base_128', None, 2), ('switch_base_128', None, 12), ('moe_base_128', 2048, 12),
+    ('switch_xxl_128', 2048, 24), ('switch_c_2048', None, 3), ('switch_c_2048', None, 15),
   }
 )  # fmt: skip
 STRATEGY_RULES = {'expert_data': 'batch:batch;experts:batch', 'data': 'batch:batch'}

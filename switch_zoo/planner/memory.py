@@ -81,11 +81,8 @@ def largest_update(step: Step, slicing: Slicing) -> int:
 
 
 def gradient_sums(step: Step, slicing: Slicing) -> int:
-  """Bytes of the sums of gradients over microbatches, in their dtype: those that a turn reads and those that it writes.
-
-  Source: the same program, in which a turn writes none of them in place.
-  """
-  return 2 * sum(slicing.size(gradient.axes) * BYTES[gradient.dtype] for gradient in step.gradients.values())
+  """Bytes of the sums of gradients over microbatches, in their dtype. Source: the state of the loop in that program."""
+  return sum(slicing.size(gradient.axes) * BYTES[gradient.dtype] for gradient in step.gradients.values())
 
 
 def code(step: Step) -> int:

@@ -26,8 +26,8 @@ def test_with_the_microbatch_grow_activations_and_neither_copies_nor_sums_of_gra
     memory.of_step(config, layout, step.build(config, n, batch_parts=8), microbatches)
     for n, microbatches in ((16, 2), (32, 2), (32, 1))
   )
-  # bfloat16, but for routers, which are read as they are kept: copies of the rest, and two sums for each.
-  assert 0.99 * small.weights < 2 * small.copies < small.weights < small.gradients < small.weights * 1.001
+  # bfloat16, but for routers, which are read as they are kept: copies of the rest, and a sum for each.
+  assert 0.99 * small.weights < 2 * small.copies < small.weights < 2 * small.gradients < 1.001 * small.weights
   assert (small.copies, small.gradients, small.code) == (large.copies, large.gradients, large.code)
   assert whole.gradients == 0 and whole.activations == large.activations
   # The embedding, in bfloat16 and float32.
