@@ -1,14 +1,24 @@
 """Mesh-TensorFlow's own layout optimizer next to the planner: what each chooses for a model, by predicted time.
 
     pip install ortools
-    python benchmarks/planner_peer.py [MODEL ...]
+    python benchmarks/planner_peer.py --limit 600 [MODEL ...]
+    python benchmarks/planner_peer.py --table
 
 `mesh_tensorflow.auto_mtf` looks for the mesh and the rules with which the largest sum of tensors that live at the same
 time is smallest; it knows no exchanges and no time. It is given the training step of one block of each stack, without
 the optimizer, as its integer program grows with the square of the graph, and only the dimensions that this package's
 strategies cut. The planner judges both choices for the whole model.
+
+Each choice is appended to benchmarks/planner_peer.jsonl as soon as it is made, and models with one there are not asked
+again. `--table` judges the choices of that file.
 """
 
+import argparse
+import json
+import pathlib
+import resource
+import signal
+import subprocess
 import sys
 import time
 
@@ -17,6 +27,7 @@ MODELS = (
   't5_small', 't5_base', 't5_large', 't5_xxl', 'mt5_base', 'switch_base_8', 'switch_base_32', 'switch_base_128',
   'switch_large_128', 'switch_xxl_128', 'switch_c_2048', 'moe_base_128', 'gshard_12b5', 'gshard_600b',
 )  # fmt: skip
+CHOICES = pathlib.Path(__file__).with_suffix('.jsonl')
 
 
 def block_graph(config, sequences):
@@ -82,43 +93,102 @@ def their_choice(graph, outputs, cores):
   return best[1:]
 
 
-def row(model):
-  """The cells of a model's line."""
+def smallest_slice(model):
+  """The smallest slice for which the model has a ready layout."""
+  from switch_zoo.planner.hardware import slice_named
+  from switch_zoo.spec import layouts
+
+  ready = [name.split('/')[0] for name in layouts.list_layouts() if name.endswith(f'/{model}')]
+  return min(map(slice_named, ready), key=lambda one: one.cores)
+
+
+def choose(model):
+  """What auto_mtf chooses for a model, as a record of `CHOICES`."""
+  from switch_zoo import tf_compat
+  from switch_zoo.spec import layouts
+  from switch_zoo.spec.zoo import load_config
+
+  tf_compat.repair()
+  target = smallest_slice(model)
+  graph, outputs = block_graph(load_config(model), max(layouts.SEQUENCES, target.cores))
+  mesh, rules = their_choice(graph, outputs, target.cores)
+  return {'model': model, 'slice': target.name, 'mesh': mesh, 'rules': rules, 'seconds': round(time.process_time())}
+
+
+def row(choice):
+  """The cells of a record's line."""
   from switch_zoo.planner.hardware import slice_named
   from switch_zoo.planner.search import Judge, Plan
   from switch_zoo.planner.step import LENGTHS
   from switch_zoo.spec import layouts
   from switch_zoo.spec.zoo import load_config
 
-  ready = [name.split('/')[0] for name in layouts.list_layouts() if name.endswith(f'/{model}')]
-  target = min(map(slice_named, ready), key=lambda one: one.cores)
-  config, sequences = load_config(model), max(layouts.SEQUENCES, target.cores)
-  start = time.perf_counter()
-  mesh, rules = their_choice(*block_graph(config, sequences), target.cores)
-  seconds = time.perf_counter() - start
-  judge = Judge(config, target, sequences, LENGTHS)
-  theirs, ours = judge.judge(layouts.parse(mesh, rules)), judge.search().plans[0]
-  predicted = f'{theirs.total_seconds:.3g} s' if isinstance(theirs, Plan) else theirs.reason
-  slower = f'{theirs.total_seconds / ours.total_seconds:.2f}' if isinstance(theirs, Plan) else ''
-  own_mesh, own_rules = ours.layout.text()
-  return [target.name, model, f'`{mesh}` `{rules}`', predicted, f'`{own_mesh}` `{own_rules}`',
-          f'{ours.total_seconds:.3g} s', slower], seconds  # fmt: skip
+  config, target = load_config(choice['model']), slice_named(choice['slice'])
+  judge = Judge(config, target, max(layouts.SEQUENCES, target.cores), LENGTHS)
+  ours = judge.search().plans[0]
+  theirs = judge.judge(layouts.parse(choice['mesh'], choice['rules'])) if 'mesh' in choice else None
+  cells = [target.name, config.name]
+  if theirs is None:
+    cells += [f'none in {choice["limit"]} s', '']
+  else:
+    judged = f'{theirs.total_seconds:.3g} s' if isinstance(theirs, Plan) else theirs.reason
+    cells += [f'`{choice["mesh"]}` `{choice["rules"]}`', judged]
+  cells += ['`{}` `{}`'.format(*ours.layout.text()), f'{ours.total_seconds:.3g} s']
+  return [*cells, f'{theirs.total_seconds / ours.total_seconds:.2f}' if isinstance(theirs, Plan) else '']
+
+
+def ask(model, limit):
+  """Appends the choice for a model, or that there was none: another process makes it, in `limit` seconds of CPU."""
+  command = [sys.executable, __file__, '--choose', model]
+  at_most = lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+  answer = subprocess.run(command, preexec_fn=at_most, stdout=subprocess.PIPE, text=True)
+  if answer.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    choice = {'model': model, 'slice': smallest_slice(model).name, 'limit': limit}
+  elif answer.returncode:
+    sys.exit(answer.returncode)
+  else:
+    choice = json.loads(answer.stdout.splitlines()[-1])
+  with CHOICES.open('a', encoding='utf-8') as file:
+    file.write(json.dumps(choice) + '\n')
 
 
 def main():
-  from switch_zoo import tf_compat
+  parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
+  parser.add_argument('models', nargs='*', default=MODELS)
+  parser.add_argument('--limit', type=int, default=600, help='seconds of CPU for one choice')
+  parser.add_argument('--table', action='store_true', help='print the table of the choices made so far')
+  parser.add_argument('--choose', metavar='MODEL', help='print the choice for one model as JSON')
+  given = parser.parse_args()
+  if given.choose:
+    print(json.dumps(choose(given.choose)))
+  elif given.table:
+    print_table()
+  else:
+    try:
+      import ortools.sat.python.cp_model  # noqa: F401 - the optimizer imports it
+    except ImportError as error:
+      print(f"Skipped: Mesh-TensorFlow's layout optimizer needs OR-Tools ({error}). Run: pip install ortools")
+      return
+    for model in without_choice(given.models):
+      ask(model, given.limit)
 
-  tf_compat.repair()
-  try:
-    import ortools.sat.python.cp_model  # noqa: F401 - the optimizer imports it
-  except ImportError as error:
-    print(f"Skipped: Mesh-TensorFlow's layout optimizer needs OR-Tools ({error}). Run: pip install ortools")
-    return
+
+def print_table():
+  """Prints both choices for each model of `CHOICES`, by the time that the planner predicts."""
   print('| Slice | Model | auto_mtf | Its step | The planner | Its step | Ratio |\n|---|---|---|---:|---|---:|---:|')
-  for model in sys.argv[1:] or MODELS:
-    cells, seconds = row(model)
-    print(f'| {" | ".join(cells)} |', flush=True)
-    print(f'{model}: auto_mtf took {seconds:.0f} s', file=sys.stderr, flush=True)
+  for choice in choices():
+    print(f'| {" | ".join(row(choice))} |', flush=True)
+
+
+def choices():
+  """The records of `CHOICES`."""
+  return [json.loads(line) for line in CHOICES.read_text(encoding='utf-8').splitlines()] if CHOICES.exists() else []
+
+
+def without_choice(models):
+  """Those of these models that have no choice yet."""
+  made = {choice['model'] for choice in choices()}
+  return [model for model in models if model not in made]
 
 
 if __name__ == '__main__':

@@ -18,6 +18,9 @@ from switch_zoo.spec import layouts
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.zoo import load_config
 
+# Tokens of inputs and of targets, as --lengths takes them.
+LENGTHS = '512,114'
+
 
 def command(
   model: str = typer.Argument('', metavar='MODEL', help='A name, or the path of a gin file.'),
@@ -25,7 +28,7 @@ def command(
     '', '--slice', metavar='NAME', help='What to train on: v3-128, v4-64, v5e-16, h100-8.'
   ),
   batch: int = typer.Option(0, '--batch', metavar='N', help='Sequences of a step. Default: 2048, or one a core.'),
-  lengths: str = typer.Option('512,114', '--lengths', metavar='N,N', help='Tokens of inputs and of targets.'),
+  lengths: str = typer.Option(LENGTHS, '--lengths', metavar='N,N', help='Tokens of inputs and of targets.'),
   layout: str = typer.Option('', '--layout', metavar='FILE', help='Judge this layout only: a name or a gin file.'),
   compare: str = typer.Option('', '--compare', metavar='NAMES', help='The best layout on each of these slices.'),
   measure: int = typer.Option(0, '--measure', metavar='N', help='Plan for N slices of this computer, measured now.'),
@@ -33,8 +36,12 @@ def command(
   ready: str = typer.Option(
     '', '--ready-layouts', metavar='DIR', help='Write the ready layouts, of all slices or of --slice, into a folder.'
   ),
-  tokens: float = typer.Option(0.0, '--tokens', metavar='N', help='Tokens to train on, as 180e9: adds the days.'),
-  price: float = typer.Option(0.0, '--price', metavar='P', help='Of a chip and hour: with --tokens, adds the cost.'),
+  tokens: float | None = typer.Option(
+    None, '--tokens', metavar='N', help='Tokens to train on, as 180e9: adds the days.'
+  ),
+  price: float | None = typer.Option(
+    None, '--price', metavar='P', help='Of a chip and hour: with --tokens, adds the cost.'
+  ),
   load_file: str = typer.Option(
     '', '--load', metavar='FILE', help='Tokens of each expert as measured: what is dropped.'
   ),
@@ -44,12 +51,13 @@ def command(
 ) -> None:
   """Finds the layouts of a model on a slice: memory of a core, bytes sent, time of a step, the best one first."""
   if every or ready:
-    if model:
-      option = '--all' if every else '--ready-layouts'
-      raise UserError(f'{option} plans every model that has a ready layout. Leave out {model}, or leave out {option}.')
+    others = {'--ready-layouts': every and ready, '--batch': batch, '--lengths': lengths != LENGTHS}
+    others |= {'--layout': layout, '--compare': compare, '--measure': measure, '--tokens': tokens is not None}
+    others |= {'--price': price is not None, '--load': load_file, '--plot': plot, '--write': write, '--json': as_json}
+    check_alone('--all' if every else '--ready-layouts', model, others)
     if ready:
       plan_ready.write(ready, slice_name, print)
-    if every:
+    else:
       print_all(slice_name)
     return
   if not model:
@@ -61,6 +69,8 @@ def command(
   run = plan_report.Run(tokens, price, tokens_of, shares)
   if plot:
     plan_plot.check(plot)
+  if write:
+    check_write(write, targets)
   rows = []
   for target in targets:
     sequences = batch or max(layouts.SEQUENCES, target.cores)
@@ -78,6 +88,24 @@ def command(
     plan_report.print_layouts(Console(highlight=False), config, target, found, run)
 
 
+def check_alone(option: str, model: str, others: Mapping[str, object]) -> None:
+  """Checks that nothing is given that --all or --ready-layouts would ignore.
+
+  Args:
+    option: one of these two
+    model: the argument, '' if it is not given
+    others: option -> its value, false if it is not given
+  Raises:
+    UserError: something is given
+  """
+  given = [name for name, value in {model: model, **others}.items() if value]
+  if given:
+    raise UserError(
+      f'{option} plans every model that has a ready layout, for a step of {layouts.SEQUENCES:,} sequences of {LENGTHS} '
+      f'tokens. Leave out {", ".join(given)}, or leave out {option}.'
+    )
+
+
 def print_all(slice_name: str) -> None:
   """Prints the table of `plan_all`.
 
@@ -92,16 +120,24 @@ def find_slices(slice_name: str, compare: str, measure: int) -> list[Slice]:
   """What to plan for.
 
   Raises:
-    UserError: a slice that does not exist, or none
+    UserError: a slice that does not exist, the same one twice, one to compare, or none
   """
   if measure < 0:
     raise UserError(f'--measure {measure}: a mesh has at least one slice.')
-  targets = [slice_named(name) for name in filter(None, [slice_name, *compare.split(',')])]
+  names = [name.strip() for name in (slice_name, *compare.split(',')) if name.strip()]
+  repeated = next((name for number, name in enumerate(names) if name in names[:number]), None)
+  if repeated:
+    raise UserError(f'Slice {repeated} is given twice. Name each slice once in --slice and --compare.')
+  targets = [slice_named(name) for name in names]
   if measure:
     # NumPy takes a moment to load.
     from switch_zoo.commands import plan_measure
 
     targets.append(plan_measure.this_computer(measure))
+  if compare and len(targets) == 1:
+    raise UserError(
+      f'--compare {compare}: a comparison needs two slices or more. Use --slice {targets[0].name} to plan for one.'
+    )
   if not targets:
     raise UserError('plan needs a slice to plan for. Give --slice v3-128, or several as --compare v3-512,v4-64.')
   return targets
@@ -129,7 +165,7 @@ def find(config: ModelConfig, target: Slice, sequences: int, lengths: Mapping[st
     raise UserError(f'--batch {sequences}: a step needs at least one sequence.')
   judge = Judge(config, target, sequences, lengths)
   if layout:
-    return _only(judge, layouts.load_layout(layout), layout, target)
+    return _only(judge, _loaded(layout), layout, target)
   found = judge.search()
   if found.plans:
     return found
@@ -148,6 +184,22 @@ def closest_to_fit(rejected: Sequence[Rejected]) -> list[Rejected]:
   return sorted(rejected, key=lambda one: one.needed or math.inf)
 
 
+def check_write(path: str, targets: Sequence[Slice]) -> None:
+  """Checks that --write can be carried out, before anything is computed for it.
+
+  Raises:
+    UserError: a folder that does not exist, a path that is a folder, or several slices
+  """
+  file = pathlib.Path(path)
+  if len(targets) > 1:
+    raise UserError(
+      f'--write {path}: a file is for one slice, and {len(targets)} are compared. Leave out --compare, and give the '
+      'slice as --slice.'
+    )
+  if file.is_dir() or not file.parent.is_dir():
+    raise UserError(f'--write {path} cannot be written. Give a file in a folder that exists.')
+
+
 def write_gin(path: str, plan: Plan, model: str, slice_name: str, lengths: Mapping[str, int]) -> None:
   """Writes a plan as a layout file.
 
@@ -158,6 +210,18 @@ def write_gin(path: str, plan: Plan, model: str, slice_name: str, lengths: Mappi
     pathlib.Path(path).write_text(gin_lines(plan, model, slice_name, lengths), encoding='utf-8')
   except OSError as error:
     raise UserError(f'--write {path}: {error.strerror}. Give a file in a folder that exists.') from error
+
+
+def _loaded(name: str) -> layouts.Layout:
+  try:
+    return layouts.load_layout(name)
+  except UserError as error:
+    if 'has no value' not in str(error):
+      raise
+    raise UserError(
+      f'--layout {name} leaves its mesh open. Leave out --layout, so that every mesh is tried, or give a gin file that '
+      f"includes 'layouts/{name}.gin' and sets mesh_shape, as in mesh_shape = 'batch:8'."
+    ) from error
 
 
 def _only(judge: Judge, layout: layouts.Layout, name: str, target: Slice) -> Found:

@@ -14,7 +14,7 @@ SHOWN = 8
 FORMATS = ('.png', '.svg', '.pdf')
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart.
 COLOURS = ('#0072B2', '#56B4E9', '#009E73', '#D55E00', '#E69F00', '#CC79A7', '#999999')
-PARTS = ('weights', 'optimizer', 'gradients', 'activations')
+PARTS = ('weights', 'optimizer', 'copies', 'gradients', 'activations', 'code')
 
 
 def check(path: str) -> None:

@@ -1,6 +1,7 @@
 """A plan as tables and as JSON."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,15 +30,20 @@ class Run:
   """A whole training run: how long a plan takes for it, what it costs, and how its tokens spread over experts.
 
   Args:
-    tokens: of the run, both sides; 0: not known
-    price: of a chip and hour; 0: not known
+    tokens: of the run, both sides; None: not known
+    price: of a chip and hour; None: not known
     lengths: tokens of a sequence of each feature
     shares: of each expert in the tokens, None: balanced
+  Raises:
+    UserError: a number that is not above 0, or a price without tokens
   """
 
   def __init__(
-    self, tokens: float, price: float, lengths: Mapping[str, int], shares: Sequence[float] | None = None
+    self, tokens: float | None, price: float | None, lengths: Mapping[str, int], shares: Sequence[float] | None = None
   ) -> None:
+    for option, value, example in (('--tokens', tokens, '180e9'), ('--price', price, '2.5')):
+      if value is not None and not 0 < value < math.inf:
+        raise UserError(f'{option} {value:g} is not a number above 0. Give one, as in {option} {example}.')
     if price and not tokens:
       raise UserError('--price needs the length of the run: add --tokens, as in --tokens 180e9.')
     self._tokens = tokens
@@ -47,8 +53,10 @@ class Run:
 
   def days(self, plan: Plan) -> float | None:
     """Of the run; None without a number of tokens."""
+    if self._tokens is None:
+      return None
     steps = self._tokens / (plan.sequences * sum(self.lengths.values()))
-    return steps * plan.total_seconds / SECONDS_A_DAY if self._tokens else None
+    return steps * plan.total_seconds / SECONDS_A_DAY
 
   def cost(self, plan: Plan, target: Slice) -> float | None:
     """Of the run; None without a price."""
@@ -97,8 +105,8 @@ def _plan_document(config: ModelConfig, target: Slice, plan: Plan, run: Run) -> 
     'sequences': plan.sequences,
     'microbatches': plan.microbatches,
     'memory': {
-      'weights': used.weights, 'optimizer': used.optimizer, 'gradients': used.gradients,
-      'activations': used.activations, 'of_them_dispatch': used.dispatch, 'total': used.total,
+      'weights': used.weights, 'optimizer': used.optimizer, 'copies': used.copies, 'gradients': used.gradients,
+      'activations': used.activations, 'of_them_dispatch': used.dispatch, 'code': used.code, 'total': used.total,
     },
     'flops': plan.flops,
     'sent': [{'kind': kind, 'axes': list(axes), 'bytes': size} for (kind, axes), size in plan.sent.items()],
@@ -168,8 +176,8 @@ def _causes(plan: Plan) -> str:
 def _details(plan: Plan) -> Table:
   table = Table.grid(padding=(0, 2))
   used = plan.memory
-  parts = {'weights': used.weights, 'optimizer': used.optimizer, 'gradients': used.gradients}
-  parts['activations'] = used.activations
+  parts = {'weights': used.weights, 'optimizer': used.optimizer, 'copies of weights': used.copies}
+  parts |= {'gradients': used.gradients, 'activations': used.activations, 'code': used.code}
   table.add_row('Memory', ', '.join(f'{name} {size / GIB:.2f}' for name, size in parts.items()) + ' GiB')
   if used.dispatch:
     table.add_row('', f'of the activations in dispatch tensors and slots: {used.dispatch / GIB:.2f} GiB')

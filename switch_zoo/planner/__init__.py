@@ -7,6 +7,7 @@
   optimizer      Adafactor
   step           a whole training step
   lowering       what one core computes and sends under a layout, as Mesh-TensorFlow lowers it
+  lives          which tensors are in memory, and how long
   memory         what one core holds
   cost           the time of a step, one function for each physical effect
   search         every layout of a model on a slice, the best first

@@ -113,6 +113,8 @@ def _factors(config: ModelConfig) -> Iterator[_Try]:
 
 
 def _slices(target: Slice) -> Iterator[_Try]:
+  if target.chip.name not in CHIPS:  # This computer has no larger slice.
+    return
   for number in sorted(target.chip.slices):
     wider = slice_named(f'{target.chip.name}-{number}')
     if wider.cores > target.cores:

@@ -65,7 +65,7 @@ def test_the_page_lists_the_models_of_every_slice():
 
 def plan(mesh, rules, seconds, replicas=1):
   layout = layouts.parse(mesh, rules, replicas)
-  held = memory.Memory(1, 1, 0, 1, 0)
+  held = memory.Memory(weights=1, optimizer=1, copies=0, gradients=0, activations=1, dispatch=0, code=0)
   return search.Plan(layout, 64, 1, held, {'matmuls': seconds}, 1, {})
 
 

@@ -132,7 +132,15 @@ def test_the_command_as_a_table():
     (['t5_small', '--all'], 'Leave out t5_small'),
     (['t5_small', '--ready-layouts', 'x'], 'leave out --ready-layouts'),
     (['--ready-layouts', 'x', '--slice', 'v3-16'], 'has no ready layouts'),
+    (['--all', '--ready-layouts', 'x'], 'Leave out --ready-layouts'),
+    (['--all', '--tokens', '0', '--batch', '32'], 'Leave out --batch, --tokens'),
     (['t5_small', '--measure', '-1'], 'at least one slice'),
+    (['t5_small', '--compare', 'v3-8'], 'Use --slice v3-8'),
+    (['t5_small', '--compare', 'v3-8,v3-32,v3-8'], 'Slice v3-8 is given twice'),
+    (['t5_small', '--slice', 'v3-8', '--compare', 'v3-8'], 'Slice v3-8 is given twice'),
+    (['t5_small', '--compare', ','], 'Give --slice v3-128'),
+    (['t5_small', '--compare', 'v3-8,v3-32', '--write', 'x.gin'], '2 are compared'),
+    (['switch_base_8', '--slice', 'v3-8', '--layout', 'data'], "includes 'layouts/data.gin' and sets mesh_shape"),
     (['switch_base_8', '--slice', 'v3-9'], 'The closest are v3-8'),
     (['switch_base_8', '--slice', 'v3-8', '--lengths', '512'], 'as in --lengths 512,114'),
     (['switch_base_8', '--slice', 'v3-8', '--price', '2'], 'add --tokens'),
@@ -153,6 +161,20 @@ def test_the_command_as_a_table():
 def test_mistakes_are_one_paragraph(arguments, message):
   done = run(*arguments)
   assert isinstance(done.exception, UserError) and message in str(done.exception)
+
+
+@pytest.mark.parametrize('value', ['0', '-1', 'nan', 'inf'])
+@pytest.mark.parametrize('given', [['--tokens'], ['--tokens', '1e9', '--price']])
+def test_tokens_and_price_are_above_0_and_nothing_is_written_otherwise(given, value, tmp_path):
+  path = tmp_path / 'plan.gin'
+  done = run(*SMALL, '--write', str(path), *given, value)
+  assert isinstance(done.exception, UserError) and f'{given[-1]} {value} is not a number above 0' in str(done.exception)
+  assert not path.exists()
+
+
+def test_three_slices_of_this_computer_that_do_not_divide_the_batch_get_hints():
+  config, target = load_config('t5_small'), hardware.processor(3, 1e12, 1e10, 1e12)
+  assert hints.changes_that_fit(config, target, 4, LENGTHS)[0] == '--batch 3'
 
 
 def test_a_layout_that_cuts_an_axis_twice(tmp_path):
@@ -176,9 +198,9 @@ def test_a_picture_without_matplotlib(monkeypatch):
 
 
 def test_changes_that_fit():
-  """Weights alone are too much for a core of v3-8: with fewer experts, or on more cores, the model fits."""
+  """Weights and gradients are too much for a core of v3-8: with fewer experts, or on more cores, the model fits."""
   config, target = load_config('switch_large_128'), hardware.slice_named('v3-8')
-  config = dataclasses.replace(config, num_encoder_layers=2, num_decoder_layers=2, num_experts=4096)
+  config = dataclasses.replace(config, num_encoder_layers=2, num_decoder_layers=2, num_experts=2048)
   fits = lambda slice_name='v3-8', **settings: search.Judge(
     dataclasses.replace(config, **settings), hardware.slice_named(slice_name), 32, LENGTHS).fits()  # fmt: skip
   changes = hints.changes_that_fit(config, target, 32, LENGTHS, number=6)
