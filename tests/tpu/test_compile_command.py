@@ -5,9 +5,10 @@ import pathlib
 
 import pytest
 
-from switch_zoo import cli
+from switch_zoo import cli, load_config
 from switch_zoo.commands import compiled_table, compiling
 from switch_zoo.errors import UserError
+from switch_zoo.spec import layouts
 from switch_zoo.tpu import compiler, report
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -138,6 +139,17 @@ def test_a_line_that_is_not_a_report_is_named(line, tmp_path):
   path.write_text(json.dumps(record()) + f'\n{line}\n')
   with pytest.raises(UserError, match='line 2 is not a report'):
     compiled_table.read(str(path))
+
+
+def test_what_was_compiled_are_ready_layouts_that_fit():
+  """Arguments, extrapolated ones too, are the weights of a core in float32, and little else: 5% for the optimizer."""
+  latest = {(record['model'], record['slice']): record for record in compiled_table.read(str(RECORDS))}
+  for (model, slice_name), record in latest.items():
+    layout = layouts.load_layout(f'{slice_name}/{model}')
+    assert record['layout'] == f'{slice_name}/{model}' and record['mesh'] == layout.text()[0], 'compile it again'
+    assert record['fits'] and record['memory']['total'] <= record['memory']['limit'], model
+    weights = 4 * layouts.parameters_per_core(layout, load_config(model))
+    assert weights <= record['memory']['arguments'] < 1.05 * weights, model
 
 
 def test_the_table_in_the_documentation_is_that_of_the_records():
