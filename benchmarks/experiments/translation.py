@@ -41,13 +41,23 @@ SIZES = (8192, 4096)  # ids of sources and of English at most; the paper has 64,
 # Bytes for the sources and a vocabulary for English: two different ones, which a few sentences are enough for.
 MINIATURE_SIZES = (0, 256)
 LEARNING_RATE = 0.05
-BUDGET = Budget(task='zoo_translate', steps=2000, eval_every=500, eval_examples=64)
+BUDGET = Budget(
+  task='zoo_translate',
+  inputs=128,
+  targets=128,
+  eval_every=500,
+  eval_examples=64,
+  width=64,
+  hidden=256,
+  heads=4,
+)
 MINIATURE = Budget(
   task='zoo_translate',
   steps=4,
   warmup=2,
   batch=4,
-  length=64,
+  inputs=64,
+  targets=64,
   eval_every=2,
   eval_examples=4,
   width=8,
