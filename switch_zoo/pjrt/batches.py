@@ -15,6 +15,8 @@ import tensorflow.compat.v1 as tf
 
 Batch = dict[str, np.ndarray]
 _AHEAD = 2
+# At most this long for a pipeline to end; a thread that outlives the run aborts the interpreter.
+_SECONDS = 60
 
 
 class Batches:
@@ -37,6 +39,7 @@ class Batches:
     self._queue: queue.Queue[Any] = queue.Queue(_AHEAD)
     self._stopped = threading.Event()
     self._thread = threading.Thread(target=self._work, daemon=True)
+    self._session: Any = None
 
   def __enter__(self) -> 'Batches':
     self._thread.start()
@@ -47,7 +50,9 @@ class Batches:
     with contextlib.suppress(queue.Empty):
       while True:
         self._queue.get_nowait()
-    self._thread.join(timeout=10)
+    if self._session is not None:
+      self._session.close()  # cancels the batch that is being prepared
+    self._thread.join(timeout=_SECONDS)
 
   def __iter__(self) -> Iterator[Batch]:
     """The batches. An error of the pipeline is raised where its batch would have been."""
@@ -62,6 +67,7 @@ class Batches:
   def _work(self) -> None:
     try:
       with tf.Session(graph=self._graph, config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+        self._session = session
         for initializer in self._initializers:
           session.run(initializer)
         while not self._stopped.is_set():

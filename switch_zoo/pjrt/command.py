@@ -11,7 +11,6 @@ from switch_zoo.errors import UserError
 from switch_zoo.launcher import command as launcher_command
 from switch_zoo.launcher import graph_settings, latest, literal_folder, preflight, results, teacher_check
 from switch_zoo.launcher import run as launcher_run
-from switch_zoo.launcher.validation import settings as validation_settings
 from switch_zoo.pjrt import devices, estimator, hooks, processes
 from switch_zoo.spec.gin_files import GinFiles
 from switch_zoo.spec.layouts import parse_any
@@ -39,8 +38,6 @@ def run(flags: Any, bound: GinFiles) -> None:
     launcher_command.prepare(flags, bound, on_accelerator=devices.platform() != 'cpu')
     processes.check_same(f'{gin.config_str()}\nmodel_dir = {flags.model_dir!r}', 'setting')
     _check_mode()
-    if processes.count() > 1:
-      validation_settings.refuse_with('several processes')
     teacher_check.refuse_with('--runtime=pjrt')
     _check_folder(flags.model_dir)
     launcher_run.check(flags.model_dir, bound)

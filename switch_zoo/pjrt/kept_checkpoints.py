@@ -43,7 +43,8 @@ class Saver:
   def saved(self, step: int, variables: Mapping[str, jax.Array]) -> str:
     """The prefix of the checkpoint of this step, the last that was done; it is saved if it is not yet."""
     prefix = checkpoint_writer.prefix_of(self._folder, step)
-    if not os.path.exists(f'{prefix}.index'):
+    # What one process sees: all of them save, or none.
+    if not processes.same_number(int(os.path.exists(f'{prefix}.index'))):
       self._saved = -1
       self.save(step, variables)
     return prefix

@@ -86,6 +86,13 @@ def test_a_training_has_ended_early_where_its_validations_say_so(tmp_path):
   assert stopped == [True, False, False] and not history.stopped_early(str(tmp_path), 40, None)
 
 
+def test_one_of_several_processes_writes_the_history(tmp_path):
+  pasts = [history.History(str(tmp_path), 0, is_written) for is_written in (True, False)]
+  for past in pasts:
+    past.add(validation(10, 1.0))
+  assert [len(past.validations) for past in pasts] == [1, 1] and len(metrics_file.read(str(tmp_path))) == 1
+
+
 def checkpoint(folder, step):
   for suffix in ('index', 'data-00000-of-00001'):
     (folder / f'model.ckpt-{step}.{suffix}').write_text(str(step))

@@ -2,11 +2,13 @@
 
 import os
 import tempfile
+import time
 import types
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.python.data.experimental.ops import testing
 
 from switch_zoo.checkpoints.arrays import TensorInfo
 from switch_zoo.errors import UserError
@@ -167,6 +169,14 @@ def test_an_error_is_raised_where_its_batch_would_have_been():
 def test_batches_that_nobody_takes_keep_no_thread():
   with Batches(lambda _: _reciprocals(_).take(1).repeat()) as batches:
     next(iter(batches))
+  assert not batches._thread.is_alive()
+
+
+def test_the_end_does_not_wait_for_a_batch_that_takes_long():
+  hour = 3_600_000_000
+  slow = lambda _: tf.data.Dataset.range(4).map(lambda x: {'inputs': x}).apply(testing.sleep(hour))
+  with Batches(slow) as batches:
+    time.sleep(1)
   assert not batches._thread.is_alive()
 
 

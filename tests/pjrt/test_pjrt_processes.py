@@ -1,5 +1,6 @@
 """Several processes that train one model, each with its own devices: the same as one process, and what ends them."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,11 +13,17 @@ import tensorflow.compat.v1 as tf
 
 MESH = 'batch:2'
 PERPLEXITY = {'MIXTURE_NAME': 'zoo_demo_topics', 'TARGETS_LENGTH': 4, 'NUM_BATCHES': 2}
+# Answers of so small a model are all wrong: the second validation is not better.
+TUNING = {
+  'MIXTURE_NAME': 'zoo_demo_topics', 'TRAIN_STEPS': 3, 'INIT_CHECKPOINT': 'two', 'SAVE_STEPS': 2, 'progress.every': 1,
+  'SEED': 1, 'TARGETS_LENGTH': 4, 'EVAL_STEPS': 1, 'EVAL_EXAMPLES': 6, 'PATIENCE': 1, 'launcher.Saving.at_start': True,
+  **harness.NOISE,
+}  # fmt: skip
 
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-  """A folder with a training of two processes, of one, and of both runtimes after two: name -> (exit code, output)."""
+  """(name -> (exit code, output), folder) of trainings by two processes and by one, and of what follows them."""
   folder = tmp_path_factory.mktemp('processes')
   train = lambda name, steps, mesh=MESH: harness.pretrain(name, steps, harness.NOISE, mesh)
   two = harness.together(lambda _: train('two', 4), folder)
@@ -24,14 +31,18 @@ def runs(tmp_path_factory):
   shutil.copytree(folder / 'two', folder / 'two_then_one')
   measure = harness.command('two', 'perplexity', PERPLEXITY, MESH)
   measured = harness.together(lambda _: measure, folder)
+  tune = lambda name: harness.command(name, 'finetune', TUNING, MESH)
+  tuned = harness.together(lambda _: tune('tuned'), folder)
   one_process = {
     'measured by one': measure,
     'one': train('one', 4),
     'two, then one': train('two_then_one', 6),
     'two, then tensorflow': harness.pretrain('two_then_tf', 6, harness.NOISE),
+    'tuned by one': tune('tuned_by_one'),
   }
   results = harness.run_all(one_process, folder)
-  return {'two': two[0], 'two, second': two[1], 'measured by two': measured[0], **results}, folder
+  first = {'two': two[0], 'measured by two': measured[0], 'tuned by two': tuned[0]}
+  return {**first, 'two, second': two[1], 'tuned by two, second': tuned[1], **results}, folder
 
 
 @pytest.mark.slow
@@ -42,6 +53,26 @@ class TestTwoProcesses:
     np.testing.assert_allclose([*two.values()], [*one.values()], rtol=1e-4, atol=1e-4)
     # Only the first process reports.
     assert harness.losses(harness.succeeded(runs[0]['two, second'])) == {}
+
+  def test_they_validate_as_one_process_does(self, runs):
+    """The first of them writes and reports; both end early, where the second validation is not better."""
+    folders = [runs[1] / name for name in ('tuned', 'tuned_by_one')]
+    two, one = ([json.loads(line) for line in (folder / 'metrics.jsonl').open()] for folder in folders)
+    two, one = ([line for line in lines if 'validation' in line] for lines in (two, one))
+    assert [line['step'] for line in two] == [line['step'] for line in one] == [1, 2]
+    assert [line['validation'] for line in two] == [line['validation'] for line in one]
+    for folder in folders:
+      assert json.loads((folder / 'best' / 'best.json').read_text())['step'] == 1
+      assert (folder / 'best' / 'model.ckpt-1.index').exists()
+    output = harness.succeeded(runs[0]['tuned by two'])
+    assert list(harness.losses(output)) == [1, 2] and 'Stopping: the last 1 validations were not better' in output
+    assert 'alidat' not in harness.succeeded(runs[0]['tuned by two, second'])
+
+  def test_their_answers_are_those_of_one_process(self, runs):
+    for step in (1, 2):
+      path = f'validation_eval/zoo_demo_topics_{step}_predictions'
+      two, one = ((runs[1] / folder / path).read_text() for folder in ('tuned', 'tuned_by_one'))
+      assert len(two.splitlines()) == 6 and two == one
 
   def test_the_checkpoint_is_one_of_both(self, runs):
     """A data file of each process, and the weights of one process."""
@@ -56,6 +87,25 @@ class TestTwoProcesses:
     for name in ('two, then one', 'two, then tensorflow'):
       output = harness.succeeded(runs[0][name])
       assert list(harness.losses(output)) == [5, 6] and 'Skipping the 4 batches' in output
+
+  @pytest.mark.parametrize(
+    ('name', 'saved'),
+    [
+      ('tuned by one', 'tuned_by_one/model.ckpt-0'),
+      ('tuned by two', 'tuned/model.ckpt-0'),
+    ],
+  )
+  def test_what_begins_with_their_weights_has_them_to_the_bit(self, runs, name, saved):
+    """A fine-tuning saves before its first step what it has read."""
+    harness.succeeded(runs[0][name])
+    assert (runs[1] / f'{saved}.data-00000-of-0000{2 if name == "tuned by two" else 1}').exists()
+    two, other = (tf.train.load_checkpoint(str(runs[1] / prefix)) for prefix in ('two/model.ckpt-4', saved))
+    shapes = two.get_variable_to_shape_map()
+    assert shapes == other.get_variable_to_shape_map()
+    keys = [key for key in shapes if '_slot_' not in key and key != 'global_step']
+    assert len(keys) > 20
+    for key in keys:
+      np.testing.assert_array_equal(two.get_tensor(key), other.get_tensor(key), err_msg=key)
 
   def test_perplexity(self, runs):
     two, one = (

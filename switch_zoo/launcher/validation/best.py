@@ -4,6 +4,7 @@ Its files are links to those of the training where the disk allows it, so the be
 KEEP_CHECKPOINTS without being written twice. `best.json` has the step, the score and all metrics.
 """
 
+import contextlib
 import glob
 import json
 import os
@@ -50,7 +51,9 @@ def read(model_dir: str) -> dict[str, Any] | None:
   """What `best.json` says; None if there is no best checkpoint yet. Completes what a kill interrupted."""
   folder = os.path.join(model_dir, FOLDER)
   if not os.path.isdir(folder) and os.path.isdir(f'{folder}.old'):
-    os.rename(f'{folder}.old', folder)
+    # Of several processes of a training, one does it.
+    with contextlib.suppress(FileNotFoundError):
+      os.rename(f'{folder}.old', folder)
   try:
     with open(os.path.join(folder, FILE), encoding='utf-8') as file:
       record = json.load(file)

@@ -28,13 +28,14 @@ class Validation:
 class History:
   """The validations of a training, in `metrics.jsonl`, and the step of the best one."""
 
-  def __init__(self, model_dir: str, step: int) -> None:
+  def __init__(self, model_dir: str, step: int, is_written: bool = True) -> None:
     """
     Args:
       model_dir: the folder of the training
       step: that it resumes from; what was measured later will be measured again
+      is_written: whether validations are added to the file; False: another process does that
     """
-    self._model_dir = model_dir
+    self._model_dir, self._is_written = model_dir, is_written
     self.validations = [validation for validation in _read(model_dir) if validation.step <= step]
     record = best.read(model_dir)
     # Without metrics.jsonl, the best checkpoint still says how good it was.
@@ -44,7 +45,8 @@ class History:
     """Adds a validation."""
     self.validations.append(validation)
     values = {'validation': dict(validation.metrics), 'score': validation.score, 'seconds': validation.seconds}
-    metrics_file.append(self._model_dir, validation.step, values)
+    if self._is_written:
+      metrics_file.append(self._model_dir, validation.step, values)
 
   def is_best(self, validation: Validation) -> bool:
     """Whether a validation is better than all before; then it is the best one from now on."""

@@ -20,6 +20,29 @@ class Saver(Protocol):
     ...
 
 
+class Processes(Protocol):
+  """The processes of a training: all of them measure, and the first writes and decides."""
+
+  @property
+  def is_chief(self) -> bool:
+    """Whether this process is the first."""
+    ...
+
+  def agreed(self, decision: bool) -> bool:
+    """The decision of the first process; returns when all have called it."""
+    ...
+
+
+class Alone:
+  """The only process of a training."""
+
+  is_chief = True
+
+  def agreed(self, decision: bool) -> bool:
+    """Its own decision."""
+    return decision
+
+
 class ValidationHook(tf.train.SessionRunHook):
   """Validates every so many steps and at the end."""
 
@@ -32,6 +55,7 @@ class ValidationHook(tf.train.SessionRunHook):
     training: progress.Hook,
     model_dir: str,
     reporter: progress.Reporter,
+    processes: Processes,
   ) -> None:
     """
     Args:
@@ -42,6 +66,7 @@ class ValidationHook(tf.train.SessionRunHook):
       training: is told when training ends early
       model_dir: the folder of the training
       reporter: receives sentences
+      processes: of the training
     """
     self._settings = settings
     self._every = every
@@ -51,15 +76,19 @@ class ValidationHook(tf.train.SessionRunHook):
     self._training = training
     self._model_dir = model_dir
     self._reporter = reporter
+    self._processes = processes
     self._global_step = tf.train.get_global_step()
     self._step = 0
 
   def after_create_session(self, session: tf.Session, coord: Any) -> None:
     """Reads the step that training begins with; a validation of this step that a kill prevented is made now."""
     self._step = int(session.run(self._global_step))
-    best.remove_leftovers(self._model_dir)
-    self._history = history.History(self._model_dir, self._step)
-    if self._step and self._step % self._every == 0 and not self._is_validated():
+    if self._processes.is_chief:
+      best.remove_leftovers(self._model_dir)
+    self._processes.agreed(True)  # the others read what is left
+    self._history = history.History(self._model_dir, self._step, self._processes.is_chief)
+    is_due = self._step > 0 and self._step % self._every == 0 and not self._is_validated()
+    if self._processes.agreed(is_due):
       self._validate(session)
 
   def after_run(self, run_context: tf.train.SessionRunContext, run_values: Any) -> None:
@@ -69,14 +98,14 @@ class ValidationHook(tf.train.SessionRunHook):
       return
     self._validate(run_context.session)
     patience = self._settings.patience
-    if patience is not None and self._history.since_best() >= patience:
+    if patience is not None and self._processes.agreed(self._history.since_best() >= patience):
       progress.note(self._reporter, f'Stopping: the last {patience} validations were not better (PATIENCE).')
       self._training.end_here()
       run_context.request_stop()
 
   def end(self, session: tf.Session) -> None:
     """Validates the last step, and prints what all validations measured."""
-    if not self._is_validated():
+    if self._processes.agreed(not self._is_validated()):
       self._validate(session)
     progress.note(self._reporter, history.table(self._history))
     if self._history.best:
@@ -97,13 +126,14 @@ class ValidationHook(tf.train.SessionRunHook):
     score = scores.of_results(measured, self._settings.metric, self._measure.counted)
     metrics = {f'{result.task}/{result.metric}': result.value for result in measured}
     validation = history.Validation(self._step, score, metrics, round(time.monotonic() - began, 3))
-    if self._history.is_best(validation):
+    if self._history.is_best(validation) and self._processes.is_chief:
       name = self._settings.metric or scores.MEAN
       record = {'step': self._step, 'metric': name, 'score': score, 'seconds': validation.seconds, 'metrics': metrics}
       best.keep(self._model_dir, prefix, record)
     # Afterwards: a kill in between makes the same validation again.
     self._history.add(validation)
-    self._summarize(metrics)
+    if self._processes.is_chief:
+      self._summarize(metrics)
     self._report(validation)
     self._training.exclude(time.monotonic() - began)
 
@@ -140,6 +170,7 @@ def of_training(
   saver: Saver,
   training: progress.Hook,
   run: run_state.Run,
+  processes: Processes | None = None,
 ) -> ValidationHook | None:
   """The hook of a training, if it is validated. To be called in a graph with a global step.
 
@@ -149,14 +180,16 @@ def of_training(
     saver: saves the checkpoint that is validated
     training: the hook that reports progress
     run: the run
+    processes: of the training; None: this one
   """
-  settings, model_dir = ValidationSettings(), made_with['model_dir']
+  settings, model_dir, processes = ValidationSettings(), made_with['model_dir'], processes or Alone()
   if settings.every is None:
     return None
   mixture = run.task or preflight.parameter('mesh_train_dataset_fn.mixture_or_task_name')
 
   def make_measure() -> measures.Measure:
-    model = measures.TrainedModel(make_model, made_with, folder(model_dir, settings))
+    place = folder(model_dir, settings) if processes.is_chief else None
+    model = measures.TrainedModel(make_model, made_with, place)
     return settings.measure(model, settings.datasets(mixture, made_with['sequence_length']))
 
-  return ValidationHook(settings, settings.every, make_measure, saver, training, model_dir, run.reporter)
+  return ValidationHook(settings, settings.every, make_measure, saver, training, model_dir, run.reporter, processes)

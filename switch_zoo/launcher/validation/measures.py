@@ -37,12 +37,12 @@ MakeModel = Callable[[str, Sequence[Callable[[], tf.data.Dataset]], int | None],
 class TrainedModel:
   """The model that is being trained, as a validation sees it."""
 
-  def __init__(self, make_model: MakeModel, settings: Mapping[str, Any], folder: str) -> None:
+  def __init__(self, make_model: MakeModel, settings: Mapping[str, Any], folder: str | None) -> None:
     """
     Args:
       make_model: of the runtime that trains
       settings: what the model was made with: batch_size, sequence_length, vocabulary
-      folder: where answers are written
+      folder: where answers are written; None: they are not
     """
     self._make_model = make_model
     self.batch_size: int = settings['batch_size']
@@ -114,8 +114,9 @@ class DecodedMetrics(Measure):
     for task in self._tasks:
       of_task = answers[start : start + len(task.examples)]
       start += len(task.examples)
-      path = os.path.join(self._model.folder, f'{task.dataset.name}_{step}_predictions')
-      mesh_utils.write_lines_to_file(of_task, path)
+      if self._model.folder is not None:
+        path = os.path.join(self._model.folder, f'{task.dataset.name}_{step}_predictions')
+        mesh_utils.write_lines_to_file(of_task, path)
       measured += [MetricResult(task.dataset.name, name, step, value) for name, value in task.measure(of_task).items()]
     return measured
 
