@@ -61,8 +61,8 @@ class TranslationPlace(Workplace):
       f'INPUT_FILE = {str(inputs)!r}',
       f'OUTPUT_FILE = {str(outputs)!r}',
       f'BATCH_SIZE = {min(64, len(sentences))}',
-      f'INPUTS_LENGTH = {budget.length}',
-      f'TARGETS_LENGTH = {budget.length // 2}',
+      f'INPUTS_LENGTH = {budget.inputs}',
+      f'TARGETS_LENGTH = {budget.targets // 2}',
       f'BEAM_SIZE = {BEAM}',
     ]
     words = [f'--model_dir={folder / "trained"}', *(f'--gin_file={file}' for file in files)]
