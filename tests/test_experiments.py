@@ -76,6 +76,14 @@ def test_the_verdict_on_steps(seeds, dense, switch, words):
   assert running.named('switch_vs_dense').judge(runs)[0] == words
 
 
+def test_the_verdict_on_students():
+  ends = {'dense': 3.0, 'teacher': 2.0, 'from_teacher': 2.5, 'soft_labels': 2.9, 'both': 2.6}
+  runs = {arm: [run_of([4.0, end], arm, seed) for seed in range(3)] for arm, end in ends.items()}
+  share, start, soft = running.named('distill').judge(runs)
+  assert share.startswith('The claim came out') and 'both 40%, 40%, 40%' in share and 'of 3 seeds' not in share
+  assert start.startswith('The claim came out: the start') and soft.startswith('The claim did not come out: soft')
+
+
 @pytest.mark.parametrize('name', running.NAMES)
 def test_gin_accepts_every_arm(name, tmp_path):
   experiment = running.miniature(running.named(name))

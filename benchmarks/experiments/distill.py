@@ -29,9 +29,11 @@ def judge(runs: Runs) -> list[str]:
   if not all(shares.values()):
     return [curves.verdict(None, f'share of the gain: {text}.')]
   start, soft, both = (statistics.mean(shares[arm]) for arm in ('from_teacher', 'soft_labels', 'both'))
+  seeds = f' ({len(shares["both"])} of 3 seeds)' if len(shares['both']) < 3 else ''
   return [
-    curves.verdict(both >= 0.25, f'share of the gain: {text}.'),
-    curves.verdict(start > 0 and soft > 0, 'the start and the soft labels each help, on average over seeds.'),
+    curves.verdict(both >= 0.25, f'share of the gain: {text}{seeds}.'),
+    curves.verdict(start > 0 and both > soft, f'the start helps, without soft labels and with them{seeds}.'),
+    curves.verdict(soft > 0 and both > start, f'soft labels help, without the start and with it{seeds}.'),
   ]
 
 
