@@ -41,6 +41,7 @@ Which tasks there are:
   pretraining         zoo_c4_*, zoo_mc4_*, zoo_text_*
   local_texts         the text of a file of this machine: plain, a gettext catalogue, a manual page
   local_files         which files of this machine contain text, and in which language
+  made_folder         a folder that is made as a whole or not at all, with its index
   local_corpus        their documents, each once, in shuffled shards; some are held out
   local_text          zoo_local_text_*
   catalogue_pairs     line-aligned pairs from their gettext catalogues

@@ -8,18 +8,17 @@ language. One language is in memory at a time, and its pairs are sorted by hash:
 import collections
 import hashlib
 import itertools
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from switch_zoo.errors import UserError, full_disk
+from switch_zoo.errors import UserError
 from switch_zoo.tasks import languages, local_texts
 from switch_zoo.tasks.local_files import LocalFile
+from switch_zoo.tasks.made_folder import MadeFolder
 
 FOLDER = os.path.join('translation', 'catalogues')
-INDEX = 'index.json'
+_MADE = MadeFolder(FOLDER, 'set of pairs')
 HELD_OUT = 20  # one message in this many is held out
 _SPLITS = ('train', 'validation')
 _LONGEST = 400  # characters of a side; longer messages are licences and help screens
@@ -74,41 +73,19 @@ def make(
   Raises:
     UserError: there is no language with enough pairs, something else is in the place, or it cannot be written
   """
-  place = os.path.join(folder, FOLDER)
-  if os.path.lexists(place):
-    raise UserError(f'{place} exists and is not a set of pairs that is complete. Delete it, or name another folder.')
-  partial = f'{place}.partial'
-  try:
-    shutil.rmtree(partial, ignore_errors=True)
-    for split in _SPLITS:
-      os.makedirs(os.path.join(partial, split))
-    index = _write(partial, files, counted)
-    os.replace(partial, place)
-  except OSError as error:
-    words = full_disk(error) or error.strerror or str(error)
-    raise UserError(f'{place} cannot be written: {words}. Name a folder that you may write to.') from error
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
-  return index
+  return _MADE.make(folder, lambda partial: _write(partial, files, counted))
 
 
 def index_of(folder: str) -> dict[str, Any] | None:
   """The index of the pairs in a data folder; None if there is none."""
-  path = os.path.join(folder, FOLDER, INDEX)
-  if not os.path.exists(path):
-    return None
-  try:
-    with open(path, encoding='utf-8') as file:
-      return json.load(file)
-  except ValueError as error:
-    raise UserError(
-      f'{path} is not JSON: {error}. Delete {os.path.dirname(path)}, and make the pairs again.'
-    ) from error
+  return _MADE.index(folder)
 
 
 def _write(
   partial: str, files: Iterable[LocalFile], counted: Callable[[list[LocalFile]], Iterable[LocalFile]]
 ) -> dict[str, Any]:
+  for split in _SPLITS:
+    os.mkdir(os.path.join(partial, split))
   left_out: dict[str, int] = collections.Counter(files=0, damaged=0, untranslated=0, long=0, repeated=0, small=0)
   digest = hashlib.sha256()
   sizes: dict[str, dict[str, int]] = {}
@@ -125,10 +102,7 @@ def _write(
       f'{left_out["files"]:,} catalogues were read, and no language has {_FEWEST} pairs. Name a folder with '
       'catalogues (LANGUAGE/LC_MESSAGES/NAME.mo) with --folder.'
     )
-  index = {'languages': sizes, 'left_out': dict(left_out), 'held_out': HELD_OUT, 'digest': digest.hexdigest()}
-  with open(os.path.join(partial, INDEX), 'w', encoding='utf-8') as file:
-    json.dump(index, file, indent=1, sort_keys=True)
-  return index
+  return {'languages': sizes, 'left_out': dict(left_out), 'held_out': HELD_OUT, 'digest': digest.hexdigest()}
 
 
 def _kept(files: Iterable[LocalFile], left_out: dict[str, int]) -> list[Pair]:

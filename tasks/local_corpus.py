@@ -9,18 +9,18 @@ import collections
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from switch_zoo.errors import UserError, full_disk
+from switch_zoo.errors import UserError
 from switch_zoo.tasks import local_texts
 from switch_zoo.tasks.local_files import DOCS, PYTHON, LocalFile
+from switch_zoo.tasks.made_folder import MadeFolder
 
 FOLDER = 'local_text'
-INDEX = 'index.json'
+_MADE = MadeFolder(FOLDER, 'corpus')
 TRAIN, VALIDATION = 'train-{:05d}-of-{:05d}.jsonl', 'validation.jsonl'
 HELD_OUT = 100  # one document in this many is held out
 SHARDS = 64
@@ -132,21 +132,7 @@ def make(folder: str, files: Iterable[LocalFile]) -> dict[str, Any]:
   Raises:
     UserError: there is not a single document, something else is in the place, or it cannot be written
   """
-  place = os.path.join(folder, FOLDER)
-  if os.path.lexists(place):
-    raise UserError(f'{place} exists and is not a corpus that is complete. Delete it, or name another folder.')
-  partial = f'{place}.partial'
-  try:
-    shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(partial)
-    index = _write(partial, files)
-    os.replace(partial, place)
-  except OSError as error:
-    words = full_disk(error) or error.strerror or str(error)
-    raise UserError(f'{place} cannot be written: {words}. Name a folder that you may write to.') from error
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
-  return index
+  return _MADE.make(folder, lambda partial: _write(partial, files))
 
 
 def _write(partial: str, files: Iterable[LocalFile]) -> dict[str, Any]:
@@ -156,23 +142,12 @@ def _write(partial: str, files: Iterable[LocalFile]) -> dict[str, Any]:
     raise UserError(f'{reader.counts["files"]:,} files were read, and none contains a text. Name a folder with texts.')
   index = _sorted_shards(partial, sizes)
   index['left_out'] = {**reader.counts, 'repeated_paragraph_bytes': reader.repeated_bytes}
-  with open(os.path.join(partial, INDEX), 'w', encoding='utf-8') as file:
-    json.dump(index, file, indent=1, sort_keys=True)
   return index
 
 
 def index_of(folder: str) -> dict[str, Any] | None:
   """The index of the corpus in a data folder; None if there is none."""
-  path = os.path.join(folder, FOLDER, INDEX)
-  if not os.path.exists(path):
-    return None
-  try:
-    with open(path, encoding='utf-8') as file:
-      return json.load(file)
-  except ValueError as error:
-    raise UserError(
-      f'{path} is not JSON: {error}. Delete {os.path.dirname(path)}, and make the corpus again.'
-    ) from error
+  return _MADE.index(folder)
 
 
 def _collect(partial: str, files: Iterable[LocalFile], reader: Reader) -> dict[str, int]:

@@ -10,7 +10,8 @@ import sys
 import gin
 import pytest
 
-from benchmarks.experiments import curves, drawing, running, settings, training
+from benchmarks.experiments import __main__ as experiments_main
+from benchmarks.experiments import arguments, curves, drawing, running, settings, training
 from switch_zoo.launcher import run as launcher_run
 from switch_zoo.spec import gin_files
 from switch_zoo.tasks import local_corpus, local_files
@@ -82,6 +83,27 @@ def test_the_verdict_on_students():
   share, start, soft = running.named('distill').judge(runs)
   assert share.startswith('The claim came out') and 'both 40%, 40%, 40%' in share and 'of 3 seeds' not in share
   assert start.startswith('The claim came out: the start') and soft.startswith('The claim did not come out: soft')
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    (['--arms', 'dens'], '--arms dens: there are dense, switch_32, init_0.1.'),
+    (['--budget', 'step=5'], '--budget step=5: give NAME=NUMBER, a number above 0, with one of steps, warmup, batch,'),
+    (['--budget', 'steps=-5'], '--budget steps=-5: give NAME=NUMBER'),
+    (['--budget', 'steps'], '--budget steps: give NAME=NUMBER'),
+  ],
+)
+def test_a_wrong_argument_changes_nothing(options, message, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'argv', ['experiments', 'init', f'--work={tmp_path / "work"}', *options])
+  with pytest.raises(SystemExit, match='2'):
+    experiments_main.main()
+  assert message in capsys.readouterr().err and not (tmp_path / 'work').exists()
+
+
+def test_a_budget_with_changes():
+  changed = arguments.budget(arguments.parser(None), settings.Budget(), ['steps=5', 'batch=2'])
+  assert (changed.steps, changed.batch, changed.width) == (5, 2, settings.Budget().width)
 
 
 @pytest.mark.parametrize('name', running.NAMES)

@@ -128,7 +128,7 @@ def test_a_miniature_is_trained_decoded_and_measured_once(tmp_path, monkeypatch)
   place = translation_place.TranslationPlace(
     tmp_path, tmp_path / 'data', in_process=True, digest=texts.digest(), vocabularies=environment
   )
-  monkeypatch.setattr(place, '_train', None)
+  monkeypatch.setattr(place, '_trained_here', None)
   monkeypatch.setattr(place, '_decoded', None)
   (_, gshard) = translation.arms(translation.vocabulary_sizes(), 4)
   rate = translation.LEARNING_RATE

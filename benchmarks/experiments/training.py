@@ -45,7 +45,7 @@ class Workplace:
     """
     self.so_far = so_far
     self.folder, self.data = folder.resolve(), data.resolve()
-    self._train = self._in_this_process if in_process else self._in_a_process
+    self._in_process = in_process
     self.digest = digest or json.loads((self.data / 'local_text/index.json').read_text())['digest']
     self.environment = {'SWITCH_ZOO_DATA_DIR': str(self.data), **(vocabularies or {'SWITCH_ZOO_VOCAB': 'bytes'})}
 
@@ -65,7 +65,7 @@ class Workplace:
       bindings.append(f'TEACHER_CHECKPOINT = {str(teacher / "trained")!r}')
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'model.gin').write_text(recipe['model'])
-    times = self._train(folder, bindings)
+    times = (self._trained_here if self._in_process else self._trained_apart)(folder, bindings)
     path.with_suffix('.partial').write_text(json.dumps({**known, **_losses(folder), **times}, indent=1))
     path.with_suffix('.partial').replace(path)
     return {'arm': arm.name, **json.loads(path.read_text())}
@@ -84,30 +84,39 @@ class Workplace:
     same = sorted((self.folder / 'runs').glob(f'*_{digest}'))
     return same[0] if same else self.folder / 'runs' / f'{arm.name}_{seed}_{digest}', recipe
 
-  def _words(self, folder: pathlib.Path, bindings: list[str]) -> list[str]:
-    """The command, which is printed."""
-    files = [str(folder / 'model.gin'), 'runs/pretrain.gin', 'layouts/cpu.gin']
+  def _words(self, folder: pathlib.Path, run: str, bindings: list[str]) -> list[str]:
+    """The arguments of a command on the model of a run; the command is printed."""
+    files = [str(folder / 'model.gin'), run, 'layouts/cpu.gin']
     words = [f'--model_dir={folder / "trained"}', *(f'--gin_file={file}' for file in files)]
     words += [f'--gin_param={binding}' for binding in bindings]
     data = ' '.join(f'{name}={value}' for name, value in self.environment.items())
     print(f'$ {data}', shlex.join(['t5_mesh_transformer', *words]), flush=True)
     return words
 
-  def _in_this_process(self, folder: pathlib.Path, bindings: list[str]) -> dict[str, Any]:
+  def _run_here(self, folder: pathlib.Path, words: list[str]) -> None:
+    """Runs the command's function in this process."""
     from switch_zoo import t5_mesh_transformer
 
     os.environ.update(self.environment)
-    words, printed = self._words(folder, bindings), io.StringIO()
+    printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
       status = t5_mesh_transformer.main(['t5_mesh_transformer', *words])
     if status:
       raise RuntimeError(f'{folder.name}: {printed.getvalue()[-3000:]}')
+
+  def _trained_here(self, folder: pathlib.Path, bindings: list[str]) -> dict[str, Any]:
+    self._run_here(folder, self._words(folder, 'runs/pretrain.gin', bindings))
     return dict.fromkeys(TIMES)
 
-  def _in_a_process(self, folder: pathlib.Path, bindings: list[str]) -> dict[str, Any]:
+  def _trained_apart(self, folder: pathlib.Path, bindings: list[str]) -> dict[str, Any]:
     environment = {**os.environ, **self.environment}
     # As a module, so that this checkout runs and not another installation.
-    command = [sys.executable, '-m', 'switch_zoo.t5_mesh_transformer', *self._words(folder, bindings)]
+    command = [
+      sys.executable,
+      '-m',
+      'switch_zoo.t5_mesh_transformer',
+      *self._words(folder, 'runs/pretrain.gin', bindings),
+    ]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     lines: collections.deque[str] = collections.deque(maxlen=40)
     with open(folder / 'step_seconds.jsonl', 'a', encoding='utf-8') as file:

@@ -9,7 +9,6 @@ power of 1/5. A run is trained by `t5_mesh_transformer`, decoded by beam search,
 killed resumes when the command is repeated. FOLDER/translation.json has all figures, FOLDER/translation.svg the curves.
 """
 
-import argparse
 import dataclasses
 import json
 import math
@@ -18,7 +17,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.experiments import curves, drawing
+from benchmarks.experiments import arguments, curves, drawing, settings
 from benchmarks.experiments.settings import DENSE, TOP2, Arm, Budget, Runs
 from benchmarks.experiments.translation_data import Texts, levels
 from benchmarks.experiments.translation_place import TranslationPlace
@@ -51,19 +50,7 @@ BUDGET = Budget(
   hidden=256,
   heads=4,
 )
-MINIATURE = Budget(
-  task='zoo_translate',
-  steps=4,
-  warmup=2,
-  batch=4,
-  inputs=64,
-  targets=64,
-  eval_every=2,
-  eval_examples=4,
-  width=8,
-  hidden=16,
-  heads=2,
-)
+MINIATURE = dataclasses.replace(settings.MINIATURE, task='zoo_translate', inputs=64, targets=64, eval_examples=4)
 
 
 def arms(sizes: tuple[int, int], experts: int = 32) -> list[Arm]:
@@ -183,36 +170,27 @@ def shown(record: Mapping[str, Any]) -> str:
 
 def main() -> None:
   """Parses the arguments, and runs the experiment."""
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('--work', type=pathlib.Path, required=True, help='folder for models, checkpoints and results')
-  parser.add_argument('--data', type=pathlib.Path, help='a data folder with aligned files (WORK/data)')
-  parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+  parser = arguments.parser(__doc__)
   parser.add_argument('--learning-rate', type=float, default=LEARNING_RATE)
-  parser.add_argument('--arms', nargs='+', default=[], help='only these arms: dense, gshard_32')
-  parser.add_argument('--budget', nargs='+', default=[], metavar='NAME=NUMBER', help='changes the budget: steps=1000')
-  parser.add_argument('--miniature', action='store_true', help='a few steps of tiny models: checks the machinery')
-  parser.add_argument('--so-far', action='store_true', help='train nothing; show unfinished runs as they are')
-  arguments = parser.parse_args()
-  arguments.work.mkdir(parents=True, exist_ok=True)
-  changes = {key: int(value) for key, _, value in (change.partition('=') for change in arguments.budget)}
-  budget = dataclasses.replace(MINIATURE if arguments.miniature else BUDGET, **changes)
-  texts = Texts(with_pairs(arguments.data or arguments.work / 'data'))
-  sizes = MINIATURE_SIZES if arguments.miniature else SIZES
-  environment = texts.vocabularies(arguments.work.resolve() / 'vocabularies', sizes)
-  known = arms(vocabulary_sizes(), 4 if arguments.miniature else 32)
-  grid = [arm for arm in known if not arguments.arms or arm.name in arguments.arms]
-  if not grid:
-    parser.error(f'--arms: there are {", ".join(arm.name for arm in known)}.')
+  chosen = parser.parse_args()
+  budget = arguments.budget(parser, MINIATURE if chosen.miniature else BUDGET, chosen.budget)
+  experts = 4 if chosen.miniature else 32
+  arguments.check_arms(parser, chosen.arms, [arm.name for arm in arms((0, 0), experts)])
+  chosen.work.mkdir(parents=True, exist_ok=True)
+  data = chosen.data or chosen.work / 'data'
+  texts = Texts(with_pairs(data))
+  sizes = MINIATURE_SIZES if chosen.miniature else SIZES
+  environment = texts.vocabularies(chosen.work.resolve() / 'vocabularies', sizes)
+  grid = [arm for arm in arms(vocabulary_sizes(), experts) if not chosen.arms or arm.name in chosen.arms]
   place = TranslationPlace(
-    arguments.work,
-    arguments.data or arguments.work / 'data',
-    in_process=arguments.miniature,
-    so_far=arguments.so_far,
+    chosen.work,
+    data,
+    in_process=chosen.miniature,
+    so_far=chosen.so_far,
     digest=texts.digest(),
     vocabularies=environment,
   )
-  judged = not arguments.miniature
-  record = run(place, texts, grid, budget, arguments.seeds, arguments.learning_rate, judged)
+  record = run(place, texts, grid, budget, chosen.seeds or [0], chosen.learning_rate, not chosen.miniature)
   print(shown(record) if record else 'No run has been validated yet.', flush=True)
 
 

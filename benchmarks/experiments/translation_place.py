@@ -1,11 +1,8 @@
 """One run of the translation experiment: trained and decoded by the real command, and its BLEU by sacrebleu."""
 
-import contextlib
-import io
 import json
 import os
 import pathlib
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -55,7 +52,6 @@ class TranslationPlace(Workplace):
     inputs.write_text(''.join(f'{sentence.source}\n' for sentence in sentences), encoding='utf-8')
     for old in folder.glob('outputs.txt-*'):
       old.unlink()
-    files = [str(folder / 'model.gin'), 'runs/infer.gin', 'layouts/cpu.gin']
     bindings = [
       f"MIXTURE_NAME = '{budget.task}'",
       f'INPUT_FILE = {str(inputs)!r}',
@@ -65,34 +61,20 @@ class TranslationPlace(Workplace):
       f'TARGETS_LENGTH = {budget.targets // 2}',
       f'BEAM_SIZE = {BEAM}',
     ]
-    words = [f'--model_dir={folder / "trained"}', *(f'--gin_file={file}' for file in files)]
-    words += [f'--gin_param={binding}' for binding in bindings]
-    shown = ' '.join(f'{name}={value}' for name, value in self.environment.items())
-    print(f'$ {shown}', shlex.join(['t5_mesh_transformer', *words]), flush=True)
-    (self._decode_here if self._train == self._in_this_process else self._decode_apart)(words)
+    words = self._words(folder, 'runs/infer.gin', bindings)
+    (self._run_here if self._in_process else self._run_apart)(folder, words)
     (written,) = folder.glob('outputs.txt-*')
     answers = written.read_text(encoding='utf-8').split('\n')[: len(sentences)]
     if len(answers) != len(sentences):
       raise RuntimeError(f'{written} has {len(answers)} answers to {len(sentences)} sentences.')
     return answers
 
-  def _decode_here(self, words: list[str]) -> None:
-    from switch_zoo import t5_mesh_transformer
-
-    os.environ.update(self.environment)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-      status = t5_mesh_transformer.main(['t5_mesh_transformer', *words])
-    if status:
-      raise RuntimeError(printed.getvalue()[-3000:])
-
-  def _decode_apart(self, words: list[str]) -> None:
+  def _run_apart(self, folder: pathlib.Path, words: list[str]) -> None:
     command = [sys.executable, '-m', 'switch_zoo.t5_mesh_transformer', *words]
-    done = subprocess.run(
-      command, env={**os.environ, **self.environment}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    environment = {**os.environ, **self.environment}
+    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-      raise RuntimeError(done.stderr[-3000:])
+      raise RuntimeError(f'{folder.name}: {done.stderr[-3000:]}')
 
 
 def bleu(

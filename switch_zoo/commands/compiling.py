@@ -116,13 +116,10 @@ def _layout(name: str, tpu: slices.Slice, mesh: str | None) -> layouts.Layout:
       parameters.append(f'expert_replicas = {axes["outer"]}')
   try:
     return layouts.load_layout(name, tuple(parameters))
-  except UserError as error:
-    if mesh is None and 'mesh_shape has no value' in str(error):
-      raise UserError(
-        f'Layout {name} leaves the mesh open. Give one of {tpu.devices} cores: '
-        f"--mesh 'batch:{tpu.devices // 2};model:2'."
-      ) from error
-    raise
+  except layouts.OpenMeshError as error:
+    raise UserError(
+      f"Layout {name} leaves the mesh open. Give one of {tpu.devices} cores: --mesh 'batch:{tpu.devices // 2};model:2'."
+    ) from error
 
 
 def _whole_blocks(config: ModelConfig, layers: int | None) -> int | None:

@@ -215,9 +215,7 @@ def write_gin(path: str, plan: Plan, model: str, slice_name: str, lengths: Mappi
 def _loaded(name: str) -> layouts.Layout:
   try:
     return layouts.load_layout(name)
-  except UserError as error:
-    if 'has no value' not in str(error):
-      raise
+  except layouts.OpenMeshError as error:
     raise UserError(
       f'--layout {name} leaves its mesh open. Leave out --layout, so that every mesh is tried, or give a gin file that '
       f"includes 'layouts/{name}.gin' and sets mesh_shape, as in mesh_shape = 'batch:8'."

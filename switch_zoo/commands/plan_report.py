@@ -116,7 +116,7 @@ def _plan_document(config: ModelConfig, target: Slice, plan: Plan, run: Run) -> 
     'share_of_peak': plan.share_of_peak(config, target, run.lengths),
     'days': run.days(plan),
     'cost': run.cost(plan, target),
-    'hints': hints.of_plan(plan, config, run.lengths),
+    'hints': hints.of_plan(plan, config, target, run.lengths),
     'load': {feature: dataclasses.asdict(one) for feature, one in run.balance(config, plan).items()},
   }  # fmt: skip
 
@@ -130,7 +130,7 @@ def print_layouts(console: Console, config: ModelConfig, target: Slice, found: F
   )
   console.print(_table(config, [(target, plan) for plan in found.plans[:SHOWN]], run))
   console.print(_details(best))
-  for line in [*_load_lines(run.balance(config, best)), *hints.of_plan(best, config, run.lengths)]:
+  for line in [*_load_lines(run.balance(config, best)), *hints.of_plan(best, config, target, run.lengths)]:
     console.print(line, markup=False)
   console.print()
   console.print(gin_lines(best, config.name, target.name, run.lengths), markup=False)

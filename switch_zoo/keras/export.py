@@ -118,12 +118,12 @@ def _check_sides(inputs: text.Vocabulary, targets: text.Vocabulary | None, confi
       f'--target-vocab={targets.name_of_file}: the model has one embedding for inputs and answers, and so one '
       'vocabulary. Leave it out.'
     )
-  remedy = 'Give the one it was trained with: --{} FILE.'
-  fit.check(f'The vocabulary {inputs.name_of_file}', inputs.size, config.num_ids, remedy.format('vocab'))
-  targets_remedy = remedy.format('target-vocab')
-  fit.check(
-    f'The vocabulary {targets.name_of_file}', targets.size, config.num_target_ids, targets_remedy, 'target_vocab_size'
-  )
+  for vocabulary, option, macro, num_ids in (
+    (inputs, 'vocab', 'vocab_size', config.num_ids),
+    (targets, 'target-vocab', 'target_vocab_size', config.num_target_ids),
+  ):
+    remedy = f'Give the one it was trained with: --{option} FILE.'
+    fit.check(f'The vocabulary {vocabulary.name_of_file}', vocabulary.size, num_ids, remedy, macro)
 
 
 def check_vocabulary(vocabulary: text.Vocabulary, config: ModelConfig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from switch_zoo.planner import cost
-from switch_zoo.planner.hardware import CHIPS, Slice, slice_named
+from switch_zoo.planner.hardware import CHIPS, GIB, Slice, slice_named
 from switch_zoo.planner.search import Judge, Plan
 from switch_zoo.spec import capacity
 from switch_zoo.spec.config import ModelConfig
@@ -14,10 +14,12 @@ from switch_zoo.spec.config import ModelConfig
 # A capacity this many times what the factor asks for is worth a word.
 ROUNDED_UP = 2.0
 HALF = 0.5
+# Of the compiler's memory; what steps that were compiled whole needed more than the estimate, at most: docs/planner.md.
+TOO_LOW = 0.14
 
 
-def of_plan(plan: Plan, config: ModelConfig, lengths: Mapping[str, int]) -> list[str]:
-  """Sentences on what this plan wastes; [] if nothing stands out."""
+def of_plan(plan: Plan, config: ModelConfig, target: Slice, lengths: Mapping[str, int]) -> list[str]:
+  """Sentences on what this plan wastes, and whether it may not fit after all; [] if nothing stands out."""
   hints = []
   for feature, rounded in _rounding(plan, config, lengths).items():
     if rounded >= ROUNDED_UP:
@@ -37,6 +39,12 @@ def of_plan(plan: Plan, config: ModelConfig, lengths: Mapping[str, int]) -> list
     hints.append(f'All-to-alls take {share:.0%} of the step. Fewer cores, or replicas of the experts, exchange less.')
   if plan.microbatches > 1 and plan.seconds[cost.REDUCTION] > HALF * plan.total_seconds:
     hints.append('All-reduces take most of the step. A larger batch, or a smaller model axis, needs fewer.')
+  used = plan.memory.total
+  if target.chip.name in CHIPS and used > (1 - TOO_LOW) * target.chip.limit:
+    hints.append(
+      f'{used / GIB:.1f} of {target.chip.limit / GIB:.1f} GiB may not fit: such estimates were up to {TOO_LOW:.0%} too '
+      'low. Ask the compiler with `switch_zoo compile`, or use a smaller microbatch.'
+    )
   return hints
 
 

@@ -131,6 +131,14 @@ class GinFiles:
     entries = itertools.count(1)
     return self._resolve(binding.value, lambda: self._check_entries(key, binding.place, next(entries)))
 
+  def missing(self, key: str) -> str | None:
+    """What to tell the user of a key that a file leaves without a value; None for any other."""
+    binding = self.bindings.get(key)
+    if binding is None or all(macro.name != REQUIRED for macro in _macros(binding.value)):
+      return None
+    remedy = f'--gin_param="{key} = ..."'
+    return f'{key} has no value: {binding.place} leaves it REQUIRED. Give it one with {remedy} or in a gin file.'
+
   def check(self) -> None:
     """Checks that every macro is defined, that macros of the command line are used, and that no value is REQUIRED.
 
@@ -142,9 +150,9 @@ class GinFiles:
     for key, binding in self.bindings.items():
       if binding.place == PARAMETER and '.' not in key and key not in used | self._from_files:
         raise UserError(f'--gin_param="{key} = ..." sets a macro that no gin file uses.{did_you_mean(key, used)}')
+      if missing := self.missing(key):
+        raise UserError(missing)
       for macro in _macros(binding.value):
-        if macro.name == REQUIRED:
-          raise UserError(_still_required(key, binding))
         if '.' not in macro.name and macro.name not in self.bindings:
           known = [k for k in self.bindings if '.' not in k]
           raise UserError(
@@ -333,8 +341,3 @@ def _has_large_numbers(value: Any) -> bool:
   if isinstance(value, (list, tuple, set)):
     return any(map(_has_large_numbers, value))
   return isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
-
-
-def _still_required(key: str, binding: Binding) -> str:
-  remedy = f'--gin_param="{key} = ..."'
-  return f'{key} has no value: {binding.place} leaves it REQUIRED. Give it one with {remedy} or in a gin file.'

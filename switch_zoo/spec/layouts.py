@@ -79,6 +79,10 @@ def list_layouts() -> list[str]:
   return sorted(str(path.relative_to(folder).with_suffix('')) for path in folder.rglob('*.gin'))
 
 
+class OpenMeshError(UserError):
+  """A layout that serves many meshes was given none; commands say how theirs is given."""
+
+
 def load_layout(name: str, parameters: tuple[str, ...] = ()) -> Layout:
   """Reads a layout.
 
@@ -86,13 +90,16 @@ def load_layout(name: str, parameters: tuple[str, ...] = ()) -> Layout:
     name: one of `list_layouts`, or the path of a gin file
     parameters: bindings that override the file's: "mesh_shape = 'batch:8'"
   Raises:
-    UserError: an unknown name, a mesh shape that is missing, a text that cannot be parsed
+    OpenMeshError: the mesh shape is missing
+    UserError: an unknown name, another value that is missing, a text that cannot be parsed
   """
   path = gin_files.configs_folder() / 'layouts' / f'{name}.gin'
   bound = gin_files.GinFiles()
   bound.read_file(str(path) if path.is_file() else _own_file(name))
   for text in parameters:
     bound.read_parameter(text)
+  if open_mesh := bound.missing('mesh_shape'):
+    raise OpenMeshError(open_mesh)
   bound.check()
   for setting in ('mesh_shape', 'layout_rules'):
     if f'utils.run.{setting}' not in bound.bindings:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import zlib
@@ -471,59 +470,6 @@ def test_a_vocabulary_larger_than_the_model():
   config = switch_zoo.load_config('tiny_dense', ['vocab_size = 300'])
   with pytest.raises(UserError, match='The vocabulary bytes has 359 entries, .*; the model has vocab_size = 300'):
     export.check_vocabulary(text.Bytes(), config)
-
-
-@pytest.fixture(scope='module')
-def translator(tmp_path_factory):
-  """A small GShard that reads bytes and writes another vocabulary."""
-  folder = tmp_path_factory.mktemp('translator')
-  tf.keras.utils.set_random_seed(0)
-  settings = [*SMALL, 'num_experts = 4', 'group_size = 64', 'vocab_size = 384', 'target_vocab_size = 512']
-  settings += ["activation_dtype = 'float32'"]
-  SwitchTransformer(switch_zoo.load_config('gshard_12b5', settings)).save_weights(folder / 'model.weights.h5')
-  (folder / 'model.gin').write_text('\n'.join(["include 'models/gshard_12b5.gin'", *settings, '']))
-  return str(folder)
-
-
-def test_a_model_with_two_vocabularies_reads_one_and_answers_in_the_other(translator, vocabulary, tmp_path):
-  settings = export.ExportSettings('float32', max_new_tokens=5, beam=generation.Beam(2))
-  model = export.open_model(translator, None, 'bytes', settings, str(vocabulary))
-  inputs, targets = tf.constant(['über', 'a']), tf.constant(['Sets a breakpoint.', 'one'])
-  ids, _, _ = generation.answer(model.model, model._ids(inputs), 5, settings.beam, None, 0, settings.processors, 1)
-  theirs = seqio.SentencePieceVocabulary(str(vocabulary), extra_ids=100)
-  before_end = [[int(i) for i in row[: list(row).index(1) if 1 in row else None]] for row in ids.numpy()]
-  assert [o.decode() for o in model.answer(inputs)['outputs'].numpy()] == [theirs.decode(row) for row in before_end]
-  padded = tf.ragged.constant([[*theirs.encode(t.decode()), 1] for t in targets.numpy()], tf.int32).to_tensor()
-  expected = generation.score(model.model, model._ids(inputs), padded)
-  np.testing.assert_allclose(model.score(inputs, targets)['scores'], expected, rtol=1e-6)
-  export.export(model, str(tmp_path / 'out'))
-  signatures = tf.saved_model.load(str(tmp_path / 'out/1')).signatures
-  answers = signatures['serving_default'](inputs=inputs)['outputs'].numpy()
-  assert list(answers) == list(model.answer(inputs)['outputs'].numpy())
-  scores = signatures['score'](inputs=inputs, targets=targets)['scores']
-  np.testing.assert_allclose(scores, expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-  ('which', 'options', 'message'),
-  [
-    (
-      'translator',
-      ['--vocab', 'bytes'],
-      'has vocab_size = 512. Give the one .*: --vocab FILE, and .* --target-vocab FILE',
-    ),
-    (
-      'translator',
-      ['--vocab', 'bytes', '--target-vocab', 'bytes'],
-      'has target_vocab_size = 512. .*: --target-vocab FILE',
-    ),
-    ('source', ['--target-vocab', 'bytes'], '--target-vocab=bytes: the model has one embedding'),
-  ],
-)
-def test_a_target_vocabulary_that_does_not_fit_is_refused(request, capsys, monkeypatch, which, options, message):
-  folder = request.getfixturevalue(which)
-  code, _, err = run(capsys, monkeypatch, 'generate', folder, '--text', 'a', *options)
-  assert code == 2 and re.search(message, err)
 
 
 def test_a_smaller_vocabulary_is_refused_as_in_training():

@@ -96,7 +96,17 @@ def test_a_capacity_that_is_rounded_up_is_named():
   layout = layouts.load_layout('v3-2048/switch_c_2048')
   plan = search.Judge(config, target, 2048, LENGTHS).judge(layout)
   # 32 tokens a core, 2 slots of each of 2048 experts for them.
-  assert 'Experts have 128.0 times the slots' in hints.of_plan(plan, config, LENGTHS)[0]
+  assert 'Experts have 128.0 times the slots' in hints.of_plan(plan, config, target, LENGTHS)[0]
+
+
+@pytest.mark.parametrize(('share', 'is_told'), [(0.85, False), (0.87, True)])
+def test_a_plan_that_may_not_fit_after_all_is_named(share, is_told):
+  config, target = load_config('t5_small'), hardware.slice_named('v3-8')
+  plan = search.Judge(config, target, 64, LENGTHS).judge(layouts.load_layout('v3-8/t5_small'))
+  rest = round(share * target.chip.limit) - plan.memory.total
+  memory = dataclasses.replace(plan.memory, activations=plan.memory.activations + rest)
+  told = hints.of_plan(dataclasses.replace(plan, memory=memory), config, target, LENGTHS)
+  assert any('GiB may not fit: such estimates were up to 14% too low' in hint for hint in told) == is_told
 
 
 SMALL = ['switch_base_8', '--slice', 'v3-8', '--batch', '32', '--lengths', '32,16']

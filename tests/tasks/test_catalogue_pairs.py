@@ -4,6 +4,7 @@ import gettext
 import io
 import json
 import os
+import shutil
 
 import pytest
 import seqio
@@ -119,13 +120,28 @@ def test_the_tasks_read_them(machine, tmp_path, monkeypatch):
 def test_what_cannot_be_made_is_refused_and_leaves_nothing(machine, tmp_path):
   with pytest.raises(UserError, match='0 catalogues were read, and no language has 200 pairs.* with --folder'):
     catalogue_pairs.make(str(tmp_path / 'data'), [])
-  assert not os.listdir(tmp_path / 'data/translation')
+  assert os.listdir(tmp_path / 'data') == ['translation'] and not os.listdir(tmp_path / 'data/translation')
   (tmp_path / 'data/translation/catalogues').mkdir()
   with pytest.raises(UserError, match='is not a set of pairs that is complete'):
     catalogue_pairs.make(str(tmp_path / 'data'), machine())
   (tmp_path / 'data/translation/catalogues/index.json').write_text('{')
-  with pytest.raises(UserError, match='make the pairs again'):
+  with pytest.raises(UserError, match='make the set of pairs again'):
     catalogue_pairs.index_of(str(tmp_path / 'data'))
+
+
+def test_what_a_kill_left_is_not_taken_for_pairs(machine, tmp_path, monkeypatch):
+  def killed(files):
+    yield files[0]
+    assert not list((tmp_path / 'data/translation').rglob('*'))
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(shutil, 'rmtree', lambda *_, **__: None)
+  with pytest.raises(KeyboardInterrupt):
+    catalogue_pairs.make(str(tmp_path / 'data'), machine(), killed)
+  monkeypatch.undo()
+  assert list((tmp_path / 'data').glob('*.partial/*')) and not list((tmp_path / 'data/translation').rglob('*'))
+  assert catalogue_pairs.make(str(tmp_path / 'data'), machine())
+  assert os.listdir(tmp_path / 'data') == ['translation']
 
 
 def test_the_command_makes_them_once_and_says_what_it_has(machine, tmp_path, monkeypatch):
