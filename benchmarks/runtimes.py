@@ -37,15 +37,19 @@ SIDES = {
 }
 # The command, which says for each batch how long it was prepared and waited for. First argument: 'repeat', or 'read'.
 COMMAND = """
-import sys, time
+import os, sys, time
 from switch_zoo import t5_mesh_transformer
 from switch_zoo.pjrt import batches
+
+def tell(kind, began):
+  # In one piece: both threads write lines.
+  os.write(2, f'{kind} {time.perf_counter() - began}\\n'.encode())
 
 class Timed(batches.Batches):
   began = time.perf_counter()
 
   def _put(self, item):
-    print('prepared', time.perf_counter() - self.began, file=sys.stderr, flush=True)
+    tell('prepared', self.began)
     super()._put(item)
     self.began = time.perf_counter()
 
@@ -59,7 +63,7 @@ class Timed(batches.Batches):
     while True:
       began = time.perf_counter()
       batch = next(given)
-      print('waited', time.perf_counter() - began, file=sys.stderr, flush=True)
+      tell('waited', began)
       yield batch
 
 batches.Batches = Timed

@@ -52,15 +52,22 @@ def test_bleu_of_a_level_is_that_of_its_sentences_together():
     (
       2.0,
       5.5,
-      'came out: BLEU by resource level: high +1.50, medium +1.50, low +1.50; the held-out loss is lower in 3 ',
+      'came out: BLEU against dense, by resource level: high +1.50, medium +1.50, low +1.50; the held-out loss ',
     ),
-    (3.5, 3.0, 'did not come out: BLEU by resource level: high -1.00, medium -1.00, low -1.00; the held-out loss is '),
+    (
+      3.5,
+      3.0,
+      'did not come out: BLEU against dense, by resource level: high -1.00, medium -1.00, low -1.00; the held',
+    ),
   ],
   ids=['came out', 'did not'],
 )
 def test_the_verdict(gshard, bleu, words):
   runs = {'dense': [run_of(3.0, 4.0)], 'gshard_32': [run_of(gshard, bleu)]}
-  assert translation.judge(runs, LEVELS)[0].startswith(f'The claim {words}')
+  (sentence,) = translation.judge(runs, LEVELS)
+  assert sentence.startswith(f'The claim {words}') and f'is lower in {3 if gshard < 3 else 0} of 3' in sentence
+  both = translation.judge({'dense_of_equal_work': [run_of(2.5, 6.0)], **runs}, LEVELS)
+  assert 'against dense_of_equal_work' in both[0] and both[1:] == [sentence]
   assert 'is not decided' in translation.judge({'dense': runs['dense'], 'gshard_32': []}, LEVELS)[0]
 
 
@@ -130,7 +137,7 @@ def test_a_miniature_is_trained_decoded_and_measured_once(tmp_path, monkeypatch)
   )
   monkeypatch.setattr(place, '_trained_here', None)
   monkeypatch.setattr(place, '_decoded', None)
-  (_, gshard) = translation.arms(translation.vocabulary_sizes(), 4)
+  (*_, gshard) = translation.arms(translation.vocabulary_sizes(), 4)
   rate = translation.LEARNING_RATE
   again = translation.run(place, texts, [gshard], translation.MINIATURE, [0], rate, judged=False)
   assert json.loads(json.dumps(again)) == record

@@ -81,14 +81,14 @@ class Arm:
   model: str = DENSE
   experts: int = 0
   settings: tuple[str, ...] = ()
-  hidden_factor: int = 1
+  hidden_factor: float = 1
   one_seed: bool = False
   steps_factor: float = 1.0
   teacher: 'Arm | None' = None
 
   def gin(self, budget: Budget) -> str:
     """The text of the model's gin file."""
-    sizes = {'width': budget.width, 'hidden': budget.hidden * self.hidden_factor, 'heads': budget.heads}
+    sizes = {'width': budget.width, 'hidden': int(budget.hidden * self.hidden_factor), 'heads': budget.heads}
     return self.model.format(experts=self.experts, **sizes)
 
 

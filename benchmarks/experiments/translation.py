@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.experiments import arguments, curves, drawing, settings
-from benchmarks.experiments.settings import DENSE, TOP2, Arm, Budget, Runs
+from benchmarks.experiments.settings import DENSE, TOP2, Arm, Budget, Run, Runs
 from benchmarks.experiments.translation_data import Texts, levels
 from benchmarks.experiments.translation_place import TranslationPlace
 
@@ -54,27 +54,37 @@ MINIATURE = dataclasses.replace(settings.MINIATURE, task='zoo_translate', inputs
 
 
 def arms(sizes: tuple[int, int], experts: int = 32) -> list[Arm]:
-  """The dense model and the one with experts.
+  """The dense twin, one whose wider layers do as much work as two experts in every other one, and the one with experts.
 
   Args:
     sizes: ids of both vocabularies
     experts: of a layer
   """
-  sides = SIDES.format(source=sizes[0], target=sizes[1])
-  return [Arm('dense', DENSE + sides), Arm(f'gshard_{experts}', DENSE + sides + GSHARD + TOP2, experts)]
+  model = DENSE + SIDES.format(source=sizes[0], target=sizes[1])
+  return [
+    Arm('dense', model),
+    Arm('dense_of_equal_work', model, hidden_factor=1.5),
+    # The initial scale of the other experiments.
+    Arm(f'gshard_{experts}', model + GSHARD + TOP2, experts, ('expert_init_scale = 1.0',)),
+  ]
 
 
 def judge(runs: Runs, of_level: Mapping[str, Sequence[str]]) -> list[str]:
-  """Whether BLEU is higher on all levels, and in how many languages the loss is lower, from the first seed."""
-  dense, *others = (of_arm[0] for of_arm in runs.values() if of_arm)
-  if not others or 'bleu' not in dense or 'bleu' not in others[0]:
+  """Against each dense model: is BLEU higher on all levels, in how many languages the loss is lower; first seed."""
+  decoded = {arm: of_arm[0] for arm, of_arm in runs.items() if of_arm and 'bleu' in of_arm[0]}
+  experts = next((arm for arm in decoded if arm.startswith('gshard')), None)
+  if experts is None or len(decoded) == 1:
     return [curves.verdict(None, 'one of the two was not run.')]
-  gains = {level: others[0]['bleu'][level] - dense['bleu'][level] for level in of_level}
+  return [_against(decoded[experts], run, arm, of_level) for arm, run in decoded.items() if arm != experts]
+
+
+def _against(experts: Run, dense: Run, name: str, of_level: Mapping[str, Sequence[str]]) -> str:
+  gains = {level: experts['bleu'][level] - dense['bleu'][level] for level in of_level}
   text = ', '.join(f'{level} {gain:+.2f}' for level, gain in gains.items())
-  losses = language_losses(dense), language_losses(others[0])
+  losses = language_losses(dense), language_losses(experts)
   lower = sum(losses[1].get(language, math.inf) < loss for language, loss in losses[0].items())
   loss = f'the held-out loss is lower in {lower} of {len(losses[0])} languages'
-  return [curves.verdict(min(gains.values()) > 0, f'BLEU by resource level: {text}; {loss}.')]
+  return curves.verdict(min(gains.values()) > 0, f'BLEU against {name}, by resource level: {text}; {loss}.')
 
 
 def language_losses(run: Mapping[str, Any]) -> dict[str, float]:
