@@ -31,6 +31,38 @@ for item in json.load(sys.stdin):
   results.append([code, out.getvalue() + err.getvalue()])
 json.dump(results, open('results.json', 'w'))
 """
+# Imports everything once, which takes longer than the runs, and forks a process for each command. Those of a round run
+# at the same time. A text is a Python statement that is executed between rounds.
+_FORKS = """
+import json, os, pathlib, shutil, signal, sys
+from switch_zoo import t5_mesh_transformer
+from switch_zoo.pjrt import command
+
+def become(arguments, statements, output):
+  signal.alarm(400)
+  for descriptor in (1, 2):
+    os.dup2(output, descriptor)
+  exec(statements, globals())
+  sys.argv = ['t5_mesh_transformer', *arguments]
+  t5_mesh_transformer.console_entry_point()
+
+results = []
+for number, item in enumerate(json.load(sys.stdin)):
+  if isinstance(item, str):
+    exec(item)
+    continue
+  children = []
+  for index, arguments in enumerate(item['commands']):
+    path = f'output-{number}-{index}'
+    output = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    child = os.fork()
+    if not child:
+      become(arguments, item['statements'], output)
+    children.append((child, path))
+  codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child, _ in children]
+  results.append([[code, pathlib.Path(path).read_text()] for code, (_, path) in zip(codes, children)])
+json.dump(results, open('results.json', 'w'))
+"""
 
 
 def command(folder, run, settings, mesh=None, flags=()):
@@ -62,8 +94,30 @@ def run_all(commands, folder):
   items = []
   for entry in commands.values():
     items += entry if isinstance(entry[-1], list) else [entry]
+  return dict(zip(commands, _results(_DRIVER, items, folder), strict=True))
+
+
+def run_rounds(rounds, folder):
+  """name -> [(exit code, output)] of rounds of `at_once`; a text among them is a statement, under any name."""
+  results = _results(_FORKS, [*rounds.values()], folder)
+  return dict(zip((name for name, item in rounds.items() if not isinstance(item, str)), results, strict=True))
+
+
+def at_once(*commands, statements=''):
+  """A round of commands that run at the same time, each in a process that executes statements first."""
+  return {'commands': commands, 'statements': statements}
+
+
+def together(arguments_of, count=2, statements=''):
+  """A round of the processes of one run; arguments_of: from a process's number to its arguments."""
+  address = free_address()
+  own = lambda number: [f'--coordinator={address}', f'--num_processes={count}', f'--process_id={number}']
+  return at_once(*([*arguments_of(number), *own(number)] for number in range(count)), statements=statements)
+
+
+def _results(program, items, folder):
   done = subprocess.run(
-    [sys.executable, '-c', _DRIVER],
+    [sys.executable, '-c', program],
     input=json.dumps(items),
     text=True,
     cwd=folder,
@@ -72,7 +126,7 @@ def run_all(commands, folder):
     check=False,
   )
   assert done.returncode == 0, done.stderr
-  return dict(zip(commands, json.loads((folder / 'results.json').read_text()), strict=True))
+  return json.loads((folder / 'results.json').read_text())
 
 
 def free_address():
@@ -92,15 +146,6 @@ def start(arguments, folder):
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
   )
-
-
-def together(arguments_of, folder, count=2):
-  """[(exit code, output)] of processes that run at the same time; arguments_of: from a process's number to its own."""
-  address = free_address()
-  own = lambda number: [f'--coordinator={address}', f'--num_processes={count}', f'--process_id={number}']
-  started = [start([*arguments_of(number), *own(number)], folder) for number in range(count)]
-  outputs = [process.communicate(timeout=300)[0] for process in started]
-  return [(process.returncode, output) for process, output in zip(started, outputs, strict=True)]
 
 
 def losses(output):

@@ -2,7 +2,7 @@
 
 import json
 import os
-import shutil
+import pickle
 import signal
 import time
 
@@ -21,38 +21,85 @@ TUNING = {
 }  # fmt: skip
 
 
+# What the devices of a process have when it saves: variable -> [(where each axis begins and ends, values)].
+KEEP_PARTS = """
+import pickle
+from switch_zoo.pjrt import checkpoint_writer, processes
+write = checkpoint_writer.write
+
+def keep(folder, step, variables):
+  parts = {
+    name: [([part.indices(size)[:2] for part, size in zip(shard.index, array.shape)], shard.data.__array__())
+           for shard in array.addressable_shards]
+    for name, array in variables.items()
+  }
+  pathlib.Path(f'parts-{step}-{processes.jax.process_index()}').write_bytes(pickle.dumps(parts))
+  return write(folder, step, variables)
+
+checkpoint_writer.write = keep
+"""
+# What TensorFlow has in its session before the first step: variable -> values.
+KEEP_RESTORED = """
+import pickle
+from switch_zoo.launcher import saving
+created = saving.SaverHook.after_create_session
+
+def keep(self, session, coord):
+  variables = session.run({variable.op.name: variable for variable in saving.tf.global_variables()})
+  pathlib.Path('restored').write_bytes(pickle.dumps(variables))
+  created(self, session, coord)
+
+saving.SaverHook.after_create_session = keep
+"""
+NOWHERE = ['--num_processes=2', '--process_id=1', '--coordinator_timeout=5']
+
+
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-  """(name -> (exit code, output), folder) of trainings by two processes and by one, and of what follows them."""
+  """(name -> (exit code, output) of the first process, folder) of trainings by several processes and by one."""
   folder = tmp_path_factory.mktemp('processes')
-  train = lambda name, steps, mesh=MESH: harness.pretrain(name, steps, harness.NOISE, mesh)
-  two = harness.together(lambda _: train('two', 4), folder)
-  shutil.copytree(folder / 'two', folder / 'two_then_tf')
-  shutil.copytree(folder / 'two', folder / 'two_then_one')
-  measure = harness.command('two', 'perplexity', PERPLEXITY, MESH)
-  measured = harness.together(lambda _: measure, folder)
+  train = lambda name, steps, mesh=MESH, **more: harness.pretrain(name, steps, {**harness.NOISE, **more}, mesh)
   tune = lambda name: harness.command(name, 'finetune', TUNING, MESH)
-  tuned = harness.together(lambda _: tune('tuned'), folder)
-  one_process = {
-    'measured by one': measure,
-    'one': train('one', 4),
-    'two, then one': train('two_then_one', 6),
-    'two, then tensorflow': harness.pretrain('two_then_tf', 6, harness.NOISE),
-    'tuned by one': tune('tuned_by_one'),
+  measure = harness.command('two', 'perplexity', PERPLEXITY, MESH)
+  differing = lambda number: train('differs', 2, dropout_rate=0.1 + number / 10)
+  rounds = {
+    'two': harness.together(lambda _: train('two', 4), statements=KEEP_PARTS),
+    'copies': "[shutil.copytree('two', f'two_then_{name}') for name in ('tf', 'one')]",
+    'four': harness.together(lambda _: train('four', 2, 'batch:4'), 4),
+    'tuned by two': harness.together(lambda _: tune('tuned')),
+    'measured by two': harness.together(lambda _: measure),
+    'one': harness.at_once(train('one', 4)),
+    'four in one': harness.at_once(train('four_in_one', 2, 'batch:4')),
+    'two, then one': harness.at_once(train('two_then_one', 6, **harness.NO_NOISE)),
+    'two, then tensorflow': harness.at_once(
+      train('two_then_tf', 6, None, **harness.NO_NOISE), statements=KEEP_RESTORED
+    ),
+    'measured by one': harness.at_once(measure),
+    'tuned by one': harness.at_once(tune('tuned_by_one')),
+    'different settings': harness.together(differing),
+    'alone': harness.at_once([*train('alone', 2), f'--coordinator={harness.free_address()}', *NOWHERE]),
   }
-  results = harness.run_all(one_process, folder)
-  first = {'two': two[0], 'measured by two': measured[0], 'tuned by two': tuned[0]}
-  return {**first, 'two, second': two[1], 'tuned by two, second': tuned[1], **results}, folder
+  results = harness.run_rounds(rounds, folder)
+  others = {f'{name}, second': processes[1] for name, processes in results.items() if len(processes) > 1}
+  return {**{name: processes[0] for name, processes in results.items()}, **others}, folder
+
+
+def assert_same_losses(one, other, steps):
+  one, other = (harness.losses(harness.succeeded(result)) for result in (one, other))
+  assert list(one) == list(other) == list(steps)
+  np.testing.assert_allclose([*one.values()], [*other.values()], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
-class TestTwoProcesses:
-  def test_losses_are_those_of_one_process(self, runs):
-    two, one = (harness.losses(harness.succeeded(runs[0][name])) for name in ('two', 'one'))
-    assert list(two) == [1, 2, 3, 4]
-    np.testing.assert_allclose([*two.values()], [*one.values()], rtol=1e-4, atol=1e-4)
+class TestProcesses:
+  def test_losses_of_two_are_those_of_one_process(self, runs):
+    assert_same_losses(runs[0]['two'], runs[0]['one'], range(1, 5))
     # Only the first process reports.
     assert harness.losses(harness.succeeded(runs[0]['two, second'])) == {}
+
+  def test_losses_of_four_are_those_of_one_process(self, runs):
+    assert_same_losses(runs[0]['four'], runs[0]['four in one'], range(1, 3))
+    assert len(list((runs[1] / 'four').glob('model.ckpt-2.data-*-of-00004'))) == 4
 
   def test_they_validate_as_one_process_does(self, runs):
     """The first of them writes and reports; both end early, where the second validation is not better."""
@@ -83,10 +130,36 @@ class TestTwoProcesses:
     for name in one.get_variable_to_shape_map():
       np.testing.assert_allclose(two.get_tensor(name), one.get_tensor(name), rtol=1e-3, atol=1e-5)
 
-  def test_one_process_and_tensorflow_continue(self, runs):
-    for name in ('two, then one', 'two, then tensorflow'):
-      output = harness.succeeded(runs[0][name])
-      assert list(harness.losses(output)) == [5, 6] and 'Skipping the 4 batches' in output
+  def test_the_checkpoint_is_what_their_devices_had_to_the_bit(self, runs):
+    """Every variable and every slot of the optimizer; each process has one half of what the mesh cuts."""
+    checkpoint = tf.train.load_checkpoint(str(runs[1] / 'two' / 'model.ckpt-4'))
+    shapes = checkpoint.get_variable_to_shape_map()
+    parts = [pickle.loads((runs[1] / f'parts-4-{number}').read_bytes()) for number in range(2)]
+    assert {*parts[0]} == {*parts[1]} == {*shapes} - {'global_step'}
+    covered = {name: np.zeros(shapes[name], bool) for name in parts[0]}
+    for name, ((where, values),) in (item for process in parts for item in process.items()):
+      index = tuple(slice(*ends) for ends in where)
+      covered[name][index] = True
+      np.testing.assert_array_equal(checkpoint.get_tensor(name)[index], values, err_msg=name)
+    assert all(map(np.all, covered.values()))
+    cut = [name for name, ((_, values),) in parts[0].items() if values.size == np.prod(shapes[name]) / 2]
+    assert len(cut) > 4 and any('_slot_' in name for name in cut)
+
+  def test_tensorflow_restores_it_to_the_bit(self, runs):
+    """What its session has before the first step."""
+    harness.succeeded(runs[0]['two, then tensorflow'])
+    restored = pickle.loads((runs[1] / 'restored').read_bytes())
+    checkpoint = tf.train.load_checkpoint(str(runs[1] / 'two' / 'model.ckpt-4'))
+    names = checkpoint.get_variable_to_shape_map()
+    assert len(names) > 40 and restored['global_step'] == 4
+    for name in names:
+      np.testing.assert_array_equal(restored[name], checkpoint.get_tensor(name), err_msg=name)
+
+  def test_one_process_and_tensorflow_continue_with_the_same_losses(self, runs):
+    """Without dropout, which the runtimes draw differently."""
+    names = ('two, then one', 'two, then tensorflow')
+    assert_same_losses(*(runs[0][name] for name in names), range(5, 7))
+    assert all('Skipping the 4 batches' in runs[0][name][1] for name in names)
 
   @pytest.mark.parametrize(
     ('name', 'saved'),
@@ -114,6 +187,17 @@ class TestTwoProcesses:
     )
     assert len(two) == 4 and two == one
 
+  def test_different_settings(self, runs):
+    for name in ('different settings', 'different settings, second'):
+      refusal = harness.refused(runs[0][name])
+      assert 'Process 1 has another setting than process 0' in refusal
+      assert '"dropout_rate = 0.1"' in refusal and '"dropout_rate = 0.2"' in refusal
+    assert not (runs[1] / 'differs').exists()
+
+  def test_nobody_at_the_coordinator(self, runs):
+    assert 'could not be connected within 5 seconds' in harness.refused(runs[0]['alone'])
+    assert not (runs[1] / 'alone').exists()
+
 
 @pytest.mark.slow
 def test_a_killed_process_ends_the_other_and_the_command_resumes(tmp_path):
@@ -138,25 +222,6 @@ def test_a_killed_process_ends_the_other_and_the_command_resumes(tmp_path):
   assert 'Resuming after step' in started[0].communicate()[0]
   output = started[1].communicate(timeout=60)[0]
   assert started[1].returncode != 0 and 'Traceback' not in output, output
-
-
-@pytest.mark.slow
-def test_processes_with_different_settings(tmp_path):
-  train = lambda number: harness.pretrain('differs', 2, {**harness.NOISE, 'dropout_rate': 0.1 + number / 10}, MESH)
-  for result in harness.together(train, tmp_path):
-    refusal = harness.refused(result)
-    assert 'Process 1 has another setting than process 0' in refusal
-    assert '"dropout_rate = 0.1"' in refusal and '"dropout_rate = 0.2"' in refusal
-  assert not (tmp_path / 'differs').exists()
-
-
-@pytest.mark.slow
-def test_nobody_at_the_coordinator(tmp_path):
-  flags = [f'--coordinator={harness.free_address()}', '--num_processes=2', '--process_id=1', '--coordinator_timeout=5']
-  process = harness.start(harness.pretrain('alone', 2, harness.NOISE, MESH, flags), tmp_path)
-  output = process.communicate(timeout=120)[0]
-  assert 'could not be connected within 5 seconds' in harness.refused((process.returncode, output))
-  assert not (tmp_path / 'alone').exists()
 
 
 def _wait_for(is_done, process):
