@@ -77,6 +77,36 @@ def test_the_verdict_on_steps(seeds, dense, switch, words):
   assert running.named('switch_vs_dense').judge(runs)[0] == words
 
 
+@pytest.mark.parametrize(
+  ('clocks', 'top2', 'words'),
+  [
+    # As good as top-1 after three quarters of the steps: with steps of 1.2 times the time sooner, with 1.6 times later.
+    (
+      (0.5, 0.8),
+      [4.0, 3.0, 2.0, 1.0],
+      'came out: top-1 2.0000, top-2 1.0000; top-2 has the loss of top-1 after 30 of 40',
+    ),
+    (
+      (0.5, 0.6),
+      [4.0, 3.0, 2.0, 1.0],
+      'did not come out: top-1 2.0000, top-2 1.0000; top-2 has the loss of top-1 after',
+    ),
+    ((0.5, 0.6), [4.0, 3.0, 2.6, 2.5], 'came out: top-1 2.0000, top-2 2.5000; top-2 never has the loss of top-1.'),
+  ],
+)
+def test_the_verdict_on_two_experts(clocks, top2, words):
+  seconds = [{'processor_seconds': None, 'seconds_per_step': clock} for clock in clocks]
+  runs = {
+    'switch_32': [{**run_of([4.0, 3.5, 3.0, 2.0]), **seconds[0]}],
+    'top2_32': [{**run_of(top2), **seconds[1]}],
+  }
+  judge = running.named('top2_vs_top1').judge
+  assert judge(runs)[0].startswith(f'The claim {words}')
+  for (run,), clock in zip(runs.values(), (10.0, 30.0), strict=True):
+    run['processor_seconds'] = clock
+  assert ('which is 2.25 of the time (processor_seconds: 3.00' in judge(runs)[0]) == ('after' in words)
+
+
 def test_the_verdict_on_students():
   ends = {'dense': 3.0, 'teacher': 2.0, 'from_teacher': 2.5, 'soft_labels': 2.9, 'both': 2.6}
   runs = {arm: [run_of([4.0, end], arm, seed) for seed in range(3)] for arm, end in ends.items()}
@@ -156,9 +186,14 @@ def test_a_miniature_is_the_same_in_one_process_and_in_its_own_but_for_times(dat
   record = running.run('init', experiment, place, ['switch_32'])
   (run,) = record['runs']['switch_32']
   assert running.without_times(run) == running.without_times(other) and run['processor_seconds'] > 0
-  # What is finished is not trained again.
+  # What is finished is not trained again; what resumes does not have the processor time of before.
+  popen = training.subprocess.Popen
   monkeypatch.setattr(training.subprocess, 'Popen', None)
   assert running.run('init', experiment, place, ['switch_32']) == record
+  monkeypatch.setattr(training.subprocess, 'Popen', popen)
+  next((tmp_path / 'two').glob('runs/*/result.json')).unlink()
+  (resumed,) = running.run('init', experiment, place, ['switch_32'])['runs']['switch_32']
+  assert running.without_times(resumed) == running.without_times(run) and resumed['processor_seconds'] is None
 
 
 # In a process of its own, because `t5_mesh_transformer` switches TensorFlow to graphs.

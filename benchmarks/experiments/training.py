@@ -117,6 +117,7 @@ class Workplace:
       'switch_zoo.t5_mesh_transformer',
       *self._words(folder, 'runs/pretrain.gin', bindings),
     ]
+    resumes = (folder / 'trained/checkpoint').exists()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     lines: collections.deque[str] = collections.deque(maxlen=40)
     with open(folder / 'step_seconds.jsonl', 'a', encoding='utf-8') as file:
@@ -126,7 +127,8 @@ class Workplace:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
       raise RuntimeError(f'{folder.name}: ' + ''.join(lines))
-    return _measured(folder, usage.ru_utime + usage.ru_stime)
+    # What the killed process had taken is not known.
+    return _measured(folder, None if resumes else usage.ru_utime + usage.ru_stime)
 
 
 def _measured(folder: pathlib.Path, processor_seconds: float | None) -> dict[str, Any]:
