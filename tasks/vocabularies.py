@@ -13,6 +13,7 @@ import types
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import gin
 import sentencepiece
@@ -37,6 +38,19 @@ _BUCKET = 'gs://t5-data/vocabs'
 _PATIENCE = 4  # seconds
 _TOKENIZERS = '_switch_zoo_tokenizers'
 _EAGER = types.SimpleNamespace()  # keeps tokenizers that belong to no graph
+
+
+class _Operations:
+  """Text as tensors in a graph.
+
+  text: encodes and decodes
+  encode: `text.encode` as a function that the graph has once: traced for each of a hundred languages, it takes minutes,
+    and gigabytes
+  """
+
+  def __init__(self, text: TensorText) -> None:
+    self.text = text
+    self.encode: Any = tf.function(text.encode, [tf.TensorSpec([None], tf.string)], autograph=False)
 
 
 class LazyVocabulary(seqio.SentencePieceVocabulary):
@@ -91,8 +105,8 @@ class LazyVocabulary(seqio.SentencePieceVocabulary):
     text = self._text()
     return seqio_vocabularies._ModelContext(tokenizer=text.processor, sp_model=text.table.model)
 
-  def _tensor_text(self) -> TensorText:
-    """The operations, one set per graph: seqio makes one for every task of a mixture, each of 10 MB or more."""
+  def _operations(self) -> '_Operations':
+    """One set per graph: seqio makes one for every task of a mixture, each of 10 MB or more."""
     table = self._text().table
     with tf.init_scope():
       # The graph keeps its tokenizers, so they are freed with it.
@@ -101,13 +115,13 @@ class LazyVocabulary(seqio.SentencePieceVocabulary):
         setattr(keeper, _TOKENIZERS, {})
       tokenizers = getattr(keeper, _TOKENIZERS)
       if table not in tokenizers:
-        tokenizers[table] = TensorText(table)
+        tokenizers[table] = _Operations(TensorText(table))
       return tokenizers[table]
 
   @property
   def tf_tokenizer(self) -> tf_text.SentencepieceTokenizer:
     """The tokenizer of tensors, which knows nothing of sentinels and added tokens."""
-    return self._tensor_text().pieces
+    return self._operations().text.pieces
 
   def _encode(self, s: str) -> Sequence[int]:
     return self._text().encode(s)
@@ -116,15 +130,15 @@ class LazyVocabulary(seqio.SentencePieceVocabulary):
     return self._text().decode(ids)
 
   def _encode_tf(self, s: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
-    encoded = self._tensor_text().encode(tf.reshape(s, [-1]))
+    encoded = self._operations().encode(tf.reshape(s, [-1]))
     return encoded.values if s.shape.rank == 0 else encoded
 
   def _decode_tf(self, ids: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
     if isinstance(ids, tf.RaggedTensor):
-      return self._tensor_text().decode(ids)
+      return self._operations().text.decode(ids)
     rectangle = tf.expand_dims(ids, 0) if ids.shape.rank == 1 else ids
     rows = tf.RaggedTensor.from_tensor(rectangle)  # pyright: ignore[reportAttributeAccessIssue] - missing in the stubs
-    texts = self._tensor_text().decode(rows)
+    texts = self._operations().text.decode(rows)
     return texts[0] if ids.shape.rank == 1 else texts
 
   def __eq__(self, other: object) -> bool:

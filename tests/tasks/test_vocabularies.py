@@ -44,8 +44,10 @@ def test_text_is_recovered(vocabulary):
   assert vocabulary.decode(ids) == 'the cat on that log'
 
 
-def test_a_graph_has_one_tokenizer(vocabulary):
-  """However many data sets use it, each in its own function."""
+def test_a_graph_has_one_tokenizer(vocabulary, monkeypatch):
+  """However many data sets use it, each in its own function; its operations are made once."""
+  traced, encode = [], vocabularies.TensorText.encode
+  monkeypatch.setattr(vocabularies.TensorText, 'encode', lambda self, text: traced.append(text) or encode(self, text))
   with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
     datasets = [tf.data.Dataset.from_tensors(text).map(vocabulary.encode_tf) for text in ('the cat', 'a log', 'that')]
     found = []
@@ -55,6 +57,7 @@ def test_a_graph_has_one_tokenizer(vocabulary):
       found.append(session.run(iterator.get_next()).tolist())
     assert found == [vocabulary.encode(text) for text in ('the cat', 'a log', 'that')]
     assert [operation.type for operation in graph.get_operations()].count('SentencepieceOp') == 1
+    assert len(traced) == 1
 
 
 def test_a_tokenizer_goes_with_its_graph(vocabulary):
