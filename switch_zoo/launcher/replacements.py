@@ -33,6 +33,7 @@ from switch_zoo.launcher import (
   seeds,
   seen_data,
 )
+from switch_zoo.launcher.validation import owed
 from switch_zoo.mesh import observe
 from switch_zoo.tasks import packing
 
@@ -81,9 +82,12 @@ TABLE = (
     mesh_utils,
     'get_estimator',
     lambda released: evaluation.with_kept_evaluations(
-      seen_data.with_seen_data_skipped(estimators.chosen(building.with_pruned_graphs(released)))
+      seen_data.with_seen_data_skipped(
+        estimators.chosen(owed.with_owed_validation(building.with_pruned_graphs(released)))
+      )
     ),
     why='what a perplexity run measures goes to TensorBoard only; a resumed training reads its first batches again; '
+    'a training without a step left makes no session that could validate; '
     'sessions prepare the whole graph for every value that is read at the start',
     until='Mesh-TensorFlow returns what it evaluates, skips data where the number of steps does not say how much, and '
     'takes the settings of sessions',

@@ -288,14 +288,16 @@ def _done_already(model_dir: str, folder: str, steps: object) -> bool:
   if checkpoint is None or not isinstance(steps, int):
     return False
   step = mesh_utils.get_step_from_checkpoint_path(checkpoint)
-  patience = validation_settings.ValidationSettings().patience
+  settings = validation_settings.ValidationSettings()
+  patience = settings.patience
   if step < steps and validation_history.stopped_early(folder, step, patience):
     _print(
       f'{model_dir} ended early at step {step:,}: {patience} validations were not better than the best one, in '
       f'{os.path.join(model_dir, best.FOLDER)}. Raise PATIENCE to continue.'
     )
     return True
-  if step < steps:
+  # The last validation decides which checkpoint is the best.
+  if step < steps or (step == steps and validation_history.owes(folder, step, settings.every)):
     return False
   _print(f'{model_dir} is already at step {step:,}, and TRAIN_STEPS = {steps:,}: nothing to do. Raise it to continue.')
   return True

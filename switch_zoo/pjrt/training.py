@@ -125,7 +125,8 @@ def train(
   training_hooks.validate(lambda training: make_validation(saver, named, training))
   training_hooks.begin(step)
   before: Any = None
-  for batch in batches:
+  # A training whose last validation was killed has no step left.
+  for batch in batches if step < last_step else ():
     interrupts.check()
     fed = _fed(executable, batch, {'step': step, 'seed': seed})
     outputs, state = executable([*state, *fed])

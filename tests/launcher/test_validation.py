@@ -181,3 +181,14 @@ class TestTraining:
     assert list(killed) == [2, 4, 5] and {s: r['score'] for s, r in killed.items()} == {
       s: r['score'] for s, r in whole.items()
     }
+
+  def test_the_last_validation_is_made_if_it_was_killed(self, job, tmp_path):
+    (tmp_path / 'vocabulary.model').write_bytes((job[1] / 'vocabulary.model').read_bytes())
+    command = finetune('killed', 4, EVAL_STEPS=2, **TOPICS)
+    assert run([[KILLED, command]], tmp_path)[0].returncode == 9
+    assert list(records(tmp_path / 'killed', True)) == [2]
+    first, second = run([['', command], ['', command]], tmp_path)[1]
+    assert not losses(succeeded(first)) and 'Validating after step 4' in succeeded(first)
+    whole, killed = (records(folder, True) for folder in (job[1] / 'validated', tmp_path / 'killed'))
+    assert list(killed) == [2, 4] and killed[4]['score'] == whole[4]['score']
+    assert 'is already at step 4' in succeeded(second)

@@ -10,6 +10,7 @@ In the order of imports:
   settings          launcher.validation, and its checks before anything is written
   history           what validations measured so far, and whether a better one can still be expected
   hook              the hook of a training
+  owed              the last validation of a training that was killed while it was made
 
 Each file imports only files above it.
 """

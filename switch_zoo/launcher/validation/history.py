@@ -67,6 +67,11 @@ def stopped_early(model_dir: str, step: int, patience: int | None) -> bool:
   return patience is not None and history.since_best() >= patience
 
 
+def owes(model_dir: str, step: int, every: int | None) -> bool:
+  """Whether a training with validations was killed before that of this step, its last one, was made."""
+  return every is not None and all(validation.step != step for validation in History(model_dir, step).validations)
+
+
 def table(history: History) -> str:
   """The validations as lines, and the best one: 'step 200  score 71.4286  4.1 s  best'."""
   lines = [
