@@ -21,7 +21,13 @@ _HOST_DEVICES = '--xla_force_host_platform_device_count'
 _TPU_FILES = ('/dev/accel*', '/dev/vfio/[0-9]*')
 # Where libtpu is installed, as for `switch_zoo compile`, and there is no TPU, it would ask the cloud for minutes which
 # TPU this is, and then print a trace of its own sources.
-_WITHOUT_A_TPU = {'TPU_SKIP_MDS_QUERY': '1', 'TPU_STDERR_LOG_LEVEL': '3', 'TPU_MIN_LOG_LEVEL': '3'}
+_WITHOUT_A_TPU = {
+  'TPU_SKIP_MDS_QUERY': '1',
+  'TPU_ACCELERATOR_TYPE': 'v4-8',
+  'TPU_WORKER_HOSTNAMES': 'localhost',
+  'TPU_STDERR_LOG_LEVEL': '3',
+  'TPU_MIN_LOG_LEVEL': '3',
+}
 # JAX's mesh has at least one axis.
 _OWN_AXIS = 'all'
 
