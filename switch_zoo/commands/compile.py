@@ -44,7 +44,7 @@ def command(
 ) -> None:
   """Compiles the whole training step of a model for a TPU slice, and prints the memory and communication of one core.
 
-  No TPU is needed, only libtpu: pip install 'switch_zoo[tpu]'. A large model takes minutes and 10 GiB of memory.
+  No TPU is needed, only libtpu: pip install '.[tpu]' in the checkout. A large model takes minutes and 10 GiB of memory.
   """
   with whole_package.required_by('switch_zoo compile'):
     from switch_zoo.commands import compiled_table, compiling

@@ -19,6 +19,15 @@ from switch_zoo.pjrt import processes
 _HOST_DEVICES = '--xla_force_host_platform_device_count'
 # The devices of a TPU on its host: up to v4, and since v5e.
 _TPU_FILES = ('/dev/accel*', '/dev/vfio/[0-9]*')
+# Where libtpu is installed, as for `switch_zoo compile`, and there is no TPU, it would ask the cloud for minutes which
+# TPU this is, and then print a trace of its own sources.
+_WITHOUT_A_TPU = {
+  'TPU_SKIP_MDS_QUERY': '1',
+  'TPU_ACCELERATOR_TYPE': 'v4-8',
+  'TPU_WORKER_HOSTNAMES': 'localhost',
+  'TPU_STDERR_LOG_LEVEL': '3',
+  'TPU_MIN_LOG_LEVEL': '3',
+}
 # JAX's mesh has at least one axis.
 _OWN_AXIS = 'all'
 
@@ -40,8 +49,8 @@ def prepare_host(mesh_shape: Mapping[str, int]) -> None:
   others = re.sub(rf'{_HOST_DEVICES}=\d+', '', os.environ.get('XLA_FLAGS', '')).split()
   os.environ['XLA_FLAGS'] = ' '.join([*others, f'{_HOST_DEVICES}={cores // count}'])
   if not any(map(glob.glob, _TPU_FILES)):
-    # Where libtpu is installed, as for `switch_zoo compile`, it would ask the cloud for minutes which TPU this is.
-    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+    for name, value in _WITHOUT_A_TPU.items():
+      os.environ.setdefault(name, value)
 
 
 def platform() -> str:

@@ -178,7 +178,7 @@ def library_path() -> str:
   Raises:
     UserError: it is missing, or of another release
   """
-  install = f"Install it with pip install 'switch_zoo[tpu]', or pip install libtpu=={VERSION}; it needs no TPU."
+  install = f"Install it with pip install libtpu=={VERSION}, or pip install '.[tpu]' in the checkout; it needs no TPU."
   spec = importlib.util.find_spec('libtpu')
   if spec is None or spec.origin is None:
     raise UserError(f"libtpu, the TPU's compiler, is not installed. {install}")

@@ -71,9 +71,10 @@ def test_the_host_offers_as_many_devices_as_cores(monkeypatch):
 def test_a_host_without_a_tpu_does_not_ask_the_cloud_which_one_it_is(has_tpu, monkeypatch, tmp_path):
   (tmp_path / 'accel0').touch()
   monkeypatch.setattr(devices, '_TPU_FILES', (str(tmp_path / ('accel*' if has_tpu else 'vfio*')),))
-  monkeypatch.setenv('XLA_FLAGS', '')
-  monkeypatch.delenv('TPU_SKIP_MDS_QUERY', raising=False)
+  monkeypatch.setattr(os, 'environ', {'TPU_MIN_LOG_LEVEL': '0'})
   devices.prepare_host({'batch': 1})
+  del os.environ['XLA_FLAGS']
+  assert os.environ == ({} if has_tpu else devices._WITHOUT_A_TPU) | {'TPU_MIN_LOG_LEVEL': '0'}
   assert os.environ.get('TPU_SKIP_MDS_QUERY') == (None if has_tpu else '1')
 
 

@@ -152,6 +152,17 @@ def test_what_was_compiled_are_ready_layouts_that_fit():
     assert weights <= record['memory']['arguments'] < 1.05 * weights, model
 
 
+def test_compiled_programs_send_tokens_as_often_as_by_hand():
+  """To the experts and back, forward and backward, in each sparse layer: 48 times in Switch-Base's 6 + 6."""
+  counts = {}
+  for record in compiled_table.read(str(RECORDS)):
+    config = load_config(record['model'])
+    sparse = [*config.encoder_sparse_layers, *config.decoder_sparse_layers]
+    counts[record['model']] = record['collectives'].get('all-to-all', {'count': 0})['count']
+    assert counts[record['model']] == 4 * len(sparse), record['model']
+  assert counts['switch_base_128'] == 48 and counts['t5_small'] == 0
+
+
 def test_the_table_in_the_documentation_is_that_of_the_records():
   text = compiled_table.table(compiled_table.read(str(RECORDS)))
   assert text in (REPOSITORY / 'docs' / 'layouts.md').read_text(encoding='utf-8')

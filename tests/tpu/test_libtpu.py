@@ -60,7 +60,9 @@ def test_places_of_a_slice(name, devices):
 
 def test_libtpu_that_is_missing_or_another(monkeypatch):
   monkeypatch.setattr(compiler.importlib.util, 'find_spec', lambda name: None)
-  with pytest.raises(UserError, match=r"libtpu, .* is not installed. Install it with pip install 'switch_zoo\[tpu\]'"):
+  with pytest.raises(
+    UserError, match=r"libtpu, .* is not installed. Install it with pip install libtpu==\d.*'\.\[tpu\]'"
+  ):
     compiler.library_path()
   spec = type('Spec', (), {'origin': '/somewhere/libtpu/__init__.py'})
   monkeypatch.setattr(compiler.importlib.util, 'find_spec', lambda name: spec)
