@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 
 from switch_zoo import garbage
 from switch_zoo.errors import UserError, paragraph
-from switch_zoo.planner import cost, lowering, memory, step
+from switch_zoo.planner import cost, lowering, memory, sizes, step
 from switch_zoo.planner.hardware import GIB, Slice
+from switch_zoo.planner.slicing import Slicing
 from switch_zoo.spec import layouts
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.layouts import Layout
@@ -128,14 +129,13 @@ def _divisors(number: int) -> list[int]:
 
 
 class Judge:
-  """Judges layouts of one model on one slice with one batch. Graphs that several layouts share are built once."""
+  """Judges layouts of one model on one slice with one batch. The model's graph is built once for all."""
 
   def __init__(self, config: ModelConfig, target: Slice, sequences: int, lengths: Mapping[str, int]) -> None:
     self._config = config
     self._target = target
     self._sequences = sequences
     self._lengths = lengths
-    self._step = functools.cache(self._build)
 
   def search(self) -> Found:
     """All candidates."""
@@ -191,19 +191,21 @@ class Judge:
     each = self._sequences // (layout.parts('batch') * layout.outer_batch_size)
     return [number for number in _divisors(each) if number & (number - 1) == 0 or number == each]
 
-  def _graph(self, layout: Layout, microbatches: int) -> step.Step:
-    return self._step(self._sequences // microbatches, layout.outer_batch_size, layout.parts('batch'))
+  def _slicing(self, layout: Layout, microbatches: int) -> Slicing:
+    """How a layout cuts the template for one of these microbatches."""
+    parts = layout.parts('batch')
+    sequences = self._sequences // microbatches
+    actual = sizes.of_step(self._config, sequences, self._lengths, layout.outer_batch_size, parts)
+    return Slicing(layout, sizes.placed(self._config, actual))
 
   def _memory(self, layout: Layout, microbatches: int) -> memory.Memory:
-    return memory.of_step(self._config, layout, self._graph(layout, microbatches), microbatches)
-
-  def _build(self, sequences: int, outer: int, parts: int) -> step.Step:
-    return step.build(self._config, sequences, self._lengths, outer, parts).compiled()
+    slicing = self._slicing(layout, microbatches)
+    return memory.of_step(self._config, layout, step.template(self._config), microbatches, slicing)
 
   def _plan(self, layout: Layout, microbatches: int, used: memory.Memory) -> Plan:
-    built = self._graph(layout, microbatches)
-    lowered = lowering.lower(built.graph, layout, built.gradients.values())
-    work = cost.Work(lowered, memory.traffic(built, layout), microbatches)
+    slicing, template = self._slicing(layout, microbatches), step.template(self._config)
+    lowered = lowering.lower_step(template, slicing)
+    work = cost.Work(lowered, memory.traffic(template, slicing), microbatches)
     repeats = lambda section: 1 if section == 'optimizer' else microbatches
     flops = sum(2 * p.multiplications * repeats(p.section) for p in lowered.products if p.contracted)
     sent: dict[tuple[str, tuple[str, ...]], int] = {}
