@@ -4,6 +4,7 @@ import bisect
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Mapping
 
 from switch_zoo import garbage
@@ -125,7 +126,8 @@ def _rules(config: ModelConfig) -> list[dict[str, str]]:
 
 
 def _divisors(number: int) -> list[int]:
-  return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+  small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+  return sorted({*small, *(number // divisor for divisor in small)})
 
 
 class Judge:
@@ -189,7 +191,9 @@ class Judge:
   def _microbatches(self, layout: Layout) -> list[int]:
     """Numbers of microbatches, each with the same number of sequences on each core, fewest first."""
     each = self._sequences // (layout.parts('batch') * layout.outer_batch_size)
-    return [number for number in _divisors(each) if number & (number - 1) == 0 or number == each]
+    # The powers of two that divide it, the largest of which is its lowest bit.
+    powers = [1 << bit for bit in range((each & -each).bit_length())]
+    return sorted({*powers, each})
 
   def _slicing(self, layout: Layout, microbatches: int) -> Slicing:
     """How a layout cuts the template for one of these microbatches."""
