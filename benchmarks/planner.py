@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from switch_zoo.planner import cost, lowering, memory, step
+from switch_zoo.planner import cost, lowering, memory, slicing, step
 from switch_zoo.planner.hardware import slice_named
 from switch_zoo.spec import capacity, layouts
 from switch_zoo.spec.config import ModelConfig
@@ -107,7 +107,7 @@ def work_of(row: Row) -> cost.Work:
   size = next(n for n in range(max(1, MICROBATCH // max(row.lengths.values())), 0, -1) if each % n == 0)
   built = step.build(config, size * row.layout.parts('batch'), row.lengths, 1, row.layout.parts('batch')).compiled()
   lowered = lowering.lower(built.graph, row.layout, built.gradients.values())
-  traffic = memory.traffic(built, row.layout)
+  traffic = memory.traffic(built, slicing.Slicing(row.layout))
   if row.mask_passes:
     traffic['routing'] += released_masks(row, config, size)
   return cost.Work(lowered, traffic, each // size)

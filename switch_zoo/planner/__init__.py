@@ -2,6 +2,8 @@
 
   tensors        graphs without values: the operations of Mesh-TensorFlow and their gradients
   hardware       chips and slices
+  slicing        how a layout cuts tensors
+  sizes          what a batch and a layout make of a step's sizes, and placeholders for that
   attention      attention sublayers as such graphs
   feed_forward   dense and sparse feed-forward sublayers
   optimizer      Adafactor

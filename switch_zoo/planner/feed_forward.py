@@ -8,7 +8,7 @@ from typing import NamedTuple
 from switch_zoo.errors import UserError
 from switch_zoo.planner.attention import dropout
 from switch_zoo.planner.tensors import BOOL, FLOAT32, INT32, Axes, Graph, Tensor
-from switch_zoo.spec import capacity
+from switch_zoo.spec.capacity import Groups
 from switch_zoo.spec.shape import ModelShape
 
 COUNTED_ROUTERS = ('top1', 'top2')
@@ -41,18 +41,17 @@ def dense(g: Graph, config: ModelShape, scope: str, x: Tensor) -> Tensor:
 
 
 def experts(
-  g: Graph, config: ModelShape, scope: str, x: Tensor, sequence_ids: Tensor, batch_parts: int
+  g: Graph, config: ModelShape, scope: str, x: Tensor, sequence_ids: Tensor, groups: Groups
 ) -> tuple[Tensor, Tensor]:
   """switch_zoo.mesh.experts.SwitchFeedForward. x: [O, batch, length, d_model] -> same, and the weighted loss []
 
   Args:
-    batch_parts: mesh slices over which the layout cuts the batch
+    groups: how the tokens of a replica are routed
   Raises:
-    UserError: a router that is not counted, or tokens that cannot be grouped
+    UserError: a router that is not counted
   """
-  outer, batch, length, d_model = x.axes
-  number, size = capacity.split_into_groups(batch[1] * length[1], config.group_size, batch_parts)
-  slots = capacity.expert_capacity(size, config.num_experts, config.capacity_factor_train, config.min_expert_capacity)
+  outer, batch, _, d_model = x.axes
+  number, size, slots = groups
   tokens: Axes = (outer, (batch[0], number), ('group', size))
   unsplit: Axes = (('expert_unsplit', config.num_experts), outer, (batch[0], number), ('expert_capacity', slots))
   split: Axes = (('experts', config.num_experts), outer, ('batch_unsplit', number), ('expert_capacity', slots))

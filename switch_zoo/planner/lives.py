@@ -4,23 +4,24 @@ Operations run in the order of the graph. Element-wise ones are fused into what 
 element-wise results of the forward pass again from what is in memory, as compilers do.
 """
 
-from switch_zoo.planner.lowering import OPTIMIZER, Slicing
+from switch_zoo.planner.lowering import OPTIMIZER
+from switch_zoo.planner.slicing import Cuts, Slicing
 from switch_zoo.planner.step import Step
-from switch_zoo.planner.tensors import BYTES, MAX, NOISE, RESHAPE, STOP, SUM, USE, Operation, Tensor
+from switch_zoo.planner.tensors import BYTES, MAX, NOISE, RESHAPE, STOP, SUM, USE, Axes, Operation, Tensor
 
 
 class Held:
   """Which tensors are in memory: results of products, sums and exchanges, and noise."""
 
-  def __init__(self, operations: list[Operation], slicing: Slicing, with_operands: bool = False) -> None:
+  def __init__(self, operations: list[Operation], cuts: Cuts, with_operands: bool = False) -> None:
     """
     Args:
       operations: in the order in which they run
-      slicing: of their tensors
+      cuts: of their graph
       with_operands: what products read is in memory too, so that no element-wise operation is fused into a product
     """
     self._operations = operations
-    self._slicing = slicing
+    self._cuts = cuts
     self._renaming = {o for o in operations if self._passes_on(o)}
     self._written = {o.output for o in operations if _makes(o)}
     if with_operands:
@@ -56,8 +57,35 @@ class Held:
 
   def _passes_on(self, operation: Operation) -> bool:
     if operation.kind == RESHAPE:
-      return self._slicing.offsets(operation.inputs[0].axes) == self._slicing.offsets(operation.output.axes)
+      return not self._cuts.recut(operation.inputs[0].axes, operation.output.axes)
     return operation.kind == STOP
+
+
+# Axes, dtype, and whether it is a dispatch tensor: tensors that are alike need the same memory under every layout.
+Kind = tuple[Axes, str, bool]
+
+
+class _Moments:
+  """When tensors are made and freed before the optimizer, without the weights.
+
+  kinds: of tensors
+  changes: at each moment, the kinds of the tensors that are made, and of those that are freed after it
+  """
+
+  def __init__(self, step: Step, cuts: Cuts) -> None:
+    operations = [o for o in step.graph.operations if o.section != OPTIMIZER]
+    weights = {id(tensor) for tensor in step.graph.variables.values()}
+    stay = {id(tensor) for tensor in step.gradients.values()}
+    numbers: dict[Kind, int] = {}
+    births: list[list[int]] = [[] for _ in operations]
+    deaths: list[list[int]] = [[] for _ in operations]
+    for tensor, (first, last) in Held(operations, cuts).lives().items():
+      if id(tensor) not in weights:
+        number = numbers.setdefault((tensor.axes, tensor.dtype, _is_dispatch(tensor)), len(numbers))
+        births[first].append(number)
+        deaths[-1 if id(tensor) in stay else last].append(number)
+    self.kinds = list(numbers)
+    self.changes = [(born, dead) for born, dead in zip(births, deaths, strict=True) if born or dead]
 
 
 def fullest(step: Step, slicing: Slicing) -> tuple[int, int]:
@@ -66,24 +94,20 @@ def fullest(step: Step, slicing: Slicing) -> tuple[int, int]:
   Gradients of weights stay from where they are computed to the end, where they are added to those of the other
   microbatches or go to the optimizer.
   """
-  operations = [o for o in step.graph.operations if o.section != OPTIMIZER]
-  weights = {id(tensor) for tensor in step.graph.variables.values()}
-  stay = {id(tensor) for tensor in step.gradients.values()}
-  births: list[list[Tensor]] = [[] for _ in operations]
-  deaths: list[list[Tensor]] = [[] for _ in operations]
-  for tensor, (first, last) in Held(operations, slicing).lives().items():
-    if id(tensor) not in weights:
-      births[first].append(tensor)
-      deaths[-1 if id(tensor) in stay else last].append(tensor)
+  moments = step.once(lambda cuts: _Moments(step, cuts), 'moments', slicing)
+  sizes = [slicing.size(axes) * BYTES[dtype] for axes, dtype, _ in moments.kinds]
+  in_dispatch = [size if kind[2] else 0 for size, kind in zip(sizes, moments.kinds, strict=True)]
   alive = dispatch = 0
   most = (0, 0)
-  size = lambda tensor: slicing.size(tensor.axes) * BYTES[tensor.dtype]
-  for born, dead in zip(births, deaths, strict=True):
-    alive += sum(map(size, born))
-    dispatch += sum(size(t) for t in born if _is_dispatch(t))
-    most = max(most, (alive, dispatch))
-    alive -= sum(map(size, dead))
-    dispatch -= sum(size(t) for t in dead if _is_dispatch(t))
+  for born, dead in moments.changes:
+    for kind in born:
+      alive += sizes[kind]
+      dispatch += in_dispatch[kind]
+    if alive >= most[0]:
+      most = max(most, (alive, dispatch))
+    for kind in dead:
+      alive -= sizes[kind]
+      dispatch -= in_dispatch[kind]
   return most
 
 

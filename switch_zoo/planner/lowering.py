@@ -6,9 +6,11 @@ added up are delayed until after the addition. Tests compare every figure with t
 """
 
 import dataclasses
-import math
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
+from switch_zoo.planner.slicing import Cuts, Slicing, reshapes_of
+from switch_zoo.planner.step import Step
 from switch_zoo.planner.tensors import (
   ADD,
   BFLOAT16,
@@ -96,14 +98,60 @@ class Lowered:
     return sum(c.elements for c in self.collectives if (c.kind, c.axes) == (kind, axes))
 
 
+class _Exchange(NamedTuple):
+  """A collective of all layouts that cut alike, without sizes.
+
+  axes: of the mesh
+  entries: the axes of the tensor whose slice is sent
+  divided, multiplied: axes of the mesh by whose sizes the entries of the slice change before the exchange, and by it
+  gathered: each core's slice is sent once for every core, see `_Lowering._reduce`
+  """
+
+  kind: str
+  axes: tuple[str, ...]
+  entries: Axes
+  dtype: str
+  section: str
+  backward: bool
+  gradient: bool = False
+  divided: tuple[str, ...] = ()
+  multiplied: tuple[str, ...] = ()
+  gathered: bool = False
+
+  def sized(self, slicing: Slicing) -> Collective:
+    """With the sizes of a layout."""
+    elements = slicing.size(self.entries) // slicing.group(self.divided) * slicing.group(self.multiplied)
+    group = slicing.group(self.axes)
+    if self.kind == ALL_TO_ALL:
+      sent = BFLOAT16 if self.dtype == FLOAT32 else self.dtype
+    else:
+      sent = _sent_in_a_sum(self.dtype, group)
+    size = elements * (group if self.gathered else 1) * BYTES[sent]
+    return Collective(self.kind, self.axes, elements, size, self.section, self.backward, self.gradient)
+
+
+class _Einsum(NamedTuple):
+  """`Products` of all layouts that cut alike, without sizes; union: the axes of all operands."""
+
+  union: Axes
+  contracted: bool
+  dtype: str
+  section: str
+  backward: bool
+
+  def sized(self, slicing: Slicing) -> Products:
+    """With the sizes of a layout."""
+    return Products(slicing.size(self.union), self.contracted, self.dtype, self.section, self.backward)
+
+
 class _Sum:
   """A sum over cores that has not been carried out: mesh_tensorflow.LazyAllreduceSum."""
 
-  __slots__ = ('axes', 'done', 'elements', 'operation')
+  __slots__ = ('axes', 'done', 'entries', 'operation')
 
-  def __init__(self, axes: tuple[str, ...], elements: int, operation: Operation) -> None:
+  def __init__(self, axes: tuple[str, ...], entries: Axes, operation: Operation) -> None:
     self.axes = axes
-    self.elements = elements
+    self.entries = entries
     self.operation = operation
     self.done = False
 
@@ -116,52 +164,37 @@ def lower(graph: Graph, layout: Layout, gradients: Iterable[Tensor] = ()) -> Low
     layout: it fits the graph: `layouts.check`
     gradients: tensors whose sums over cores wait until all microbatches are added
   """
-  lowering = _Lowering(layout, {id(tensor) for tensor in gradients})
-  for operation in graph.operations:
-    lowering.lower(operation)
-  return Lowered(tuple(lowering.products), tuple(lowering.collectives))
+  slicing = Slicing(layout)
+  return _sized(_Lowering(graph, slicing.cuts(reshapes_of(graph)), gradients), slicing)
 
 
-class Slicing:
-  """How a layout cuts tensors."""
+def lower_step(step: Step, slicing: Slicing) -> Lowered:
+  """Counts a step under a layout. Operations are followed once for all layouts that cut the graph alike."""
+  lowering = step.once(lambda cuts: _Lowering(step.graph, cuts, step.gradients.values()), 'lowering', slicing)
+  return _sized(lowering, slicing)
 
-  def __init__(self, layout: Layout) -> None:
-    self.mesh = layout.mesh
-    self._axis_of = {name: axis for name, axis in layout.rules.items() if axis in layout.mesh}
-    self._parts = {name: layout.mesh[axis] for name, axis in self._axis_of.items()}
-    self._sizes: dict[Axes, int] = {}
 
-  def axis(self, name: str) -> str | None:
-    """The mesh axis that cuts a dimension, if one does."""
-    return self._axis_of.get(name)
-
-  def size(self, axes: Axes) -> int:
-    """Entries of a core's slice."""
-    size = self._sizes.get(axes)
-    if size is None:
-      size = self._sizes[axes] = math.prod(size // self._parts.get(name, 1) for name, size in axes)
-    return size
-
-  def offsets(self, axes: Axes) -> dict[str, int]:
-    """Mesh axis -> the product of the sizes before the dimension that it cuts."""
-    offsets, product = {}, 1
-    for name, size in axes:
-      axis = self.axis(name)
-      if axis is not None:
-        offsets[axis] = product
-      product *= size
-    return offsets
+def _sized(lowering: '_Lowering', slicing: Slicing) -> Lowered:
+  products = {one: one.sized(slicing) for one in set(lowering.products)}
+  collectives = {one: one.sized(slicing) for one in set(lowering.collectives)}
+  return Lowered(
+    tuple(products[one] for one in lowering.products), tuple(collectives[one] for one in lowering.collectives)
+  )
 
 
 class _Lowering:
-  def __init__(self, layout: Layout, gradients: set[int]) -> None:
-    self._slicing = Slicing(layout)
-    self._gradients = gradients
-    self._sums: dict[int, _Sum] = {}
-    self.products: list[Products] = []
-    self.collectives: list[Collective] = []
+  """What a graph's operations compute and send, in their order."""
 
-  def lower(self, operation: Operation) -> None:
+  def __init__(self, graph: Graph, cuts: Cuts, gradients: Iterable[Tensor]) -> None:
+    self._cuts = cuts
+    self._gradients = {id(tensor) for tensor in gradients}
+    self._sums: dict[int, _Sum] = {}
+    self.products: list[_Einsum] = []
+    self.collectives: list[_Exchange] = []
+    for operation in graph.operations:
+      self._lower(operation)
+
+  def _lower(self, operation: Operation) -> None:
     kind = operation.kind
     if kind == EINSUM:
       self._einsum(operation)
@@ -184,23 +217,13 @@ class _Lowering:
       waiting = self._sums.get(id(tensor))
       if waiting is not None and not waiting.done:
         waiting.done = True
-        self._all_reduce(waiting.axes, waiting.elements, tensor, waiting.operation)
+        o, is_gradient = waiting.operation, id(tensor) in self._gradients
+        self.collectives.append(
+          _Exchange(ALL_REDUCE, waiting.axes, waiting.entries, tensor.dtype, o.section, o.backward, is_gradient)
+        )
 
-  def _all_reduce(self, axes: tuple[str, ...], elements: int, tensor: Tensor, operation: Operation) -> None:
-    group = math.prod(self._slicing.mesh[axis] for axis in axes)
-    sent = _sent_in_a_sum(tensor.dtype, group)
-    self._record(ALL_REDUCE, axes, elements, elements * BYTES[sent], operation, id(tensor) in self._gradients)
-
-  def _record(
-    self, kind: str, axes: tuple[str, ...], elements: int, size: int, operation: Operation, gradient: bool = False
-  ) -> None:
-    self.collectives.append(Collective(kind, axes, elements, size, operation.section, operation.backward, gradient))
-
-  def _cut(self, axes: Axes) -> tuple[str, ...]:
-    return tuple(axis for name, _ in axes if (axis := self._slicing.axis(name)) is not None)
-
-  def _wait(self, tensor: Tensor, axes: tuple[str, ...], elements: int, operation: Operation) -> None:
-    self._sums[id(tensor)] = _Sum(axes, elements, operation)
+  def _wait(self, tensor: Tensor, axes: tuple[str, ...], entries: Axes, operation: Operation) -> None:
+    self._sums[id(tensor)] = _Sum(axes, entries, operation)
 
   def _einsum(self, operation: Operation) -> None:
     self._carry_out(operation.inputs)
@@ -209,35 +232,29 @@ class _Lowering:
     output = operation.output
     kept = tuple(axis for axis in output.axes if axis in union)
     whole = next((axes for axes in (*(x.axes for x in operation.inputs), kept) if len(axes) == len(union)), union)
-    summed = self._cut(tuple(axis for axis in whole if axis not in kept))
+    summed = self._cuts.axes(tuple(axis for axis in whole if axis not in kept))
     if summed:
-      self._wait(output, summed, self._slicing.size(kept), operation)
+      self._wait(output, summed, kept, operation)
       if kept != output.axes:
         self._carry_out([output])
-    self.products.append(
-      Products(
-        self._slicing.size(union),
-        operation.is_product,
-        operation.inputs[0].dtype,
-        operation.section,
-        operation.backward,
-      )
-    )
+    dtype = operation.inputs[0].dtype
+    self.products.append(_Einsum(union, operation.is_product, dtype, operation.section, operation.backward))
 
   def _reduce(self, operation: Operation) -> None:
     x, y = operation.inputs[0], operation.output
-    summed = self._cut(tuple(axis for axis in x.axes if axis not in y.axes))
+    summed = self._cuts.axes(tuple(axis for axis in x.axes if axis not in y.axes))
     if not summed:
       return
-    elements = self._slicing.size(y.axes)
     if operation.kind == SUM:
-      self._wait(y, summed, elements, operation)
+      self._wait(y, summed, y.axes, operation)
       return
     # A maximum is taken from a gathered copy of each core's, which SimdMeshImpl makes with a sum.
     for axis in summed:
-      number = self._slicing.mesh[axis]
-      size = elements * number * BYTES[_sent_in_a_sum(x.dtype, number)]
-      self._record(ALL_REDUCE, (axis,), elements, size, operation)
+      self._exchange(ALL_REDUCE, (axis,), y, operation, gathered=True)
+
+  def _exchange(self, kind: str, axes: tuple[str, ...], x: Tensor, o: Operation, **sizes: Any) -> None:
+    """Slices of x are sent; `sizes` are the last fields of `_Exchange`."""
+    self.collectives.append(_Exchange(kind, axes, x.axes, x.dtype, o.section, o.backward, **sizes))
 
   def _add(self, operation: Operation) -> None:
     output = operation.output
@@ -245,18 +262,15 @@ class _Lowering:
     waiting = [self._sums.get(id(x)) if x.axes == output.axes else None for x in operation.inputs]
     first = waiting[0]
     if first is not None and all(w is not None and w.axes == first.axes for w in waiting):
-      self._wait(output, first.axes, first.elements, first.operation)
+      self._wait(output, first.axes, first.entries, first.operation)
     else:
       self._carry_out(operation.inputs)
 
   def _draw(self, noise: Tensor) -> None:
-    cut = self._cut(noise.axes)
-    alike = tuple(axis for axis in self._slicing.mesh if axis not in cut)
+    cut = self._cuts.axes(noise.axes)
+    alike = tuple(axis for axis in self._cuts.mesh if axis not in cut)
     if alike:
-      size = self._slicing.size(noise.axes)
-      group = math.prod(self._slicing.mesh[axis] for axis in alike)
-      sent = size * BYTES[_sent_in_a_sum(noise.dtype, group)]
-      self._record(NOISE_REDUCE, alike, size, sent, noise.operation)
+      self._exchange(NOISE_REDUCE, alike, noise, noise.operation)
 
   def _pass_on(self, operation: Operation) -> None:
     waiting = self._sums.get(id(operation.inputs[0]))
@@ -265,40 +279,25 @@ class _Lowering:
 
   def _reshape(self, operation: Operation) -> None:
     x, y = operation.inputs[0], operation.output
-    before, after = self._slicing.offsets(x.axes), self._slicing.offsets(y.axes)
-    changed = [axis for axis in self._slicing.mesh if before.get(axis) != after.get(axis)]
-    if not changed:
+    changes = self._cuts.recut(x.axes, y.axes)
+    if not changes:
       waiting = self._sums.get(id(x))
       if waiting is not None:
-        self._wait(y, waiting.axes, waiting.elements, waiting.operation)
+        self._wait(y, waiting.axes, waiting.entries, waiting.operation)
       return
     self._carry_out([x])
-    size = self._slicing.size(x.axes)
-    positions = _positions(x.axes)
-    for axis in changed:
-      # Cut anew: each core keeps its part, before the exchange where the old axes allow it.
-      if axis not in before and after[axis] in positions:
-        size //= self._slicing.mesh[axis]
-    for axis in changed:
-      if axis in before and axis in after:
-        sent = BFLOAT16 if x.dtype == FLOAT32 else x.dtype
-        self._record(ALL_TO_ALL, (axis,), size, size * BYTES[sent], operation)
-    for axis in changed:
-      if axis in before and axis not in after:
-        size *= self._slicing.mesh[axis]
-        sent = _sent_in_a_sum(x.dtype, self._slicing.mesh[axis])
-        self._record(ALL_GATHER, (axis,), size, size * BYTES[sent], operation)
+    # Cut again: each core keeps its part, before the exchange where the old axes allow it.
+    kept = tuple(change.axis for change in changes if not change.before and change.early)
+    for change in changes:
+      if change.before and change.after:
+        self._exchange(ALL_TO_ALL, (change.axis,), x, operation, divided=kept)
+    gathered: tuple[str, ...] = ()
+    for change in changes:
+      if change.before and not change.after:
+        gathered = (*gathered, change.axis)
+        self._exchange(ALL_GATHER, (change.axis,), x, operation, divided=kept, multiplied=gathered)
 
 
 def _sent_in_a_sum(dtype: str, group: int) -> str:
   """The dtype in which SimdMeshImpl sums over a group of cores."""
   return BFLOAT16 if dtype == BFLOAT16 and group <= BFLOAT16_GROUP else FLOAT32
-
-
-def _positions(axes: Axes) -> set[int]:
-  """The products of the sizes before each axis."""
-  products, product = set(), 1
-  for _, size in axes:
-    products.add(product)
-    product *= size
-  return products

@@ -5,13 +5,14 @@ function for each thing that the TPU's compiler was seen to keep; docs/planner.m
 compiler's.
 """
 
+import collections
 import dataclasses
 import math
 
 from switch_zoo.planner import lives, optimizer
-from switch_zoo.planner.lowering import Slicing
+from switch_zoo.planner.slicing import Cuts, Slicing
 from switch_zoo.planner.step import Step
-from switch_zoo.planner.tensors import BYTES, FLOAT32, USE
+from switch_zoo.planner.tensors import BYTES, FLOAT32, USE, Axes
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.layouts import Layout
 
@@ -87,10 +88,12 @@ def gradient_sums(step: Step, slicing: Slicing) -> int:
 
 def code(step: Step) -> int:
   """Bytes of the program. The loop over microbatches contains one of them."""
-  return round(CODE_BYTES * sum(operation.is_product for operation in step.graph.operations))
+  return round(CODE_BYTES * step.number_of_products)
 
 
-def of_step(config: ModelConfig, layout: Layout, step: Step, microbatches: int = 1) -> Memory:
+def of_step(
+  config: ModelConfig, layout: Layout, step: Step, microbatches: int = 1, slicing: Slicing | None = None
+) -> Memory:
   """The memory of a core.
 
   Args:
@@ -98,8 +101,9 @@ def of_step(config: ModelConfig, layout: Layout, step: Step, microbatches: int =
     layout: it fits the model
     step: of one microbatch
     microbatches: of a step
+    slicing: of the layout, with the sizes of a template; None: those of the step
   """
-  slicing = Slicing(layout)
+  slicing = slicing or Slicing(layout)
   in_a_loop = microbatches > 1
   activations, dispatch = lives.fullest(step, slicing)
   return Memory(
@@ -117,21 +121,33 @@ def _share(axes: tuple[tuple[str, int], ...], layout: Layout) -> int:
   return math.prod(size // layout.parts(name) for name, size in axes)
 
 
-def traffic(step: Step, layout: Layout) -> dict[str, int]:
+_Moved = dict[str, collections.Counter[tuple[Axes, str]]]
+
+
+def traffic(step: Step, slicing: Slicing) -> dict[str, int]:
   """Section -> bytes that a core reads from and writes to its memory, if element-wise operations are fused.
 
   Each tensor in memory is written once, and read once by each operation that takes it, matrix products excepted: those
   read while they compute. Operands of products count as written: `cost.MEMORY_SHARE` was fitted with them.
   """
-  slicing = Slicing(layout)
-  held = lives.Held(step.graph.operations, slicing, with_operands=True)
-  moved: dict[str, int] = {}
+  moved = step.once(lambda cuts: _moved(step, cuts), 'moved', slicing)
+  return {
+    section: sum(slicing.size(axes) * BYTES[dtype] * number for (axes, dtype), number in tensors.items())
+    for section, tensors in moved.items()
+  }
+
+
+def _moved(step: Step, cuts: Cuts) -> _Moved:
+  """Section -> how many tensors of which axes and dtypes its operations read and write."""
+  held = lives.Held(step.graph.operations, cuts, with_operands=True)
+  moved: _Moved = {}
   for operation in step.graph.operations:
     if operation.is_product or held.renames(operation):
       continue
     tensors = {x for x in operation.inputs if held.is_written(x)}
     if operation.kind != USE and held.is_written(operation.output):
       tensors.add(operation.output)
-    size = sum(slicing.size(t.axes) * BYTES[t.dtype] for t in tensors)
-    moved[operation.section] = moved.get(operation.section, 0) + size
+    counts = moved.setdefault(operation.section, collections.Counter())
+    for tensor in tensors:
+      counts[tensor.axes, tensor.dtype] += 1
   return moved

@@ -4,12 +4,14 @@ import bisect
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Mapping
 
 from switch_zoo import garbage
 from switch_zoo.errors import UserError, paragraph
-from switch_zoo.planner import cost, lowering, memory, step
+from switch_zoo.planner import cost, lowering, memory, sizes, step
 from switch_zoo.planner.hardware import GIB, Slice
+from switch_zoo.planner.slicing import Slicing
 from switch_zoo.spec import layouts
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.layouts import Layout
@@ -124,18 +126,18 @@ def _rules(config: ModelConfig) -> list[dict[str, str]]:
 
 
 def _divisors(number: int) -> list[int]:
-  return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+  small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+  return sorted({*small, *(number // divisor for divisor in small)})
 
 
 class Judge:
-  """Judges layouts of one model on one slice with one batch. Graphs that several layouts share are built once."""
+  """Judges layouts of one model on one slice with one batch. The model's graph is built once for all."""
 
   def __init__(self, config: ModelConfig, target: Slice, sequences: int, lengths: Mapping[str, int]) -> None:
     self._config = config
     self._target = target
     self._sequences = sequences
     self._lengths = lengths
-    self._step = functools.cache(self._build)
 
   def search(self) -> Found:
     """All candidates."""
@@ -189,21 +191,25 @@ class Judge:
   def _microbatches(self, layout: Layout) -> list[int]:
     """Numbers of microbatches, each with the same number of sequences on each core, fewest first."""
     each = self._sequences // (layout.parts('batch') * layout.outer_batch_size)
-    return [number for number in _divisors(each) if number & (number - 1) == 0 or number == each]
+    # The powers of two that divide it, the largest of which is its lowest bit.
+    powers = [1 << bit for bit in range((each & -each).bit_length())]
+    return sorted({*powers, each})
 
-  def _graph(self, layout: Layout, microbatches: int) -> step.Step:
-    return self._step(self._sequences // microbatches, layout.outer_batch_size, layout.parts('batch'))
+  def _slicing(self, layout: Layout, microbatches: int) -> Slicing:
+    """How a layout cuts the template for one of these microbatches."""
+    parts = layout.parts('batch')
+    sequences = self._sequences // microbatches
+    actual = sizes.of_step(self._config, sequences, self._lengths, layout.outer_batch_size, parts)
+    return Slicing(layout, sizes.placed(self._config, actual))
 
   def _memory(self, layout: Layout, microbatches: int) -> memory.Memory:
-    return memory.of_step(self._config, layout, self._graph(layout, microbatches), microbatches)
-
-  def _build(self, sequences: int, outer: int, parts: int) -> step.Step:
-    return step.build(self._config, sequences, self._lengths, outer, parts).compiled()
+    slicing = self._slicing(layout, microbatches)
+    return memory.of_step(self._config, layout, step.template(self._config), microbatches, slicing)
 
   def _plan(self, layout: Layout, microbatches: int, used: memory.Memory) -> Plan:
-    built = self._graph(layout, microbatches)
-    lowered = lowering.lower(built.graph, layout, built.gradients.values())
-    work = cost.Work(lowered, memory.traffic(built, layout), microbatches)
+    slicing, template = self._slicing(layout, microbatches), step.template(self._config)
+    lowered = lowering.lower_step(template, slicing)
+    work = cost.Work(lowered, memory.traffic(template, slicing), microbatches)
     repeats = lambda section: 1 if section == 'optimizer' else microbatches
     flops = sum(2 * p.multiplications * repeats(p.section) for p in lowered.products if p.contracted)
     sent: dict[tuple[str, tuple[str, ...]], int] = {}

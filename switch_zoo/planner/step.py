@@ -4,27 +4,56 @@ What `switch_zoo.mesh.graph.build_training` builds with Mesh-TensorFlow, tests c
 """
 
 import functools
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
-from switch_zoo.planner import feed_forward, optimizer
+from switch_zoo.planner import feed_forward, optimizer, sizes
 from switch_zoo.planner.attention import Attention, dropout, logsumexp
-from switch_zoo.planner.tensors import BFLOAT16, FLOAT32, INT32, Graph, Tensor
+from switch_zoo.planner.sizes import Sizes
+from switch_zoo.planner.slicing import Cuts, Slicing, reshapes_of
+from switch_zoo.planner.tensors import BFLOAT16, FLOAT32, INT32, Axes, Graph, Tensor
 from switch_zoo.spec.config import ModelConfig
 from switch_zoo.spec.sublayers import DENSE, ENC_DEC_ATTENTION, SELF_ATTENTION
 
 LENGTHS = {'inputs': 512, 'targets': 114}
 
+Found = TypeVar('Found')
 
-class Step(NamedTuple):
+
+class Step:
   """The graph of a step, and the gradients by variable."""
 
-  graph: Graph
-  gradients: dict[str, Tensor]
+  def __init__(self, graph: Graph, gradients: dict[str, Tensor]) -> None:
+    self.graph = graph
+    self.gradients = gradients
+    self._known: dict[Hashable, Any] = {}
 
   def compiled(self) -> 'Step':
     """The step without what a compiler leaves out: gradients of constants, mostly."""
     return Step(self.graph.pruned(self.gradients.values()), self.gradients)
+
+  @functools.cached_property
+  def number_of_products(self) -> int:
+    """Matrix products."""
+    return sum(operation.is_product for operation in self.graph.operations)
+
+  @functools.cached_property
+  def _reshapes(self) -> list[tuple[Axes, Axes]]:
+    return reshapes_of(self.graph)
+
+  def once(self, work: Callable[[Cuts], Found], name: str, slicing: Slicing) -> Found:
+    """What `work` finds, which is asked once for all layouts that cut the graph alike.
+
+    Args:
+      work: depends on the graph and the cuts only
+      name: of what it finds
+      slicing: of a layout
+    """
+    cuts = slicing.cuts(self._reshapes)
+    key = name, cuts.key
+    if key not in self._known:
+      self._known[key] = work(cuts)
+    return self._known[key]
 
 
 def activation_dtype(config: ModelConfig) -> str:
@@ -52,8 +81,24 @@ def build(
   Raises:
     UserError: a router that is not counted, or tokens that cannot be grouped
   """
+  return _build(config, sizes.of_step(config, sequences, lengths, outer_batch_size, batch_parts), with_optimizer)
+
+
+@functools.lru_cache(maxsize=2)
+def template(config: ModelConfig) -> Step:
+  """The compiled step of a model for every batch and layout: its axes have placeholders for what `Sizes` holds.
+
+  Which operations there are, and how they depend on each other, follows from the model alone.
+
+  Raises:
+    UserError: a router that is not counted
+  """
+  return _build(config, sizes.placeholders(config)).compiled()
+
+
+def _build(config: ModelConfig, step_sizes: Sizes, with_optimizer: bool = True) -> Step:
   graph = Graph()
-  loss = _Model(graph, config, batch_parts).loss(sequences, lengths, outer_batch_size)
+  loss = _Model(graph, config, step_sizes).loss()
   gradients = dict(zip(graph.variables, graph.gradients(loss, list(graph.variables.values())), strict=True))
   if with_optimizer:
     for name, gradient in gradients.items():
@@ -65,26 +110,27 @@ def build(
 class _Model:
   """mesh_tensorflow.transformer.transformer.Bitransformer with this package's sublayers and loss."""
 
-  def __init__(self, graph: Graph, config: ModelConfig, batch_parts: int) -> None:
+  def __init__(self, graph: Graph, config: ModelConfig, step_sizes: Sizes) -> None:
     self._g = graph
     self._config = config
-    self._batch_parts = batch_parts
+    self._sizes = step_sizes
     self._dtype = activation_dtype(config)
     self._losses: list[Tensor] = []
 
-  def loss(self, sequences: int, lengths: Mapping[str, int], outer: int) -> Tensor:
+  def loss(self) -> Tensor:
     g, config = self._g, self._config
+    outer, batch, lengths, _ = self._sizes
     inputs, targets = (
       g.pointwise(
         [
           g.reshape(
-            g.source((('_outer', outer), ('_batch', sequences // outer), ('_length', lengths[name])), INT32),
-            (('outer_batch', outer), ('batch', sequences // outer), ('length', lengths[name])),
+            g.source((('_outer', outer), ('_batch', batch), ('_length', length)), INT32),
+            (('outer_batch', outer), ('batch', batch), ('length', length)),
           ),
           g.source((), INT32),
         ]
       )
-      for name in ('inputs', 'targets')
+      for length in lengths
     )
     table = self._table('shared' if config.shared_embedding else 'encoder', config.vocab_size)
     encoded = self._stack('encoder', self._embed(table, inputs), inputs, None, None)
@@ -128,6 +174,7 @@ class _Model:
     g, config = self._g, self._config
     block = config.encoder_block if stack == 'encoder' else config.decoder_block
     number = config.num_encoder_blocks if stack == 'encoder' else config.num_decoder_blocks
+    groups = self._sizes.groups[stack == 'decoder']
     attention = Attention(g, config, self._dtype, stack)
     position = g.source((('length', dict(x.axes)['length']),), INT32)
     x = self._dropout(x)
@@ -142,8 +189,8 @@ class _Model:
           y = attention.over_encoder(scope, y, encoded, sequence_ids, encoder_ids)
         elif sublayer == DENSE:
           y = feed_forward.dense(g, config, scope, y)
-        else:
-          y, loss = feed_forward.experts(g, config, scope, y, sequence_ids, self._batch_parts)
+        elif groups is not None:
+          y, loss = feed_forward.experts(g, config, scope, y, sequence_ids, groups)
           if config.balance_loss_coef:
             self._losses.append(loss)
         x = g.add(x, self._dropout(y))

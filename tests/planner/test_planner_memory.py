@@ -1,7 +1,7 @@
 """What a core holds."""
 
 from switch_zoo import load_config
-from switch_zoo.planner import attention, lives, lowering, memory, step, tensors
+from switch_zoo.planner import attention, lives, memory, slicing, step, tensors
 from switch_zoo.spec import layouts
 
 MIB = 2**20
@@ -46,10 +46,11 @@ def test_what_is_multiplied_next_is_not_kept_and_gradients_are():
   loss = graph.sum(graph.einsum([y, c], (rows, columns)), ())
   gradients = dict(zip('abc', graph.gradients(loss, [a, b, c]), strict=True))
   graph.use(loss)
-  slicing = lowering.Slicing(layouts.parse('batch:1', ''))
-  kept = lives.Held(graph.operations, slicing)
+  slices = slicing.Slicing(layouts.parse('batch:1', ''))
+  cuts = slices.cuts(slicing.reshapes_of(graph))
+  kept = lives.Held(graph.operations, cuts)
   assert kept.is_written(x) and not kept.is_written(y)
-  assert lives.Held(graph.operations, slicing, with_operands=True).is_written(y)
-  fullest, _ = lives.fullest(step.Step(graph, gradients), slicing)
+  assert lives.Held(graph.operations, cuts, with_operands=True).is_written(y)
+  fullest, _ = lives.fullest(step.Step(graph, gradients), slices)
   # At the end, at least x, which every gradient is computed from, and the three gradients.
   assert fullest >= 4 * (4 * 2 + 4 * 8 + 8 * 2 + 2 * 8)
