@@ -49,6 +49,16 @@ def configure(router='top1', more=()):
   return zoo_harness.configure('switch_base_8', [*SIZES, *ROUTERS[router], *more])
 
 
+# Strategies and routers that answers are compared under.
+PAIRS = {
+  'data': 'top1',
+  'model': 'top2',
+  'model_data': 'top_n',
+  'expert_data': 'no_token_left_behind',
+  'expert_model_data': 'noisy_top_k',
+}
+
+
 def strategy(name):
   replicas = re.search(r'outer:(\d+)', STRATEGIES[name])
   parameters = [f"mesh_shape = '{STRATEGIES[name]}'"] + ([f'expert_replicas = {replicas[1]}'] if replicas else [])
@@ -164,29 +174,33 @@ def on_placement(config, build, batch, before, replicas=True):
 
 
 @pytest.mark.slow
-def test_evaluation_is_that_of_one_slice():
-  layout, config = strategy('expert_model_data'), configure()
+@pytest.mark.parametrize('name', ['expert_model_data', 'expert_replication'])
+def test_evaluation_is_that_of_one_slice(name):
+  layout, config = strategy(name), configure()
   before = on_one_slice('top1', 1)[0]
   expected = on_placement(config, lambda settings, features, _: steps.evaluation(settings, features), BATCH, before)
   program = lowering.lower_evaluation(settings_of(config, layout))
   assert not program.updates and program.donated == {}
   got = one_core_harness.run(program, before, zoo_harness.example(config, BATCH))
-  for name, value in expected.items():
-    np.testing.assert_allclose(one_core_harness.whole(program, name, got[name]), value, rtol=1e-5, atol=1e-5)
+  for key, value in expected.items():
+    whole = one_core_harness.whole(program, key, got[key])
+    np.testing.assert_allclose(whole.reshape(value.shape), value, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('beam_size', [1, 2])
-def test_answers_are_those_of_one_slice(beam_size):
-  before, layout = on_one_slice('top1', 1)[0], strategy('expert_model_data')
+@pytest.mark.parametrize(('name', 'router'), PAIRS.items())
+def test_answers_are_those_of_one_slice(name, router):
+  """Greedy ones, and of one pair those with beams."""
+  before, beam_size = on_one_slice(router, 1)[0], 2 if name == 'expert_model_data' else 1
   decode = 'Bitransformer.decode'
-  config = configure(more=[f'{decode}.beam_size = {beam_size}', f'{decode}.max_decode_length = 5'])
+  config = configure(router, [f'{decode}.beam_size = {beam_size}', f'{decode}.max_decode_length = 5'])
   decode = lambda settings, features, _: steps.decoding(settings, features)
   expected = on_placement(config, decode, BATCH, before, replicas=False)['outputs']
-  program = lowering.lower_decoding(settings_of(config, layout))
+  program = lowering.lower_decoding(settings_of(config, strategy(name)))
   assert [slot.name for slot in program.inputs] == ['inputs']
   got = one_core_harness.run(program, before, zoo_harness.example(config, BATCH))
   np.testing.assert_array_equal(one_core_harness.whole(program, 'outputs', got['outputs']), expected)
+  assert len(np.unique(expected)) > 1
 
 
 @pytest.mark.slow
