@@ -155,7 +155,7 @@ def test_the_command_as_a_table():
     (['switch_base_8', '--slice', 'v3-8', '--lengths', '512'], 'as in --lengths 512,114'),
     (['switch_base_8', '--slice', 'v3-8', '--price', '2'], 'add --tokens'),
     (['switch_base_8', '--slice', 'v3-8', '--batch', '-1'], 'at least one sequence'),
-    (['t5_small', '--slice', 'v3-8', '--batch', str(10**20 + 1)], 'makes it fit: --batch'),
+    (['switch_base_8', '--slice', 'v3-8', '--batch', str(10**20 + 1)], 'makes it fit: --batch 1'),
     (['switch_base_8', '--slice', 'v3-8', '--layout', 'v3-32/switch_base_8'], 'has 32 slices, and v3-8 has 8 cores'),
     (['switch_xxl_128', '--slice', 'v3-8', '--lengths', '32,16'], 'has no layout on v3-8'),
     (['switch_base_8', '--slice', 'v3-32', '--batch', '31', '--lengths', '32,16'], 'makes it fit: --batch 32'),
