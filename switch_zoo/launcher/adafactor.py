@@ -102,7 +102,9 @@ class UpdateOperation(mtf.Operation):
     groups: dict[Any, list[int]] = {}
     for number, slots in enumerate(self._slots):
       small = slots.variable.shape.size <= _SMALL
-      kind = slots.variable.shape.to_integer_list, slots.axes, slots.scaled, slots.momentum is None
+      # The router of a model in bfloat16 may have the shape of another weight, and its gradient is in float32.
+      dtypes = self.inputs[number].dtype, slots.variable.slice_dtype
+      kind = slots.variable.shape.to_integer_list, slots.axes, slots.scaled, slots.momentum is None, dtypes
       groups.setdefault(str(kind) if small else number, []).append(number)
     updates: list[tf.Operation] = []
     sums: list[tf.Tensor] = []

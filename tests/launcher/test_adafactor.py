@@ -37,8 +37,8 @@ def gradient(name, step):
   return values
 
 
-def trained(apply_grads, mark=True, steps=3, **settings):
-  """name -> value of all variables after some steps."""
+def trained(apply_grads, mark=True, steps=3, narrow=(), **settings):
+  """name -> value of all variables after some steps; narrow: the names whose gradients are in bfloat16."""
   with tf.Graph().as_default() as graph, tf.Session() as session:
     if mark:
       one_slice.mark('')
@@ -50,7 +50,8 @@ def trained(apply_grads, mark=True, steps=3, **settings):
       value = mtf.get_variable(mesh, name, mtf.Shape(dims), initializer=tf.constant_initializer(start))
       feeds.append(tf.placeholder(tf.float32, sizes))
       variables.append(value.operation)
-      grads.append(mtf.import_tf_tensor(mesh, feeds[-1], mtf.Shape(dims)))
+      grad = mtf.import_tf_tensor(mesh, feeds[-1], mtf.Shape(dims))
+      grads.append(mtf.cast(grad, tf.bfloat16) if name in narrow else grad)
     optimizer = optimize.AdafactorOptimizer(learning_rate=0.1, decay_rate=tf.constant(0.7), **settings)
     operations = apply_grads(optimizer, grads, variables)
     lowering = mtf.Lowering(mesh.graph, {mesh: placement_mesh_impl.PlacementMeshImpl([], [], [''])})
@@ -71,6 +72,7 @@ def trained(apply_grads, mark=True, steps=3, **settings):
     {'multiply_by_parameter_scale': False, 'clipping_threshold': None},
     {'exclude_from_parameter_scale': ['wide', 'scale_2'], 'min_dim_size_to_factor': 4},
     {'factored': False},
+    {'narrow': ['scale_2']},  # of the shape of another, whose gradient is in float32
   ],
   ids=str,
 )
