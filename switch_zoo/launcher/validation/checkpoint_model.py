@@ -88,6 +88,8 @@ class CheckpointModel:
   @contextlib.contextmanager
   def _restored(self, prefix: str) -> Iterator[tf.Session]:
     config = tf.ConfigProto(allow_soft_placement=True)
+    # Of a hundred datasets, only the one that is started is prepared.
+    config.graph_options.place_pruned_graph = True
     with tf.Session(graph=self._graph, config=config) as session:
       self._saver.restore(session, prefix)
       session.run(self._tables)
