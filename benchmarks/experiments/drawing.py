@@ -30,7 +30,10 @@ def draw(runs: Runs, title: str, path: pathlib.Path) -> None:
     steps, mean, low, high = _band(of_arm)
     seconds = statistics.median([run['seconds_per_step'] or 0.0 for run in of_arm])
     for axis, scale in zip(axes, (1, of_arm[0]['tokens_per_step'] / 1e6, seconds), strict=True):
-      axis.plot(steps * scale, mean, color=f'C{number % 10}', label=arm, linewidth=1.2)
+      # A line through one measurement would not be seen.
+      axis.plot(
+        steps * scale, mean, 'o-' if len(steps) == 1 else '-', color=f'C{number % 10}', label=arm, linewidth=1.2
+      )
       axis.fill_between(steps * scale, low, high, color=f'C{number % 10}', alpha=0.25, linewidth=0)
   for axis, name in zip(axes, ('steps', 'million tokens', 'seconds of training'), strict=True):
     axis.set_xlabel(name)
