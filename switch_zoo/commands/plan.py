@@ -11,7 +11,7 @@ from switch_zoo.commands import plan_all, plan_plot, plan_ready, plan_report
 from switch_zoo.commands.json_output import as_json as json_text
 from switch_zoo.errors import UserError
 from switch_zoo.planner import hints, load
-from switch_zoo.planner.gin_lines import gin_lines
+from switch_zoo.planner.gin_lines import MARK, gin_lines
 from switch_zoo.planner.hardware import Slice, slice_named
 from switch_zoo.planner.search import Found, Judge, Plan, Rejected
 from switch_zoo.spec import layouts
@@ -188,7 +188,7 @@ def check_write(path: str, targets: Sequence[Slice]) -> None:
   """Checks that --write can be carried out, before anything is computed for it.
 
   Raises:
-    UserError: a folder that does not exist, a path that is a folder, or several slices
+    UserError: a folder that does not exist, a path that is a folder or somebody's file, or several slices
   """
   file = pathlib.Path(path)
   if len(targets) > 1:
@@ -198,6 +198,13 @@ def check_write(path: str, targets: Sequence[Slice]) -> None:
     )
   if file.is_dir() or not file.parent.is_dir():
     raise UserError(f'--write {path} cannot be written. Give a file in a folder that exists.')
+  if file.is_file() and not _is_plan(file):
+    raise UserError(f'--write {path}: the file exists, and was not written by this command. Give another name.')
+
+
+def _is_plan(file: pathlib.Path) -> bool:
+  with file.open('rb') as opened:
+    return opened.readline(1000).rstrip().endswith(MARK.encode())
 
 
 def write_gin(path: str, plan: Plan, model: str, slice_name: str, lengths: Mapping[str, int]) -> None:

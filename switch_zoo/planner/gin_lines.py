@@ -4,6 +4,9 @@ from collections.abc import Mapping
 
 from switch_zoo.planner.search import Plan
 
+# Ends the first line of such a file.
+MARK = 'written by switch_zoo plan.'
+
 
 def gin_lines(plan: Plan, model: str, slice_name: str, lengths: Mapping[str, int]) -> str:
   """The text of a layout file.
@@ -15,7 +18,7 @@ def gin_lines(plan: Plan, model: str, slice_name: str, lengths: Mapping[str, int
   """
   mesh, rules = plan.layout.text()
   lines = [
-    f'# {model} on {slice_name}, {plan.sequences} sequences a step: written by switch_zoo plan.',
+    f'# {model} on {slice_name}, {plan.sequences} sequences a step: {MARK}',
     f"utils.run.mesh_shape = '{mesh}'",
     f"utils.run.layout_rules = '{rules}'",
   ]

@@ -183,6 +183,18 @@ def test_tokens_and_price_are_above_0_and_nothing_is_written_otherwise(given, va
   assert not path.exists()
 
 
+def test_only_a_plan_is_written_over(tmp_path):
+  path = tmp_path / 'plan.gin'
+  path.write_text('d_model = 8\n')
+  done = run(*SMALL, '--write', str(path))
+  assert isinstance(done.exception, UserError) and 'was not written by this command' in str(done.exception)
+  assert path.read_text() == 'd_model = 8\n'
+  path.unlink()
+  for _ in range(2):
+    assert run(*SMALL, '--write', str(path)).exit_code == 0
+  assert 'mesh_shape' in path.read_text()
+
+
 def test_three_slices_of_this_computer_that_do_not_divide_the_batch_get_hints():
   config, target = load_config('t5_small'), hardware.processor(3, 1e12, 1e10, 1e12)
   assert hints.changes_that_fit(config, target, 4, LENGTHS)[0] == '--batch 3'
