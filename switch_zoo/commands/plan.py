@@ -203,8 +203,11 @@ def check_write(path: str, targets: Sequence[Slice]) -> None:
 
 
 def _is_plan(file: pathlib.Path) -> bool:
-  with file.open('rb') as opened:
-    return opened.readline(1000).rstrip().endswith(MARK.encode())
+  try:
+    with file.open('rb') as opened:
+      return opened.readline(1000).rstrip().endswith(MARK.encode())
+  except OSError as error:
+    raise UserError(f'--write {file}: {error.strerror}. Give a file that you may write to.') from error
 
 
 def write_gin(path: str, plan: Plan, model: str, slice_name: str, lengths: Mapping[str, int]) -> None:

@@ -66,6 +66,13 @@ COMMANDS = {
     'batch:2',
   ),
   'validated': harness.command('validated', 'finetune', {**TUNING, **VALIDATION}, 'batch:2'),
+  'killed in its last validation': [
+    "shutil.copytree('validated', 'owing')",
+    "rows = pathlib.Path('owing/metrics.jsonl').read_text().splitlines()",
+    "rest = [row for row in rows if 'validation' not in json.loads(row) or json.loads(row)['step'] < 3]",
+    "pathlib.Path('owing/metrics.jsonl').write_text('\\n'.join([*rest, '']))",
+    harness.command('owing', 'finetune', {**TUNING, **VALIDATION}, 'batch:2'),
+  ],
   'best': harness.command('validated/best', 'eval', {'MIXTURE_NAME': 'zoo_demo_topics', 'NUM_EXAMPLES': 6}),
   'by perplexity': harness.pretrain('by_perplexity', 6, harness.NOISE, 'batch:2', **BY_PERPLEXITY),
   'best by perplexity': harness.command('by_perplexity/best', 'perplexity', {**SPANS, 'NUM_BATCHES': 2}),
@@ -181,16 +188,25 @@ def best_of(job, folder):
   return json.loads((job[1] / folder / 'best' / 'best.json').read_text())
 
 
+def scores_of(job, folder):
+  """step -> score of its validation."""
+  records = map(json.loads, (job[1] / folder / 'metrics.jsonl').read_text().splitlines())
+  return {record['step']: record['score'] for record in records if 'validation' in record}
+
+
 @pytest.mark.slow
 class TestValidation:
   def test_losses_are_those_without_it(self, job):
     plain, validated = (harness.losses(harness.succeeded(job[0][name])) for name in ('fine-tuned', 'validated'))
     assert plain == validated and len(plain) == 3
 
+  def test_the_last_one_is_made_if_it_was_killed(self, job):
+    output = harness.succeeded(job[0]['killed in its last validation'])
+    assert not harness.losses(output) and 'Validating after step 3' in output
+    assert scores_of(job, 'owing') == scores_of(job, 'validated')
+
   def test_the_best_checkpoint_outlives_the_last_ones(self, job):
-    records = map(json.loads, (job[1] / 'validated' / 'metrics.jsonl').read_text().splitlines())
-    scores = {record['step']: record['score'] for record in records if 'validation' in record}
-    best = best_of(job, 'validated')
+    scores, best = scores_of(job, 'validated'), best_of(job, 'validated')
     assert list(scores) == [2, 3] and best['score'] == scores[best['step']] == max(scores.values())
     assert [path.stem for path in (job[1] / 'validated').glob('*.index')] == ['model.ckpt-3']
     assert f'Best: step {best["step"]} in validated/best' in job[0]['validated'][1]
