@@ -7,6 +7,7 @@ the devices. Everything else is that of the launcher: gin files, checks, tasks, 
   devices            JAX's devices as the cores of a mesh
   executable         a program, compiled and run
   variables          the state of a model on the devices
+  initial_blocks     large initial values, of which a process makes its parts
   initial            the first values of a model's variables
   checkpoint_reader  variables from a checkpoint, each device its part
   checkpoint_writer  a checkpoint of variables, each process its parts

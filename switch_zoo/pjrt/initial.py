@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 
 import mesh_tensorflow as mtf
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from switch_zoo import garbage
 from switch_zoo.mesh.one_core import steps
+from switch_zoo.pjrt import initial_blocks, variables
 
 
 def values(
   settings: steps.StepSettings, optimization: steps.Optimization, seed: int
-) -> Iterator[tuple[str, np.ndarray]]:
-  """(name, value) of every variable of a training step, one at a time; the same in every process with the same seed.
+) -> Iterator[tuple[str, variables.Read]]:
+  """(name, reader of its parts) of every variable of a training step; the same in every process with the same seed.
+
+  Large variables are made in blocks, of which a reader makes those that it is asked for (`initial_blocks`).
 
   Args:
     settings, optimization: of the step
@@ -29,4 +31,6 @@ def values(
       steps.training(settings, features, tf.constant(0), optimization)
     with tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
       for variable in graph.all_variables:
-        yield variable.name, session.run(variable.get_master().initial_value)
+        value = variable.get_master().initial_value
+        blocks = initial_blocks.of(value)
+        yield variable.name, session.run(value).__getitem__ if blocks is None else blocks.read

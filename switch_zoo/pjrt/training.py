@@ -52,7 +52,7 @@ class Start:
       return checkpoint_reader.read(self.resumed, slots, mesh)
     by_name = {slot.name: slot for slot in slots}
     values = initial.values(self.settings, self.optimization, seed)
-    placed = {name: variables.put_array(by_name[name], mesh, value) for name, value in values if name in by_name}
+    placed = {name: variables.put(by_name[name], mesh, read) for name, read in values if name in by_name}
     if self.init_checkpoint:
       placed |= self._taken(slots, mesh)
     return [placed[slot.name] for slot in slots]
