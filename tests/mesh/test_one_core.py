@@ -116,12 +116,13 @@ def assert_same_step(got, router, outer_batch_size=1):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('router', ROUTERS)
 @pytest.mark.parametrize('name', STRATEGIES)
-def test_eight_cores_do_the_step_of_one_slice(name):
+def test_eight_cores_do_the_step_of_one_slice(name, router):
   layout = strategy(name)
   replicas = layout.outer_batch_size
-  got = run_step(configure(), layout, on_one_slice('top1', replicas)[0])
-  assert_same_step(got, 'top1', replicas)
+  got = run_step(configure(router), layout, on_one_slice(router, replicas)[0])
+  assert_same_step(got, router, replicas)
 
 
 @pytest.mark.slow
@@ -143,13 +144,6 @@ def test_with_bfloat16_activations_only_roundings_differ(name):
   assert 1e-4 < rounding / np.linalg.norm(joined(exact)) < 2**-8
   assert distance(got, after) < 2 * rounding and distance(got, exact) < 2 * rounding
   assert got['loss'] == pytest.approx(loss, rel=2**-8 / 256**0.5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('router', [name for name in ROUTERS if name != 'top1'])
-def test_every_router_does_the_step_of_one_slice(router):
-  got = run_step(configure(router), strategy('expert_model_data'), on_one_slice(router, 1)[0])
-  assert_same_step(got, router)
 
 
 def on_placement(config, build, batch, before, replicas=True):
