@@ -40,6 +40,8 @@ EXPERIMENT = Experiment(
     switch(64),
     switch(16, one_seed=True),
     switch(8, one_seed=True),
+    # In groups of 256 tokens each of 64 experts has 5 slots, and a quarter of the tokens is dropped.
+    switch(64, 'switch_64_larger_groups', ['group_size = 512'], one_seed=True),
     switch(32, 'switch_32_as_long', one_seed=True, steps_factor=2.0),
     # As many parameters as with 8 experts, all of them used by every token.
     Arm('dense_of_8_experts', hidden_factor=8, one_seed=True, steps_factor=2.0),
