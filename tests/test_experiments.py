@@ -11,7 +11,7 @@ import gin
 import pytest
 
 from benchmarks.experiments import __main__ as experiments_main
-from benchmarks.experiments import arguments, curves, drawing, running, settings, training
+from benchmarks.experiments import arguments, curves, drawing, multilingual, running, settings, training
 from switch_zoo.launcher import run as launcher_run
 from switch_zoo.spec import gin_files
 from switch_zoo.tasks import local_corpus, local_files
@@ -105,6 +105,15 @@ def test_the_verdict_on_two_experts(clocks, top2, words):
   for (run,), clock in zip(runs.values(), (10.0, 30.0), strict=True):
     run['processor_seconds'] = clock
   assert ('which is 2.25 of the time (processor_seconds: 3.00' in judge(runs)[0]) == ('after' in words)
+
+
+@pytest.mark.parametrize(('french', 'words'), [(1.4, 'came out: 2 of 2'), (1.75, 'did not come out: 1 of 2')])
+def test_the_gain_of_each_language(french, words):
+  ends = {'dense': {'zoo_local_text_fr': 1.5, 'zoo_local_text_de': 2.0}, 'switch_32': {'zoo_local_text_fr': french}}
+  ends['switch_32']['zoo_local_text_de'] = 1.75
+  runs = {arm: [{'curve': [{'tasks': {}}, {'tasks': tasks}]}] for arm, tasks in ends.items()}
+  assert list(multilingual.gains(runs).items()) == [('de', 0.25), ('fr', pytest.approx(1.5 - french))]
+  assert words in multilingual.judge(runs)[0]
 
 
 def test_the_verdict_on_students():

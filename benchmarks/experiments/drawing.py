@@ -1,52 +1,69 @@
 """Loss against steps, tokens and seconds: a line for each arm, with a band over its seeds."""
 
+import contextlib
 import pathlib
 import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from benchmarks.experiments.settings import Runs
+from benchmarks.experiments.settings import Run, Runs
 
 
 def draw(runs: Runs, title: str, path: pathlib.Path) -> None:
-  """Writes a small picture.
+  """Writes a small picture of the curves.
 
   Args:
     runs: of each arm
     title: above it
     path: of an .svg or .png file
   """
+  with figure(title, path, panels=3) as axes:
+    for number, (arm, of_arm) in enumerate(runs.items()):
+      if of_arm:
+        _draw_arm(axes, f'C{number % 10}', arm, of_arm)
+    for axis, name in zip(axes, ('steps', 'million tokens', 'seconds of training'), strict=True):
+      axis.set_xlabel(name)
+      axis.grid(alpha=0.3)
+    axes[0].set_ylabel('held-out loss, nats per token')
+    axes[0].set_ylim(*_limits(runs))
+    axes[0].legend(fontsize='small')
+
+
+@contextlib.contextmanager
+def figure(title: str, path: pathlib.Path, panels: int = 1) -> Iterator[Sequence[Any]]:
+  """The axes of a picture, which is written at the end. The same figures give the same file.
+
+  Args:
+    title, path: as in `draw`
+    panels: side by side, with the same vertical axis
+  """
   import matplotlib
 
   matplotlib.use('Agg')
-  # The same figures give the same file.
   matplotlib.rcParams['svg.hashsalt'] = title
   from matplotlib import pyplot
 
-  figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6), sharey=True, constrained_layout=True)
-  for number, (arm, of_arm) in enumerate(runs.items()):
-    if not of_arm:
-      continue
-    steps, mean, low, high = _band(of_arm)
-    seconds = statistics.median([run['seconds_per_step'] or 0.0 for run in of_arm])
-    for axis, scale in zip(axes, (1, of_arm[0]['tokens_per_step'] / 1e6, seconds), strict=True):
-      # A line through one measurement would not be seen.
-      axis.plot(
-        steps * scale, mean, 'o-' if len(steps) == 1 else '-', color=f'C{number % 10}', label=arm, linewidth=1.2
-      )
-      axis.fill_between(steps * scale, low, high, color=f'C{number % 10}', alpha=0.25, linewidth=0)
-  for axis, name in zip(axes, ('steps', 'million tokens', 'seconds of training'), strict=True):
-    axis.set_xlabel(name)
-    axis.grid(alpha=0.3)
-  axes[0].set_ylabel('held-out loss, nats per token')
-  axes[0].set_ylim(*_limits(runs))
-  axes[0].legend(fontsize='small')
-  figure.suptitle(title, fontsize='medium')
-  figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None, dpi=90)
-  pyplot.close(figure)
+  picture, axes = pyplot.subplots(1, panels, figsize=(12, 3.6), sharey=True, squeeze=False, constrained_layout=True)
+  yield list(axes[0])
+  picture.suptitle(title, fontsize='medium')
+  picture.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None, dpi=90)
+  pyplot.close(picture)
 
 
-def _band(of_arm: list[dict]) -> tuple[np.ndarray, ...]:
+def _draw_arm(axes: Sequence[Any], color: str, arm: str, of_arm: Sequence[Run]) -> None:
+  """The line of an arm, with its band, on each axis."""
+  steps, mean, low, high = _band(of_arm)
+  seconds = statistics.median([run['seconds_per_step'] or 0.0 for run in of_arm])
+  # A line through one measurement would not be seen.
+  line = 'o-' if len(steps) == 1 else '-'
+  for axis, scale in zip(axes, (1, of_arm[0]['tokens_per_step'] / 1e6, seconds), strict=True):
+    axis.plot(steps * scale, mean, line, color=color, label=arm, linewidth=1.2)
+    axis.fill_between(steps * scale, low, high, color=color, alpha=0.25, linewidth=0)
+
+
+def _band(of_arm: Sequence[Run]) -> tuple[np.ndarray, ...]:
   """Steps, and mean, least and greatest loss over the seeds at each of them."""
   steps = [point['step'] for point in of_arm[0]['curve']]
   loss_of = [{point['step']: point['loss'] for point in run['curve']} for run in of_arm]

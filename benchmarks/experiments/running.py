@@ -97,7 +97,7 @@ def written(name: str, experiment: Experiment, place: Workplace, rate: float, ru
     'runs': runs,
   }
   (place.folder / f'{name}.json').write_text(json.dumps(_finite(record), indent=1, allow_nan=False) + '\n')
-  drawing.draw(runs, f'{name}: {experiment.claim}', place.folder / f'{name}.svg')
+  (experiment.draw or drawing.draw)(runs, f'{name}: {experiment.claim}', place.folder / f'{name}.svg')
   return record
 
 

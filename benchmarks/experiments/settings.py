@@ -1,6 +1,7 @@
 """What an experiment is made of: a budget, arms, and the claim that is judged."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -101,6 +102,7 @@ class Experiment:
   budget: of every run
   learning_rates: if there are several, they are tried on the baseline for a fifth of the steps
   seeds: of the arms that the claim is about
+  draw: writes the picture, from runs, title and path; None: that of the curves
   """
 
   claim: str
@@ -110,6 +112,7 @@ class Experiment:
   # With 0.15 the dense model was better in a run of 400 steps, and got worse after 400 steps in a run of 2,000.
   learning_rates: Sequence[float] = (0.05,)
   seeds: Sequence[int] = (0, 1, 2)
+  draw: Callable[[Runs, str, pathlib.Path], None] | None = None
 
 
 def dense(name: str = 'dense', **fields: Any) -> Arm:
