@@ -64,3 +64,16 @@ def test_the_table_has_mean_and_deviation():
 def test_a_folder_that_is_no_run_is_refused(tmp_path, text):
   with pytest.raises(SystemExit, match='give NAME=FOLDER, a folder that benchmarks.experiments wrote'):
     finetune.models(tmp_path, [text])
+
+
+def test_dropout_rates_are_those_of_the_command(experiment, tmp_path):
+  model = finetune.with_dropout(finetune.models(tmp_path, [f'switch={experiment}'])[0], '0,0.3')
+  folder = configured(finetune.finetuning(tmp_path, model, finetune.TASKS[0], 0, 'best'))
+  assert folder == str(tmp_path / 'switch 0.0 0.3/zoo_superglue_cb_0_best')
+  assert (gin.query_parameter('%dropout_rate'), gin.query_parameter('%expert_dropout_rate')) == (0.0, 0.3)
+
+
+@pytest.mark.parametrize('rates', ['0.1', '0.1,x', '0,0,0'])
+def test_other_rates_than_two_are_refused(experiment, tmp_path, rates):
+  with pytest.raises(SystemExit, match='give OUTSIDE,INSIDE'):
+    finetune.with_dropout(finetune.models(tmp_path, [f'switch={experiment}'])[0], rates)
