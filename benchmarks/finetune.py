@@ -10,9 +10,10 @@ each command is printed before it runs. With --pretrained, models of `benchmarks
 RUN is a folder in its `runs`, whose vocabulary is bytes. Scores are those of the validation split, next to the share of
 its most frequent class: of the best of five checkpoints, which the same split chooses as in the papers, or with
 --measure last of the last one. Of BoolQ only the validation split is available: the rows of one in five passages are
-held out and the rest used for training, so its score is not comparable with the benchmark's. With --dropout each of these
-models is fine-tuned with each pair of rates, outside experts and inside, in place of the paper's 0.1 and 0.4 (Table 4 of
-the Switch paper). SWITCH_ZOO_SHARED names the folder with the data. What has already been done in --work is not done again.
+held out and the rest used for training, so its score is not comparable with the benchmark's. With --dropout each of
+these models is fine-tuned with each pair of rates, outside experts and inside, in place of the paper's 0.1 and 0.4
+(Table 4 of the Switch paper). SWITCH_ZOO_SHARED names the folder with the data. What has already been done in --work is
+not done again.
 """
 
 import argparse
