@@ -2,7 +2,7 @@
 
   python benchmarks/finetune.py --work results --out finetune.json
   python benchmarks/finetune.py --work results --pretrained switch_32=RUN dense=RUN2
-  python benchmarks/finetune.py --work results --pretrained switch_32=RUN --dropout 0,0 0.1,0.1 0.1,0.4
+  python benchmarks/finetune.py --work results --dropout 0,0 0.1,0.1 0.3,0.3 0.1,0.4 --tasks zoo_superglue_cb
 
 `tiny_switch_8` and its dense twin `tiny_dense` get a vocabulary of 4,096 pieces made from the novels, are pre-trained
 on them by span corruption, and are fine-tuned on each task with `t5_mesh_transformer --gin_file=runs/finetune.gin`;
@@ -10,9 +10,9 @@ each command is printed before it runs. With --pretrained, models of `benchmarks
 RUN is a folder in its `runs`, whose vocabulary is bytes. Scores are those of the validation split, next to the share of
 its most frequent class: of the best of five checkpoints, which the same split chooses as in the papers, or with
 --measure last of the last one. Of BoolQ only the validation split is available: the rows of one in five passages are
-held out and the rest used for training, so its score is not comparable with the benchmark's. With --dropout each of
-these models is fine-tuned with each pair of rates, outside experts and inside, in place of the paper's 0.1 and 0.4
-(Table 4 of the Switch paper). SWITCH_ZOO_SHARED names the folder with the data. What has already been done in --work is
+held out and the rest used for training, so its score is not comparable with the benchmark's. With --dropout each
+model is fine-tuned with each pair of rates, outside experts and inside, in place of the paper's 0.1 and 0.4 (Table 4 of
+the Switch paper). SWITCH_ZOO_SHARED names the folder with the data. What has already been done in --work is
 not done again.
 """
 
@@ -280,16 +280,14 @@ def main():
   parser.add_argument(
     '--pretrained', nargs='+', default=[], metavar='NAME=RUN', help='models of benchmarks.experiments'
   )
-  parser.add_argument('--dropout', nargs='+', default=[], metavar='OUTSIDE,INSIDE', help='with --pretrained')
+  parser.add_argument('--dropout', nargs='+', default=[], metavar='OUTSIDE,INSIDE', help='pairs of rates')
   parser.add_argument('--tasks', nargs='+', default=[], help='only these: zoo_superglue_cb, ...')
   parser.add_argument('--measure', choices=('best', 'last'), default='best', help='which checkpoint')
   parser.add_argument('--out', help='a JSON file for the results')
   arguments = parser.parse_args()
   work = arguments.work.resolve()
-  if arguments.dropout and not arguments.pretrained:
-    parser.error('--dropout is for the models of --pretrained.')
   chosen = models(work, arguments.pretrained)
-  chosen = [with_dropout(model, rates) for model in chosen for rates in arguments.dropout] or chosen
+  tuned = [with_dropout(model, rates) for model in chosen for rates in arguments.dropout] or chosen
   environment = prepare(work, bool(arguments.pretrained))
   os.environ.update(environment)
   for model in [] if arguments.pretrained else chosen:
@@ -300,13 +298,13 @@ def main():
       last = [line for line in printed.splitlines() if line.startswith('step ')][-1]
       record.write_text(json.dumps({'last': last, 'seconds': round(time.monotonic() - began)}))
     print(model.name, record.read_text(), flush=True)
-  results, names = {}, [model.name for model in chosen]
+  results, names = {}, [model.name for model in tuned]
   for task in [task for task in TASKS if not arguments.tasks or task.name in arguments.tasks]:
     share, rows = majority(task)
     measured = lambda model, task=task: [
       score(work, model, task, seed, environment, arguments.measure) for seed in arguments.seeds
     ]
-    results[task.name] = {'majority': share, 'rows': rows, **{model.name: measured(model) for model in chosen}}
+    results[task.name] = {'majority': share, 'rows': rows, **{model.name: measured(model) for model in tuned}}
     print(table(results, names), flush=True)
   if arguments.out:
     pathlib.Path(arguments.out).write_text(
