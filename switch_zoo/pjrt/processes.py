@@ -95,6 +95,19 @@ def gather(values: np.ndarray) -> np.ndarray:
   return np.asarray(multihost_utils.process_allgather(values))
 
 
+class Group:
+  """The processes of a run (`run_state.Processes`)."""
+
+  @property
+  def is_chief(self) -> bool:
+    """Whether this process is the first."""
+    return is_chief()
+
+  def agreed(self, decision: int) -> int:
+    """The decision of the first process; returns when all have called it."""
+    return same_number(int(decision))
+
+
 def check_same(text: str, what: str) -> None:
   """Checks that all processes have the same text.
 
