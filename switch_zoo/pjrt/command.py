@@ -16,7 +16,7 @@ from switch_zoo.launcher import command as launcher_command
 from switch_zoo.launcher import graph_settings, latest, literal_folder, preflight, results, teacher_check
 from switch_zoo.launcher import run as launcher_run
 from switch_zoo.launcher.results import MetricResult
-from switch_zoo.pjrt import devices, estimator, hooks, processes
+from switch_zoo.pjrt import devices, estimator, hooks, joining, processes
 from switch_zoo.spec.gin_files import GinFiles
 from switch_zoo.spec.layouts import parse_any
 
@@ -40,8 +40,8 @@ def run(flags: Any, bound: GinFiles) -> None:
     LostProcessError: another process ended
   """
   _check_flags(flags)
+  joining.join(flags.coordinator, flags.num_processes, flags.process_id, flags.coordinator_timeout)
   with processes.loss_explained(flags.model_dir):
-    processes.join(flags.coordinator, flags.num_processes, flags.process_id, flags.coordinator_timeout)
     with contextlib.nullcontext() if processes.is_chief() else _silent():
       measured = _run(flags, bound)
       if measured:
