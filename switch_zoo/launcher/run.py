@@ -39,6 +39,7 @@ from switch_zoo.launcher.validation import best
 from switch_zoo.launcher.validation import history as validation_history
 from switch_zoo.launcher.validation import settings as validation_settings
 from switch_zoo.mesh import gin_setup
+from switch_zoo.mesh.one_core.steps import Optimization
 from switch_zoo.mesh.teaching import Teaching
 from switch_zoo.spec import setting_kinds
 from switch_zoo.spec.gin_files import GinFiles
@@ -140,6 +141,10 @@ def check(model_dir: str, bound: GinFiles) -> None:
       disk.check(folder, disk.checkpoint_bytes(graph))
     if checkpoint:
       checkpoint_check.same_variables(checkpoint, graph)
+      if mode == 'train':
+        filtered = preflight.parameter('utils.run.variable_filter')
+        chosen = getattr(filtered, 'scoped_configurable_fn', filtered)
+        checkpoint_check.resumable(checkpoint, graph, Optimization(variable_filter=chosen))
     if initial:
       _check_initial(initial, graph, resumed=checkpoint is not None)
 
