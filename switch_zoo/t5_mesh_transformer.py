@@ -59,8 +59,10 @@ def _fail(message: str, code: int) -> int:
     import traceback
 
     traceback.print_exc()
-  print(f't5_mesh_transformer: {message}', file=sys.stderr)
   processes: Any = sys.modules.get('switch_zoo.pjrt.processes')
+  if processes:
+    processes.has_words(code)
+  print(f't5_mesh_transformer: {message}', file=sys.stderr)
   if processes:
     processes.leave(code)
   return code

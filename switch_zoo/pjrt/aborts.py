@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,11 +19,14 @@ from switch_zoo import tf_compat
 # Up to an empty line, or where it comes from.
 _REASON = re.compile(r'Status: (.+?)(?=\n\n|\n===|\nRPC|$)', re.DOTALL)
 
+# For a process to print its own paragraph.
+_SECONDS = 1
+
 
 class _Answer(NamedTuple):
   """paragraph: from the reason that JAX gives to what is printed; code: the exit code"""
 
-  paragraph: Callable[[str], str]
+  paragraph: Callable[[str], str] | None
   code: int
 
 
@@ -30,11 +34,11 @@ class _Answer(NamedTuple):
 _state: dict[str, Any] = {}
 
 
-def answer(paragraph: Callable[[str], str], code: int) -> None:
+def answer(paragraph: Callable[[str], str] | None, code: int) -> None:
   """Decides what is printed if C++ code aborts this process from now on.
 
   Args:
-    paragraph: from the reason that JAX gives to the text
+    paragraph: from the reason that JAX gives to the text; None: this process is printing its own
     code: the exit code
   """
   _state['answer'] = _Answer(paragraph, code)
@@ -57,7 +61,10 @@ def _hide_messages() -> Any:
 
 def _end(_: int) -> None:
   paragraph, code = _state['answer']
-  print(f't5_mesh_transformer: {paragraph(_reason())}', file=_state['stream'], flush=True)
+  if paragraph is None:
+    time.sleep(_SECONDS)
+  else:
+    print(f't5_mesh_transformer: {paragraph(_reason())}', file=_state['stream'], flush=True)
   os._exit(code)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import socket
 import sys
 import threading
@@ -95,7 +96,8 @@ def _check_same_number() -> None:
 def _in_our_words(reason: str, process_id: int | None) -> str:
   """Why JAX refuses this process."""
   if 'incarnation' in reason:
-    return f'another one has --process_id={process_id} too'
+    told = re.search(r'(\d+) unexpectedly tried to connect', reason)
+    return f'two of them have --process_id={told[1] if told else process_id}'
   if 'Unexpected task' in reason:
     return f'--process_id={process_id} is too high for the --num_processes of process 0'
   return ' '.join(reason.split())[:300].rstrip('.')

@@ -112,6 +112,12 @@ def loss_explained(model_dir: str) -> Iterator[None]:
     raise LostProcessError(words(str(error))) from error
 
 
+def has_words(code: int) -> None:
+  """From now on this process says itself why it ends: if JAX aborts it meanwhile, nothing more is printed."""
+  if _joined():
+    aborts.answer(None, code)
+
+
 def leave(code: int) -> None:
   """Ends this process if it has joined others: the usual end would wait for them, and they may wait for this one."""
   if _joined():
