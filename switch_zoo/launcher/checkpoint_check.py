@@ -49,11 +49,12 @@ def resumable(checkpoint: str, graph: mtf.Graph, optimization: Optimization) -> 
       f'{checkpoint} is the checkpoint of a model with more layers: {differences.summarize(dropped, 2)}. Use another '
       '--model_dir, or the --gin_file and --gin_param that the checkpoint was made with.'
     )
+  before = {variable.name for variable in graph.all_variables}
   with tf.Graph().as_default(), garbage.without_collections():
     trained = [variable for variable in graph.trainable_variables if optimization.trains(variable)]
     gradients = [mtf.zeros_like(variable.outputs[0]) for variable in trained]
     optimization.make(tf.constant(1.0)).apply_grads(gradients, trained)
-  kept = {v.name: v.shape.to_integer_list for v in graph.all_variables if v.name not in weights}
+  kept = {v.name: v.shape.to_integer_list for v in graph.all_variables if v.name not in before}
   words = difference(kept, stored)
   if words:
     raise UserError(
