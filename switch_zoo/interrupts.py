@@ -89,7 +89,8 @@ def _listen(reader: int) -> None:
       continue
     presses += 1
     with contextlib.suppress(OSError):  # nobody may be reading
-      os.write(2, _HEARD if presses == 1 else _SHOW_CURSOR if os.isatty(2) else b'')
+      printed = sys.stderr.fileno()
+      os.write(printed, _HEARD if presses == 1 else _SHOW_CURSOR if os.isatty(printed) else b'')
     if presses > 1:
       os._exit(EXIT_CODE)
 

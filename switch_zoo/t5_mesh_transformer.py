@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
   interrupts.install()
   try:
     with whole_package.required_by('t5_mesh_transformer'):
-      from switch_zoo.launcher import flags
+      from switch_zoo.launcher import flags, process_flags
 
     values = flags.parse(arguments)
     if values.help:
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     if values.debug:
       os.environ[tf_compat.DEBUG_VARIABLE] = '1'
     tf_compat.quiet()
+    process_flags.check(values)
     with interrupts.outrank_errors():
       _run(values)
     return 0
@@ -58,8 +59,10 @@ def _fail(message: str, code: int) -> int:
     import traceback
 
     traceback.print_exc()
-  print(f't5_mesh_transformer: {message}', file=sys.stderr)
   processes: Any = sys.modules.get('switch_zoo.pjrt.processes')
+  if processes:
+    processes.has_words(code)
+  print(f't5_mesh_transformer: {message}', file=sys.stderr)
   if processes:
     processes.leave(code)
   return code
@@ -83,9 +86,6 @@ def _run(values: Any) -> None:
 
     pjrt_command.run(values, bound)
     return
-  for name in ('coordinator', 'num_processes', 'process_id'):
-    if values[name].present:
-      raise UserError(f'--{name} belongs to --runtime=pjrt. Add that flag, or leave this one out.')
   with garbage.while_importing():
     from switch_zoo.launcher import command
 

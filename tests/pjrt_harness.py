@@ -42,8 +42,8 @@ def become(arguments, statements, output):
   signal.alarm(400)
   for descriptor in (1, 2):
     os.dup2(output, descriptor)
-  exec(statements, globals())
   sys.argv = ['t5_mesh_transformer', *arguments]
+  exec(statements, globals())
   t5_mesh_transformer.console_entry_point()
 
 results = []

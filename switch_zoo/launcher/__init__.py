@@ -3,6 +3,7 @@
 In the order of a run:
 
   flags             the command's flags, parsed without importing TensorFlow
+  process_flags     checks the flags of several processes
   tpu_kernels       with --tpu: whether this TensorFlow can use one
   command           from parsed flags to the printed results
   run               a run configured by gin: configures, checks, executes
@@ -43,6 +44,6 @@ In the order of a run:
   results           measured metrics, the scores of benchmarks, and their table
   failures          how an error in the run is reported, and its exit code
 
-`switch_zoo/t5_mesh_transformer.py` is the command itself; it imports only `flags`, `failures` and, with --tpu,
-`tpu_kernels` before the gin files have been checked.
+`switch_zoo/t5_mesh_transformer.py` is the command itself; it imports only `flags`, `process_flags`, `failures` and,
+with --tpu, `tpu_kernels` before the gin files have been checked.
 """

@@ -7,7 +7,8 @@ at step 0, next to its checkpoints.
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ import tensorflow.compat.v1 as tf
 
 from switch_zoo.checkpoints import mesh_folder, tensor_bundle
 from switch_zoo.errors import UserError
+from switch_zoo.launcher import run_state
+
+# Between two looks at a folder in which another checkpoint is awaited.
+_SECONDS = 5
 
 
 def newest(folder: str) -> str | None:
@@ -123,6 +128,28 @@ def with_whole(released: Callable[..., Any]) -> Callable[..., Any]:
   return get_checkpoint_iterator
 
 
+def of_first_process(get_checkpoints: Callable[..., Any]) -> Callable[..., Any]:
+  """`mesh_utils.get_checkpoint_iterator` with which all processes of a run read the checkpoints that the first finds.
+
+  What each of them finds by itself may differ, as a training may write into the folder, and all must read as many.
+  """
+
+  @functools.wraps(get_checkpoints)
+  def get_checkpoint_iterator(
+    checkpoint_step: Any, model_dir: str, skip_until: int = 0, *args: Any, **kwargs: Any
+  ) -> Any:
+    processes = run_state.current().processes
+    get = lambda: get_checkpoints(checkpoint_step, model_dir, skip_until, *args, **kwargs)
+    if isinstance(processes, run_state.Alone):
+      return get()
+    steps = _as_they_come(model_dir, skip_until, processes)
+    if checkpoint_step is not None:
+      steps = _same_steps(map(mesh_folder.step, get()) if processes.is_chief else (), processes)
+    return (os.path.join(model_dir, f'model.ckpt-{step}') for step in steps)
+
+  return get_checkpoint_iterator
+
+
 @contextlib.contextmanager
 def damage_explained(*prefixes: str | None) -> Iterator[None]:
   """Within, an error about a checksum names the file and tensor; TensorFlow names neither.
@@ -148,6 +175,25 @@ def _newest_whole(model_dir: str) -> list[str]:
     remedy = '' if older is None else f', or evaluate an older one: --gin_param="EVAL_STEPS = {older}"'
     raise UserError(f'{checkpoint.damage} It is the newest checkpoint of {model_dir}: copy it again{remedy}.')
   return [checkpoint.prefix] if checkpoint else []
+
+
+def _same_steps(found: Iterable[int], processes: run_state.Processes) -> list[int]:
+  """The steps that the first process has found."""
+  steps = list(found)
+  count = processes.agreed(len(steps))
+  return [processes.agreed(step) for step in (*steps, *[0] * count)[:count]]
+
+
+def _as_they_come(model_dir: str, done: int, processes: run_state.Processes) -> Iterator[int]:
+  """The step of every new checkpoint after a step, as the first process sees it, without an end."""
+  while True:
+    prefix = newest(model_dir)
+    step = processes.agreed(mesh_folder.step(prefix) if prefix else 0)
+    if step > done:
+      done = step
+      yield step
+    else:
+      time.sleep(_SECONDS)
 
 
 def _check_tensors(prefix: str) -> None:

@@ -67,9 +67,9 @@ TABLE = (
   Replacement(
     mesh_utils,
     'get_checkpoint_iterator',
-    latest.with_whole,
-    why='takes what a killed training left for checkpoints',
-    until='Mesh-TensorFlow lists only checkpoints that have an index',
+    lambda released: latest.of_first_process(latest.with_whole(released)),
+    why='takes what a killed training left for checkpoints; each of several processes lists what it sees',
+    until='Mesh-TensorFlow lists only checkpoints that have an index, and runs as several processes',
   ),
   Replacement(
     mesh_utils,

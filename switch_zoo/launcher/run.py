@@ -39,6 +39,7 @@ from switch_zoo.launcher.validation import best
 from switch_zoo.launcher.validation import history as validation_history
 from switch_zoo.launcher.validation import settings as validation_settings
 from switch_zoo.mesh import gin_setup
+from switch_zoo.mesh.one_core.steps import Optimization
 from switch_zoo.mesh.teaching import Teaching
 from switch_zoo.spec import setting_kinds
 from switch_zoo.spec.gin_files import GinFiles
@@ -121,7 +122,7 @@ def check(model_dir: str, bound: GinFiles) -> None:
     training_lock.check(model_dir)
   if mode in _SPLIT:
     preflight.data_can_be_read(name, preflight.parameter(*_SPLIT[mode]))
-  with literal_folder.alias(model_dir) as folder:
+  with literal_folder.link(model_dir) as folder:
     if mode == 'train':
       preflight.model_dir_can_be_written(folder)
       checkpoint = latest.to_resume(folder)[0]
@@ -140,6 +141,10 @@ def check(model_dir: str, bound: GinFiles) -> None:
       disk.check(folder, disk.checkpoint_bytes(graph))
     if checkpoint:
       checkpoint_check.same_variables(checkpoint, graph)
+      if mode == 'train':
+        filtered = preflight.parameter('utils.run.variable_filter')
+        chosen = getattr(filtered, 'scoped_configurable_fn', filtered)
+        checkpoint_check.resumable(checkpoint, graph, Optimization(variable_filter=chosen))
     if initial:
       _check_initial(initial, graph, resumed=checkpoint is not None)
 
@@ -227,7 +232,7 @@ _FILES: dict[str, Callable[[], None]] = {'infer': _check_infer, 'score_from_stri
 
 
 def execute(
-  model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None, exclusive: bool = True
+  model_dir: str, tpu: Tpu, reporter: progress.Reporter | None = None, processes: run_state.Processes | None = None
 ) -> list[MetricResult]:
   """Runs what gin is configured for.
 
@@ -235,16 +240,20 @@ def execute(
     model_dir: folder of the checkpoints
     tpu: where the TPU is
     reporter: receives the progress of training; None prints lines
-    exclusive: a training locks its folder; False: one of several processes, of which another one does
+    processes: that do the run; None: this one alone
   Returns:
     what an evaluation measured; [] in other modes
   """
-  lock = training_lock.held(model_dir) if exclusive and _is_training() else contextlib.nullcontext()
-  with lock, literal_folder.alias(model_dir) as folder, _initial_linked():
-    return _execute(model_dir, folder, tpu, reporter)
+  processes = processes or run_state.Alone()
+  lock = training_lock.held(model_dir) if processes.is_chief and _is_training() else contextlib.nullcontext()
+  named = literal_folder.alias if processes.is_chief else literal_folder.link
+  with lock, named(model_dir) as folder, _initial_linked():
+    return _execute(model_dir, folder, tpu, reporter, processes)
 
 
-def _execute(model_dir: str, folder: str, tpu: Tpu, reporter: progress.Reporter | None) -> list[MetricResult]:
+def _execute(
+  model_dir: str, folder: str, tpu: Tpu, reporter: progress.Reporter | None, processes: run_state.Processes
+) -> list[MetricResult]:
   """As `execute`; `folder` is another path of `model_dir`, for TensorFlow."""
   tf.disable_v2_behavior()
   replacements.install()
@@ -253,7 +262,8 @@ def _execute(model_dir: str, folder: str, tpu: Tpu, reporter: progress.Reporter 
   _prepare(model_dir, folder)
   if _done_already(model_dir, folder, steps):
     return []
-  run = run_state.Run(reporter or progress.Lines(), steps if isinstance(steps, int) else 0)
+  last_step = steps if isinstance(steps, int) else 0
+  run = run_state.Run(reporter or progress.Lines(), last_step, processes=processes)
   read = _checkpoints_read(folder)
   # A training switches collections on again when its first step is done.
   start = garbage.without_collections() if _is_training() else contextlib.nullcontext()

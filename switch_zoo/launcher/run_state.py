@@ -10,10 +10,34 @@ import contextlib
 import contextvars
 import dataclasses
 from collections.abc import Iterator
+from typing import Protocol
 
 from switch_zoo.launcher import results as results_lib
 from switch_zoo.launcher.progress import Lines, Reporter
 from switch_zoo.launcher.results import MetricResult
+
+
+class Processes(Protocol):
+  """The processes that do a run together: all of them compute, and the first writes and decides."""
+
+  @property
+  def is_chief(self) -> bool:
+    """Whether this process is the first."""
+    ...
+
+  def agreed(self, decision: int) -> int:
+    """The decision of the first process; returns when all have called it."""
+    ...
+
+
+class Alone:
+  """The only process of a run."""
+
+  is_chief = True
+
+  def agreed(self, decision: int) -> int:
+    """Its own decision."""
+    return decision
 
 
 @dataclasses.dataclass
@@ -26,6 +50,7 @@ class Run:
   evaluated_step: the step of the checkpoint that is being evaluated
   examples: how many are answered, scored or evaluated; None: it is not known
   task: what is trained on, where gin does not say it
+  processes: that do the run
   """
 
   reporter: Reporter = dataclasses.field(default_factory=Lines)
@@ -34,6 +59,7 @@ class Run:
   evaluated_step: int = 0
   examples: int | None = None
   task: str | None = None
+  processes: Processes = dataclasses.field(default_factory=Alone)
 
   def all_results(self) -> list[MetricResult]:
     """The results, and the score of each benchmark (`zoo_superglue_mean`) whose tasks were all measured."""

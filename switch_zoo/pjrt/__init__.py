@@ -3,7 +3,9 @@
 A step is the program of one core (`mesh.one_core`), compiled for as many devices as the mesh has cores. Weights stay on
 the devices. Everything else is that of the launcher: gin files, checks, tasks, progress, summaries, checkpoints.
 
-  processes          several processes of one run: joining, agreeing, waiting for each other
+  aborts             what a user reads where JAX ends the process
+  processes          several processes of one run: agreeing, waiting for each other, ending
+  joining            connecting them
   devices            JAX's devices as the cores of a mesh
   executable         a program, compiled and run
   variables          the state of a model on the devices

@@ -5,13 +5,18 @@ depend on how many processes there are, and is that of the TensorFlow runtime.
 """
 
 import contextlib
+import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+from switch_zoo.errors import UserError
+from switch_zoo.pjrt import processes
 
 Batch = dict[str, np.ndarray]
 _AHEAD = 2
@@ -82,3 +87,32 @@ class Batches:
       with contextlib.suppress(queue.Full):
         self._queue.put(item, timeout=0.2)
         return
+
+
+def same(batches: Iterable[Batch], first_only: bool = False) -> Iterator[Batch]:
+  """The batches, of which all processes have the same: each of them gives its devices their rows.
+
+  Args:
+    batches: of this process
+    first_only: only the first ones are compared, which takes no time from the steps
+  Raises:
+    UserError: in every process, where one has another batch than the first, or not as many
+  """
+  compared = processes.count() > 1
+  for batch in itertools.chain(batches, [None]):
+    if compared:
+      _check_same(batch)
+      compared = not first_only
+    if batch is not None:
+      yield batch
+
+
+def _check_same(batch: Batch | None) -> None:
+  text = b'' if batch is None else b''.join(name.encode() + batch[name].tobytes() for name in sorted(batch))
+  checksums = processes.gather(np.array([zlib.crc32(text)], np.uint32)).reshape(-1).tolist()
+  for number, checksum in enumerate(checksums):
+    if checksum != checksums[0]:
+      raise UserError(
+        f'Process {number} reads other data than process 0. Give all hosts the same files (data, vocabulary, inputs), '
+        'and the same versions of Python packages.'
+      )

@@ -35,7 +35,7 @@ _OWN_AXIS = 'all'
 def prepare_host(mesh_shape: Mapping[str, int]) -> None:
   """Makes this host's CPU offer as many devices as this process has cores; does nothing to GPUs and TPUs.
 
-  To be called after `processes.join`, and before anything asks JAX for devices.
+  To be called after `joining.join`, and before anything asks JAX for devices.
 
   Raises:
     UserError: the processes cannot share the cores equally

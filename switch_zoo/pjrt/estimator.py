@@ -21,8 +21,8 @@ from switch_zoo.mesh import summaries
 from switch_zoo.mesh.one_core import lowering
 from switch_zoo.mesh.one_core.program import OneCoreProgram
 from switch_zoo.mesh.one_core.steps import Optimization, StepSettings
-from switch_zoo.pjrt import checkpoint_reader, processes, training, validation, variables
-from switch_zoo.pjrt.batches import Batches
+from switch_zoo.pjrt import checkpoint_reader, processes, training, validation
+from switch_zoo.pjrt.batches import Batches, same
 from switch_zoo.pjrt.evaluation import Perplexity, until_end
 from switch_zoo.pjrt.executable import Executable
 from switch_zoo.spec.layouts import parse_any
@@ -111,19 +111,21 @@ class Estimator:
     with Batches(input_fn) as batches:
       step = self._step(batches.features, graph_settings.outer_batch_size())
       lower = lambda: lowering.lower_evaluation(step, _tell)
-      for batch in itertools.islice(batches, steps):
+      for batch in same(itertools.islice(batches, steps)):
         metrics.add(self._run('evaluation', lower, prefix, batch))
     return metrics.values(checkpoint_reader.step_of(prefix))
 
   def answers(self, input_fn: Callable[[Any], Any], prefix: str) -> Iterator[dict[str, Any]]:
     """What `predict` yields."""
     scored = self._settings['score_in_predict_mode']
+    seed = training.seed()
     with Batches(input_fn) as batches:
       names = ('inputs', 'targets') if scored else ('inputs',)
       step = self._step([name for name in batches.features if name in names], 1)
       lower = lambda: (lowering.lower_scoring if scored else lowering.lower_decoding)(step, _tell)
-      for batch in batches:
-        outputs = self._run('predictions', lower, prefix, batch)
+      # What is sampled depends on the number of the batch, as that of a training on the step.
+      for number, batch in enumerate(same(batches)):
+        outputs = self._run('predictions', lower, prefix, batch, step=number, seed=seed)
         if scored:
           of_examples = zip(outputs['scores'], map(until_end, batch['targets']), strict=True)
           yield from ({'scores': score, 'targets': targets} for score, targets in of_examples)
@@ -132,9 +134,15 @@ class Estimator:
           yield from ({'inputs': inputs, 'outputs': answer} for inputs, answer in of_examples)
 
   def _run(
-    self, key: str, lower: Callable[[], OneCoreProgram], prefix: str, batch: Mapping[str, np.ndarray]
+    self,
+    key: str,
+    lower: Callable[[], OneCoreProgram],
+    prefix: str,
+    batch: Mapping[str, np.ndarray],
+    step: int = 0,
+    seed: int = 0,
   ) -> dict[str, np.ndarray]:
-    """The outputs of a program that changes no variables."""
+    """The outputs of a program that changes no variables. step, seed: of what it draws"""
     interrupts.check()
     if key not in self._compiled:
       self._compiled[key] = Executable(lower(), self._mesh)
@@ -144,10 +152,7 @@ class Estimator:
       arrays = checkpoint_reader.read(prefix, program.variables, self._mesh)
       self._weights = prefix, dict(zip([slot.name for slot in program.variables], arrays, strict=True))
     weights = [self._weights[1][slot.name] for slot in program.variables]
-    inputs = [variables.put_array(slot, self._mesh, batch[slot.name]) for slot in program.inputs]
-    zero = np.zeros([], np.int32)
-    scalars = [variables.put_array(slot, self._mesh, zero) for slot in program.scalars]
-    outputs, _ = executable([*weights, *inputs, *scalars])
+    outputs, _ = executable([*weights, *training.fed(executable, batch, {'step': step, 'seed': seed})])
     return {name: np.asarray(value) for name, value in outputs.items()}
 
   def _checkpoint(self, path: str | None) -> str:

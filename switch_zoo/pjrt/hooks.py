@@ -87,19 +87,6 @@ class TrainingHooks:
       self._validation.end(None)
 
 
-class Silent:
-  """A reporter of processes other than the first."""
-
-  def start(self, first_step: int, last_step: int) -> None:
-    """Does nothing."""
-
-  def step(self, record: progress.StepReport) -> None:
-    """Does nothing."""
-
-  def finish(self) -> None:
-    """Does nothing."""
-
-
 def seed_of_data(model_dir: str) -> int | None:
   """The seed of the order in which the data of a folder was read so far; None if there is none."""
   segments = seen_data.read(model_dir)

@@ -1,16 +1,13 @@
-"""Several processes of one run: joining them, agreeing, waiting for each other.
+"""Several processes of one run: agreeing, waiting for each other, and ending.
 
 JAX's distributed service connects them: process 0 runs it at the coordinator's address.
 """
 
 import contextlib
-import inspect
 import os
-import re
 import sys
-import threading
+import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -18,53 +15,14 @@ from jax._src import distributed  # JAX has no public name for the state of its 
 from jax.experimental import multihost_utils
 
 from switch_zoo.errors import UserError
+from switch_zoo.pjrt import aborts
 
-AUTO = 'auto'
-# A process that has not been heard of for this long has ended.
-_HEARTBEAT_SECONDS = 30
-# JAX ends the process when it has waited in vain, so it waits longer than we do.
-_MARGIN_SECONDS = 60
+# The others print why they end, before they lose the service of process 0.
+_LAST_WORDS_SECONDS = 2
 
 
 class LostProcessError(RuntimeError):
   """Another process of the run ended or cannot be reached."""
-
-
-def join(coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: int = 300) -> None:
-  """Connects this process with the others of its run. To be called before anything asks JAX for devices.
-
-  Args:
-    coordinator: HOST:PORT of process 0; 'auto': the cluster says (TPU pods, SLURM, Open MPI); None: there are no others
-    num_processes, process_id: how many there are, and which this one is, from 0
-    timeout: seconds to wait for the others
-  Raises:
-    UserError: flags that do not belong together, or the others cannot be reached
-  """
-  if coordinator is None:
-    if num_processes is not None or process_id is not None:
-      raise UserError('--num_processes and --process_id need --coordinator, the HOST:PORT of process 0.')
-    return
-  settings: dict[str, Any] = {'initialization_timeout': timeout + _MARGIN_SECONDS}
-  if coordinator != AUTO:
-    _check(coordinator, num_processes, process_id)
-    settings |= {'coordinator_address': coordinator, 'num_processes': num_processes, 'process_id': process_id}
-  if 'heartbeat_timeout_seconds' in inspect.signature(jax.distributed.initialize).parameters:
-    settings['heartbeat_timeout_seconds'] = _HEARTBEAT_SECONDS
-  jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-  remedy = (
-    'Start all of them with the same --coordinator (a free port of the host of process 0, which the others can reach) '
-    'and --num_processes, and each with its own --process_id.'
-  )
-  failure = f'--coordinator={coordinator}: the processes of this run could not be connected'
-  watch = threading.Timer(timeout, _give_up, [f'{failure} within {timeout} seconds. {remedy}'])
-  watch.daemon = True
-  watch.start()
-  try:
-    jax.distributed.initialize(**settings)
-  except (RuntimeError, ValueError) as error:
-    raise UserError(f'{failure}: {" ".join(str(error).split())[:300]}. {remedy}') from error
-  finally:
-    watch.cancel()
 
 
 def count() -> int:
@@ -93,6 +51,19 @@ def gather(values: np.ndarray) -> np.ndarray:
   if count() == 1:
     return values[np.newaxis]
   return np.asarray(multihost_utils.process_allgather(values))
+
+
+class Group:
+  """The processes of a run (`run_state.Processes`)."""
+
+  @property
+  def is_chief(self) -> bool:
+    """Whether this process is the first."""
+    return is_chief()
+
+  def agreed(self, decision: int) -> int:
+    """The decision of the first process; returns when all have called it."""
+    return same_number(int(decision))
 
 
 def check_same(text: str, what: str) -> None:
@@ -126,16 +97,25 @@ def loss_explained(model_dir: str) -> Iterator[None]:
   Raises:
     LostProcessError: in place of JAX's error
   """
+  words = lambda reason: (
+    f'another process of this run ended or cannot be reached ({" ".join(reason.split())[:200]}). The checkpoints in '
+    f'{model_dir} are kept: when the other processes have ended too, start all of them again with the same commands; '
+    'a training resumes from the last one.'
+  )
+  if count() > 1:
+    aborts.answer(words, 1)
   try:
     yield
-  except RuntimeError as error:
-    if count() == 1 or isinstance(error, LostProcessError) or type(error).__module__.partition('.')[0] != 'jaxlib':
+  except jax.errors.JaxRuntimeError as error:
+    if count() == 1:
       raise
-    raise LostProcessError(
-      f'another process of this run ended or cannot be reached ({" ".join(str(error).split())[:200]}). The checkpoints '
-      f'in {model_dir} are kept: when the other processes have ended too, start all of them again with the same '
-      'commands, and they resume from the last one.'
-    ) from error
+    raise LostProcessError(words(str(error))) from error
+
+
+def has_words(code: int) -> None:
+  """From now on this process says itself why it ends: if JAX aborts it meanwhile, nothing more is printed."""
+  if _joined():
+    aborts.answer(None, code)
 
 
 def leave(code: int) -> None:
@@ -143,28 +123,12 @@ def leave(code: int) -> None:
   if _joined():
     sys.stdout.flush()
     sys.stderr.flush()
+    time.sleep(_LAST_WORDS_SECONDS if is_chief() and count() > 1 else 0)
     os._exit(code)
-
-
-def _give_up(message: str) -> None:
-  """Ends this process as a user's mistake does: JAX itself would end it with a message of its own."""
-  print(f't5_mesh_transformer: {message}', file=sys.stderr, flush=True)
-  os._exit(2)
 
 
 def _joined() -> bool:
   return distributed.global_state.client is not None
-
-
-def _check(coordinator: str, num_processes: int | None, process_id: int | None) -> None:
-  if not re.fullmatch(r'\S+:\d+', coordinator):
-    raise UserError(f'--coordinator={coordinator} is not HOST:PORT, as in 10.0.0.1:9000, nor auto.')
-  if num_processes is None or process_id is None:
-    raise UserError(f'--coordinator={coordinator} needs --num_processes, and --process_id of this one, from 0.')
-  if not 0 <= process_id < num_processes:
-    raise UserError(
-      f'--process_id={process_id}: with --num_processes={num_processes} it is a number from 0 to {num_processes - 1}.'
-    )
 
 
 def _difference(one: str, other: str, number: int) -> str:

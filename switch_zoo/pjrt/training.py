@@ -19,7 +19,7 @@ from switch_zoo.launcher.validation import hook as validation_hook
 from switch_zoo.mesh.one_core.program import Slot
 from switch_zoo.mesh.one_core.steps import Optimization, StepSettings
 from switch_zoo.pjrt import checkpoint_reader, hooks, initial, kept_checkpoints, processes, variables
-from switch_zoo.pjrt.batches import Batches
+from switch_zoo.pjrt.batches import Batches, same
 from switch_zoo.pjrt.executable import Executable
 
 _MAX_SEED = 1 << 31
@@ -114,8 +114,8 @@ def train(
     make_validation: makes the hook that validates, if there is one
   """
   program, step = executable.program, start.step()
-  seed = processes.same_number(_seed())
-  state = start.load(program.variables, executable.mesh, seed)
+  drawn_with = seed()
+  state = start.load(program.variables, executable.mesh, drawn_with)
   named = lambda: dict(zip([slot.name for slot in program.variables], state, strict=True))
   saver = kept_checkpoints.Saver(model_dir, saves.every, saves.keep, step, saving.Saving().seconds)
   if saving.Saving().at_start and not start.resumed:
@@ -126,10 +126,9 @@ def train(
   training_hooks.begin(step)
   before: Any = None
   # A training whose last validation was killed has no step left.
-  for batch in batches if step < last_step else ():
+  for batch in same(batches, first_only=True) if step < last_step else ():
     interrupts.check()
-    fed = _fed(executable, batch, {'step': step, 'seed': seed})
-    outputs, state = executable([*state, *fed])
+    outputs, state = executable([*state, *fed(executable, batch, {'step': step, 'seed': drawn_with})])
     step += 1
     # The devices are at most one step behind, so that the next one is ready when they are.
     jax.block_until_ready(before)
@@ -142,17 +141,18 @@ def train(
   training_hooks.end()
 
 
-def _fed(executable: Executable, batch: Mapping[str, np.ndarray], scalars: Mapping[str, int]) -> list[jax.Array]:
+def fed(executable: Executable, batch: Mapping[str, np.ndarray], scalars: Mapping[str, int]) -> list[jax.Array]:
   """The arguments of a step after the variables."""
   values = {**batch, **{name: np.array(number, np.int32) for name, number in scalars.items()}}
   slots = executable.program.inputs + executable.program.scalars
   return [variables.put_array(slot, executable.mesh, values[slot.name]) for slot in slots]
 
 
-def _seed() -> int:
-  """SEED, or one that is drawn."""
-  seed = preflight.parameter('launcher.reproducible.seed')
-  return random.SystemRandom().randrange(_MAX_SEED) if seed is None else int(seed) % _MAX_SEED
+def seed() -> int:
+  """SEED, or one that is drawn; the same in every process."""
+  chosen = preflight.parameter('launcher.reproducible.seed')
+  number = random.SystemRandom().randrange(_MAX_SEED) if chosen is None else int(chosen) % _MAX_SEED
+  return processes.same_number(number)
 
 
 def learning_rate(schedule: Any) -> Any:

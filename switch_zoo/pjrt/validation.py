@@ -9,7 +9,7 @@ from tensorflow.compat.v1.estimator import ModeKeys
 
 from switch_zoo.launcher import progress, run_state
 from switch_zoo.launcher.validation import hook as validation_hook
-from switch_zoo.pjrt import kept_checkpoints, processes
+from switch_zoo.pjrt import kept_checkpoints
 
 Arrays = Mapping[str, jax.Array]
 InputFn = Callable[[Any], Any]
@@ -64,19 +64,6 @@ class _Saver:
     return prefix
 
 
-class _Processes:
-  """The processes of a run (`hook.Processes`)."""
-
-  @property
-  def is_chief(self) -> bool:
-    """Whether this process is the first."""
-    return processes.is_chief()
-
-  def agreed(self, decision: bool) -> bool:
-    """The decision of the first process; returns when all have called it."""
-    return bool(processes.same_number(int(decision)))
-
-
 def hook_of(
   estimator: Measuring,
   settings: Mapping[str, Any],
@@ -95,4 +82,4 @@ def hook_of(
   """
   make_model = lambda mode, datasets, num_batches: _Model(estimator, mode, datasets)
   saves = _Saver(estimator, saver, variables)
-  return validation_hook.of_training(make_model, settings, saves, training, run_state.current(), _Processes())
+  return validation_hook.of_training(make_model, settings, saves, training, run_state.current())

@@ -13,7 +13,7 @@ from tensorflow.python.data.experimental.ops import testing
 from switch_zoo.checkpoints.arrays import TensorInfo
 from switch_zoo.errors import UserError
 from switch_zoo.mesh.one_core.program import Slot
-from switch_zoo.pjrt import checkpoint_writer, devices, evaluation, kept_checkpoints, processes, variables
+from switch_zoo.pjrt import checkpoint_writer, devices, evaluation, kept_checkpoints, variables
 from switch_zoo.pjrt.batches import Batches
 
 
@@ -76,21 +76,6 @@ def test_a_host_without_a_tpu_does_not_ask_the_cloud_which_one_it_is(has_tpu, mo
   del os.environ['XLA_FLAGS']
   assert os.environ == ({} if has_tpu else devices._WITHOUT_A_TPU) | {'TPU_MIN_LOG_LEVEL': '0'}
   assert os.environ.get('TPU_SKIP_MDS_QUERY') == (None if has_tpu else '1')
-
-
-@pytest.mark.parametrize(
-  ('arguments', 'words'),
-  [
-    ((None, 2, None), 'need --coordinator'),
-    (('host', 2, 0), '--coordinator=host is not HOST:PORT'),
-    (('host:9', None, 0), 'needs --num_processes, and --process_id'),
-    (('host:9', 2, 2), '--process_id=2: with --num_processes=2 it is a number from 0 to 1.'),
-  ],
-)
-def test_flags_of_several_processes(arguments, words):
-  with pytest.raises(UserError) as caught:
-    processes.join(*arguments)
-  assert words in str(caught.value)
 
 
 def test_on_tpus_the_inner_axis_is_on_the_cores_of_a_chip():

@@ -220,8 +220,10 @@ def test_a_killed_process_ends_the_other_and_the_command_resumes(tmp_path):
   _wait_for(lambda: {path.name for path in (tmp_path / 'killed').glob('*.index')} - before, started[0])
   os.kill(started[0].pid, signal.SIGKILL)
   assert 'Resuming after step' in started[0].communicate()[0]
+  # The first process has JAX's service, without which JAX aborts the others.
   output = started[1].communicate(timeout=60)[0]
-  assert started[1].returncode != 0 and 'Traceback' not in output, output
+  assert started[1].returncode == 1, output
+  assert 'another process of this run ended or cannot be reached' in output.splitlines()[-1]
 
 
 def _wait_for(is_done, process):

@@ -20,29 +20,6 @@ class Saver(Protocol):
     ...
 
 
-class Processes(Protocol):
-  """The processes of a training: all of them measure, and the first writes and decides."""
-
-  @property
-  def is_chief(self) -> bool:
-    """Whether this process is the first."""
-    ...
-
-  def agreed(self, decision: bool) -> bool:
-    """The decision of the first process; returns when all have called it."""
-    ...
-
-
-class Alone:
-  """The only process of a training."""
-
-  is_chief = True
-
-  def agreed(self, decision: bool) -> bool:
-    """Its own decision."""
-    return decision
-
-
 class ValidationHook(tf.train.SessionRunHook):
   """Validates every so many steps and at the end."""
 
@@ -55,7 +32,7 @@ class ValidationHook(tf.train.SessionRunHook):
     training: progress.Hook,
     model_dir: str,
     reporter: progress.Reporter,
-    processes: Processes,
+    processes: run_state.Processes,
   ) -> None:
     """
     Args:
@@ -170,7 +147,6 @@ def of_training(
   saver: Saver,
   training: progress.Hook,
   run: run_state.Run,
-  processes: Processes | None = None,
 ) -> ValidationHook | None:
   """The hook of a training, if it is validated. To be called in a graph with a global step.
 
@@ -180,9 +156,8 @@ def of_training(
     saver: saves the checkpoint that is validated
     training: the hook that reports progress
     run: the run
-    processes: of the training; None: this one
   """
-  settings, model_dir, processes = ValidationSettings(), made_with['model_dir'], processes or Alone()
+  settings, model_dir, processes = ValidationSettings(), made_with['model_dir'], run.processes
   if settings.every is None:
     return None
   mixture = run.task or preflight.parameter('mesh_train_dataset_fn.mixture_or_task_name')

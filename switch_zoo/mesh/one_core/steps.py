@@ -85,6 +85,11 @@ class Optimization:
       return bool(re.search(self.variable_filter, variable.name))
     return self.variable_filter is None or bool(self.variable_filter(variable))
 
+  def make(self, learning_rate: tf.Tensor) -> Any:
+    """The optimizer. learning_rate: <float32>[]"""
+    optimizer = self.optimizer or gin.query_parameter('utils.run.optimizer').scoped_configurable_fn
+    return optimizer(learning_rate=learning_rate)
+
 
 def training(settings: StepSettings, features: Features, step: tf.Tensor, optimization: Optimization) -> Training:
   """One training step, in microbatches if gin says so. step: <int32>[]"""
@@ -102,8 +107,7 @@ def training(settings: StepSettings, features: Features, step: tf.Tensor, optimi
   rate = optimization.learning_rate
   rate = tf.convert_to_tensor(rate(step) if callable(rate) else rate, tf.float32)
   trained = [(g, v) for g, v in zip(gradients, variables, strict=True) if optimization.trains(v)]
-  make = optimization.optimizer or gin.query_parameter('utils.run.optimizer').scoped_configurable_fn
-  updates = make(learning_rate=rate).apply_grads([g for g, _ in trained], [v for _, v in trained])
+  updates = optimization.make(rate).apply_grads([g for g, _ in trained], [v for _, v in trained])
   return Training(loss, updates, rate)
 
 
