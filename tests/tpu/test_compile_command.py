@@ -142,14 +142,16 @@ def test_a_line_that_is_not_a_report_is_named(line, tmp_path):
 
 
 def test_what_was_compiled_are_ready_layouts_that_fit():
-  """Arguments, extrapolated ones too, are the weights of a core in float32, and little else: 5% for the optimizer."""
+  """Arguments, extrapolated ones too, are the weights of a core in float32, and what the optimizer keeps.
+
+  How much that is: tests/planner/test_planner_compiled.py.
+  """
   latest = {(record['model'], record['slice']): record for record in compiled_table.read(str(RECORDS))}
   for (model, slice_name), record in latest.items():
     layout = layouts.load_layout(f'{slice_name}/{model}')
     assert record['layout'] == f'{slice_name}/{model}' and record['mesh'] == layout.text()[0], 'compile it again'
     assert record['fits'] and record['memory']['total'] <= record['memory']['limit'], model
-    weights = 4 * layouts.parameters_per_core(layout, load_config(model))
-    assert weights <= record['memory']['arguments'] < 1.05 * weights, model
+    assert 4 * layouts.parameters_per_core(layout, load_config(model)) <= record['memory']['arguments'], model
 
 
 def test_compiled_programs_send_tokens_as_often_as_by_hand():
