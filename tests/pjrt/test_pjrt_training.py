@@ -15,7 +15,8 @@ from switch_zoo.checkpoints import tensor_bundle
 
 STEPS = 300
 QUIET = {**harness.NO_NOISE, 'SAVE_STEPS': 150}
-TOPICS = {'MIXTURE_NAME': 'zoo_demo_topics', 'TARGETS_LENGTH': 4}
+# Room for every token with each of the four experts: two cores cut batches this small into other groups than one does.
+TOPICS = {'MIXTURE_NAME': 'zoo_demo_topics', 'TARGETS_LENGTH': 4, 'capacity_factor_eval': 4.0}
 PERPLEXITY, METRICS = {**TOPICS, 'NUM_BATCHES': 3}, {**TOPICS, 'NUM_EXAMPLES': 6}
 ANSWERS = {**TOPICS, 'INPUT_FILE': 'questions'}
 SCORES = {**ANSWERS, 'TARGET_FILE': 'targets', 'TARGETS_LENGTH': 8}
