@@ -1,5 +1,7 @@
 """Room for a number of tokens of each sequence in an expert, against transformers."""
 
+import copy
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -71,12 +73,19 @@ def logits_of(ours, inputs, targets):
 
 
 def test_logits(case, ids):
+  """As near to what transformers computes in float64 as it is itself in float32.
+
+  How near that is depends on the processor: with these weights, of twice the usual size, about 1e-3 of 18.
+  """
   theirs, folder = case
-  ours = switch_zoo.load(folder, expert_capacity='checkpoint')
-  expected, real = expected_logits(theirs, *ids).numpy(), ids[1] != 0
-  np.testing.assert_allclose(logits_of(ours, *ids)[real], expected[real], atol=1e-3, rtol=1e-4)
+  real = ids[1] != 0
+  exact = expected_logits(copy.deepcopy(theirs).double(), *ids).numpy()[real]
+  rounding = expected_logits(theirs, *ids).numpy()[real] - exact
+  error = logits_of(switch_zoo.load(folder, expert_capacity='checkpoint'), *ids)[real] - exact
+  assert np.linalg.norm(error) < 2 * np.linalg.norm(rounding) and np.abs(error).max() < 4 * np.abs(rounding).max()
+  assert np.abs(rounding).max() < 5e-3
   # By default all tokens have room, which is something else here.
-  assert np.abs(logits_of(switch_zoo.load(folder), *ids)[real] - expected[real]).max() > 0.1
+  assert np.abs(logits_of(switch_zoo.load(folder), *ids)[real] - exact).max() > 0.1
 
 
 def test_scores(case, ids):
