@@ -13,7 +13,6 @@ KNOWN_MISSES = {
   'switch_c_2048 v3-2048 whole 15+15': 'extrapolated from 1 and 2 layers, to less than its gradients alone',
   'switch_c_2048 v4-4096 whole 15+15': 'extrapolated from 1 and 2 layers; the same step as on v3-2048',
   'switch_c_2048_paper v3-2048 whole 15+15': 'extrapolated from 1 and 2 layers, to less than its gradients alone',
-  't5_xxl v3-32 1024 24+24': 'extrapolated from 1 and 2 layers; with twice the microbatch it is near',
   't5_large v3-8 2048 24+24': 'extrapolated from 2 and 4 layers; 15.6%',
   # With a loop over microbatches all of GShard is a quarter too low, without one (50B, 150B) it is near.
   'gshard_12b5 v3-128 2048 6+6': 'extrapolated from 2 and 4 layers; not understood',
