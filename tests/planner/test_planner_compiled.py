@@ -10,7 +10,7 @@ KNOWN_MISSES = {
   'switch_xxl_128 v3-2048 2048 24+24': 'extrapolated from 2 and 4 layers, to little more than its loop keeps',
   'switch_xxl_128 v4-4096 2048 24+24': 'extrapolated from 2 and 4 layers, to less than its loop keeps',
   'switch_xxl_64_paper v3-2048 2048 24+24': 'extrapolated from 2 and 4 layers; the same layers as Switch-XXL-128',
-  'switch_c_2048 v4-4096 whole 15+15': 'extrapolated from 1 and 2 layers; the same step on v3-2048, from 2 and 4, is near',
+  'switch_c_2048 v4-4096 whole 15+15': 'extrapolated from 1 and 2 layers; from 2 and 4 it is near on v3-2048',
   't5_large v3-8 2048 24+24': 'extrapolated from 2 and 4 layers; 15.6%',
   # With a loop over microbatches all of GShard is a quarter too low, without one (50B, 150B) it is near.
   'gshard_12b5 v3-128 2048 6+6': 'extrapolated from 2 and 4 layers; not understood',
