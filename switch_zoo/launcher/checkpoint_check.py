@@ -42,14 +42,13 @@ def resumable(checkpoint: str, graph: mtf.Graph, optimization: Optimization) -> 
     UserError: with the first differences
   """
   stored = dict(tf.train.list_variables(checkpoint))
-  weights = {variable.name for variable in graph.trainable_variables}
-  dropped = [f'{name} is only in the checkpoint' for name in only_weights(stored) if name not in weights]
+  before = {variable.name for variable in graph.all_variables}
+  dropped = [f'{name} is only in the checkpoint' for name in only_weights(stored) if name not in before]
   if dropped:
     raise UserError(
       f'{checkpoint} is the checkpoint of a model with more layers: {differences.summarize(dropped, 2)}. Use another '
       '--model_dir, or the --gin_file and --gin_param that the checkpoint was made with.'
     )
-  before = {variable.name for variable in graph.all_variables}
   with tf.Graph().as_default(), garbage.without_collections():
     trained = [variable for variable in graph.trainable_variables if optimization.trains(variable)]
     gradients = [mtf.zeros_like(variable.outputs[0]) for variable in trained]

@@ -60,3 +60,13 @@ def test_a_model_with_fewer_layers(tmp_path):
   checkpoint = save(tmp_path, {**WEIGHTS, **MOMENTUM})
   with pytest.raises(UserError, match='a model with more layers: layer_1/w is only in the checkpoint'):
     checkpoint_check.resumable(checkpoint, model(['layer_0/w']), momentum())
+
+
+def test_a_variable_of_the_model_that_nothing_trains(tmp_path):
+  """Such as an average that a router of a user's own keeps: it is saved, and no weight of further layers."""
+  checkpoint = save(tmp_path, {**WEIGHTS, **MOMENTUM, 'router/average': [3]})
+  graph = model()
+  with tf.Graph().as_default():
+    mesh = graph.all_variables[0].mesh
+    mtf.get_variable(mesh, 'router/average', mtf.Shape([mtf.Dimension('e', 3)]), trainable=False)
+  checkpoint_check.resumable(checkpoint, graph, momentum())
