@@ -12,14 +12,12 @@ import seqio
 import tensorflow as tf
 
 import switch_zoo
-from switch_zoo import cli, machine, number_format
+from switch_zoo import machine, number_format
 from switch_zoo.checkpoints import conversion
 from switch_zoo.errors import UserError
-from switch_zoo.keras import SwitchTransformer, export, export_readme, generation, text
+from switch_zoo.keras import export, export_readme, generation, text
 from switch_zoo.serving import rest_json, saved_model
-from switch_zoo.tasks import pydoc_topics, vocabularies
 
-SMALL = ['d_model = 16', 'd_ff = 32', 'd_kv = 4', 'num_heads = 3', 'num_encoder_layers = 2', 'num_decoder_layers = 2']
 TEXTS = ['Sets a breakpoint.', '', 'naïve 😀 <extra_id_3>', 'x' * 10_000]
 # What a user of the export runs: no package of ours, any batch.
 PROGRAM = """
@@ -40,32 +38,6 @@ json.dump({
     'ours': sorted({n.split('.')[0] for n in sys.modules} & {'switch_zoo', 'mesh_tensorflow', 't5', 'seqio'}),
 }, sys.stdout)
 """
-
-
-@pytest.fixture(scope='module')
-def vocabulary(tmp_path_factory):
-  path = tmp_path_factory.mktemp('vocabulary') / 'vocabulary.model'
-  vocabularies.train(list(pydoc_topics.documents())[:200], path, num_pieces=412)
-  return path
-
-
-@pytest.fixture(scope='module')
-def source(vocabulary, tmp_path_factory):
-  """A small model with its vocabulary beside it."""
-  folder = tmp_path_factory.mktemp('source')
-  tf.keras.utils.set_random_seed(0)
-  SwitchTransformer(switch_zoo.load_config('tiny_switch_8', [*SMALL, 'vocab_size = 512'])).save_weights(
-    folder / 'model.weights.h5'
-  )
-  lines = ["include 'models/tiny_switch_8.gin'", *SMALL, 'vocab_size = 512', '']
-  (folder / 'model.gin').write_text('\n'.join(lines))
-  (folder / 'vocabulary.model').write_bytes(vocabulary.read_bytes())
-  return str(folder)
-
-
-@pytest.fixture(scope='module')
-def opened(source):
-  return export.open_model(source, None, None, export.ExportSettings('float32', max_new_tokens=5))
 
 
 @pytest.fixture(scope='module')
@@ -229,13 +201,6 @@ def test_a_seed_gives_the_same_answers_every_time(source):
   assert len(set(answers[0])) > 1, 'each text of a batch has its own draw'
 
 
-@pytest.fixture(scope='module')
-def beams(source):
-  """A model that gives two answers to each text."""
-  settings = export.ExportSettings('float32', 5, beam=generation.TransformersBeam(3), num_return_sequences=2)
-  return export.open_model(source, None, None, settings)
-
-
 def test_an_export_of_several_answers(beams, tmp_path):
   """Its signature, its answers, and what the server makes of them."""
   export.export(beams, str(tmp_path / 'beams'))
@@ -253,24 +218,6 @@ def test_an_export_of_several_answers(beams, tmp_path):
     np.testing.assert_allclose([row[name] for row in served], expected[name], rtol=1e-4)
   scored = beams.score(tf.constant(TEXTS), expected['outputs'][:, 0])['scores']
   assert scored.shape == [len(TEXTS)]
-
-
-def test_several_answers_are_lines_and_json(source, beams, capsys, monkeypatch):
-  expected = beams.answer(tf.constant(['one', 'two']))
-  outputs = [[o.decode() for o in row] for row in expected['outputs'].numpy()]
-  options = ['--beam-size', 3, '--beam-rule', 'transformers', '--num-return-sequences', 2, '--max-new-tokens', 5]
-  words = ['generate', source, '--text', 'one', '--text', 'two', '--dtype', 'float32', *options]
-  code, out, _ = run(capsys, monkeypatch, *words)
-  lines = [line.split('\t') for line in out.splitlines()]
-  assert code == 0 and [text for _, text in lines] == [output for row in outputs for output in row]
-  np.testing.assert_allclose([float(score) for score, _ in lines], np.ravel(expected['scores']), atol=1e-3)
-  rows = json.loads(run(capsys, monkeypatch, *words, '--json')[1])
-  assert [row['input'] for row in rows] == ['one', 'two']
-  assert [[answer['output'] for answer in row['answers']] for row in rows] == outputs
-  for name in ('score', 'beam_score'):
-    found = [[answer[name] for answer in row['answers']] for row in rows]
-    np.testing.assert_allclose(found, expected[name + 's'], rtol=1e-4)
-  assert list(map(json.loads, run(capsys, monkeypatch, *words, '--jsonl')[1].splitlines())) == rows
 
 
 def test_an_export_may_go_to_an_empty_folder_or_to_one_below_new_ones(opened, tmp_path, monkeypatch):
@@ -366,99 +313,6 @@ def test_a_long_input_is_cut_before_its_end(source):
   assert ids.shape == (2, 4)
   assert ids[0, 3] == 1
   assert 1 in ids[1]
-
-
-def run(capsys, monkeypatch, *arguments):
-  monkeypatch.setattr(sys, 'argv', ['switch_zoo', *map(str, arguments)])
-  code = cli.run()
-  captured = capsys.readouterr()
-  return code, captured.out, captured.err
-
-
-def test_generate_reads_a_file_and_answers_line_by_line(source, tmp_path, capsys, monkeypatch, opened):
-  (tmp_path / 'in.txt').write_text('one\n\nthree\r\n', encoding='utf-8')
-  code, out, _ = run(
-    capsys,
-    monkeypatch,
-    'generate',
-    source,
-    '--file',
-    tmp_path / 'in.txt',
-    '--max-new-tokens',
-    5,
-    '--batch-size',
-    2,
-    '--dtype',
-    'float32',
-  )
-  expected = [o.decode() for o in opened.answer(tf.constant(['one', '', 'three']))['outputs'].numpy()]
-  assert (code, out.split('\n')) == (0, [*expected, ''])
-
-
-def test_score_gives_a_line_for_each_pair(source, tmp_path, capsys, monkeypatch, opened):
-  (tmp_path / 'pairs.tsv').write_text('one\tdebugger\ntwo\tstrings\n')
-  code, out, _ = run(
-    capsys, monkeypatch, 'score', source, '--file', tmp_path / 'pairs.tsv', '--json', '--dtype', 'float32'
-  )
-  rows = json.loads(out)
-  expected = opened.score(tf.constant(['one', 'two']), tf.constant(['debugger', 'strings']))['scores']
-  assert code == 0
-  np.testing.assert_allclose([row['score'] for row in rows], expected, rtol=1e-4)
-  assert rows[0]['input'] == 'one' and rows[1]['target'] == 'strings'
-
-
-@pytest.mark.parametrize(
-  ('fast', 'dtype'), [(['avx512_bf16'], 'bfloat16'), (['avx512f'], 'float32')], ids=['with_instructions', 'without']
-)
-def test_by_default_it_computes_in_what_the_machine_is_fast_in_and_says_so(fast, dtype, source, capsys, monkeypatch):
-  monkeypatch.setattr(machine, 'fast_format', lambda: number_format.of_processor(fast))
-  opened = export.open_model(source, None, None, export.ExportSettings(max_new_tokens=2))
-  assert opened.model.dtype.name == dtype
-  code, out, err = run(capsys, monkeypatch, 'score', source, '--text', 'a', '--target', 'b', '--json')
-  assert code == 0 and len(json.loads(out)) == 1
-  assert err.startswith(f'Computing in {dtype}: this processor has ') and err.count('\n') == 1
-
-
-def test_a_format_that_is_slow_here_is_used_all_the_same_and_said(source, capsys, monkeypatch):
-  monkeypatch.setattr(machine, 'fast_format', lambda: number_format.of_processor([]))
-  words = ['score', source, '--text', 'a', '--target', 'b', '--dtype']
-  assert 'float32 would be about twice as fast here' in run(capsys, monkeypatch, *words, 'bfloat16')[2]
-  assert run(capsys, monkeypatch, *words, 'float32')[2] == ''
-
-
-@pytest.mark.parametrize(
-  ('arguments', 'message'),
-  [
-    (['generate', 'SRC'], 'Give the texts with --text'),
-    (['generate', 'SRC', '--file', '/no/such'], 'cannot be read'),
-    (['generate', 'SRC', '--text', 'a', '--top-k', '3'], 'give --temperature too'),
-    (['generate', 'SRC', '--text', 'a', '--vocab', '/no/such'], 'no vocabulary "/no/such"'),
-    (['generate', 'SRC', '--text', 'a', '--max-new-tokens', '0'], '--max-new-tokens=0'),
-    (['generate', '/no/such', '--text', 'a'], 'no folder "/no/such"'),
-    (['score', 'SRC', '--text', 'a'], '1 --text and 0 --target'),
-    (['export', 'SRC', 'NEW', '--dtype', 'float16'], 'use one of auto, float32, bfloat16'),
-    (['export', 'SRC', 'NEW', '--beam-size', '2', '--temperature', '1'], 'does not draw tokens'),
-    (['export', 'SRC', 'NEW', '--beam-size', '0'], 'beam size 0'),
-    (['export', 'SRC', 'NEW', '--beam-size', '2', '--num-return-sequences', '3'], 'more than the beam size 2'),
-    (['export', 'SRC', 'NEW', '--forced-bos-token-id', '512'], 'its ids are 0 to 511'),
-    (['export', 'SRC', 'NEW', '--no-repeat-ngram-size', '-1'], 'no_repeat_ngram_size=-1'),
-    (['generate', 'SRC', '--text', 'a', '--num-return-sequences', '2'], 'there is only one answer'),
-    (['generate', 'SRC', '--text', 'a', '--repetition-penalty', '0'], 'repetition_penalty=0.0 must be above 0'),
-    (['generate', 'SRC', '--text', 'a', '--min-new-tokens', '65'], 'more than max_new_tokens=64'),
-    (['generate', 'SRC', '--text', 'a', '--beam-rule', 'hf'], '--beam-rule=hf: use one of t5, transformers'),
-    (['generate', 'SRC', '--text', 'a', '--beam-rule', 'transformers'], 'give --beam-size too'),
-    (['generate', 'SRC', '--text', 'a', '--early-stopping', 'yes'], 'use one of false, true, never'),
-    (['generate', 'SRC', '--text', 'a', '--early-stopping', 'true'], 'give --beam-rule transformers too'),
-    (['generate', 'SRC', '--text', 'a', '--json', '--jsonl'], 'either --json, one list, or --jsonl'),
-  ],
-)
-def test_a_mistake_is_one_paragraph(arguments, message, source, tmp_path, capsys, monkeypatch):
-  new = tmp_path / 'new'
-  words = [{'SRC': source, 'NEW': str(new)}.get(word, word) for word in arguments]
-  code, out, err = run(capsys, monkeypatch, *words)
-  assert (code, out) == (2, '')
-  assert message in err and err.count('\n') == 1
-  assert not new.exists()
 
 
 def test_a_vocabulary_larger_than_the_model():
