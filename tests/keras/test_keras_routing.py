@@ -134,9 +134,9 @@ def plain_layer(layer, x, real, slots=None):
 
 
 def made(router='top1', k=1, **settings):
-  """A layer with weights so large that experts differ."""
+  """A layer with the same weights in every test, so large that experts differ."""
   layer = SwitchFeedForward(D_MODEL, D_FF, EXPERTS, router=router, experts_per_token=k, jitter=0.0, **settings)
-  layer.set_weights([5 * weight for weight in layer.get_weights()])
+  layer.set_weights([2 * normal(*weight.shape, seed=seed) for seed, weight in enumerate(layer.get_weights())])
   return layer
 
 
