@@ -10,44 +10,56 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from switch_zoo import tf_compat
 
 # Up to an empty line, or where it comes from.
 _REASON = re.compile(r'Status: (.+?)(?=\n\n|\n===|\nRPC|$)', re.DOTALL)
 
-# For a process to print its own paragraph.
+# For the thread that speaks to print its paragraph.
 _SECONDS = 1
 
 
-class _Answer(NamedTuple):
-  """paragraph: from the reason that JAX gives to what is printed; code: the exit code"""
-
-  paragraph: Callable[[str], str] | None
-  code: int
-
-
-# answer, messages (a file, or None), stream (where the paragraph goes), and handler, which C++ code must not outlive.
+# paragraph and code (`answer`), messages (a file, or None), stream (where the paragraph goes), handler, which C++ code
+# must not outlive, and speaker, the thread that says why this process ends.
 _state: dict[str, Any] = {}
 
 
-def answer(paragraph: Callable[[str], str] | None, code: int) -> None:
+def answer(paragraph: Callable[[str], str], code: int) -> None:
   """Decides what is printed if C++ code aborts this process from now on.
 
   Args:
-    paragraph: from the reason that JAX gives to the text; None: this process is printing its own
+    paragraph: from the reason that JAX gives to the text
     code: the exit code
   """
-  _state['answer'] = _Answer(paragraph, code)
+  _state['paragraph'], _state['code'] = paragraph, code
   if 'handler' not in _state:
     _state['messages'] = None if tf_compat.debugging() else _hide_messages()
     _state['stream'] = sys.stderr
     # Python's own handlers run later, in the main thread: there is no later.
     _state['handler'] = ctypes.CFUNCTYPE(None, ctypes.c_int)(_end)
     ctypes.CDLL(None).signal(signal.SIGABRT, _state['handler'])
+
+
+def speak(code: int) -> None:
+  """To be called by a thread before it prints why this process ends, and ends it.
+
+  Returns in the first thread that calls it, and in others never: one paragraph is printed.
+
+  Args:
+    code: the exit code, also if C++ code aborts this process meanwhile
+  """
+  if not _is_first():
+    threading.Event().wait()
+  _state['code'] = code
+
+
+def _is_first() -> bool:
+  return _state.setdefault('speaker', threading.get_ident()) == threading.get_ident()
 
 
 def _hide_messages() -> Any:
@@ -60,12 +72,11 @@ def _hide_messages() -> Any:
 
 
 def _end(_: int) -> None:
-  paragraph, code = _state['answer']
-  if paragraph is None:
-    time.sleep(_SECONDS)
+  if _is_first():
+    print(f't5_mesh_transformer: {_state["paragraph"](_reason())}', file=_state['stream'], flush=True)
   else:
-    print(f't5_mesh_transformer: {paragraph(_reason())}', file=_state['stream'], flush=True)
-  os._exit(code)
+    time.sleep(_SECONDS)
+  os._exit(_state['code'])
 
 
 def _reason() -> str:

@@ -45,7 +45,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
     settings['heartbeat_timeout_seconds'] = _HEARTBEAT_SECONDS
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   failure = f'--coordinator={coordinator}: the processes of this run could not be connected'
-  aborts.answer(lambda reason: f'{failure}: {_in_our_words(reason, process_id)}. {_REMEDY}', 2)
+  aborts.answer(lambda reason: f'{failure}: {in_our_words(reason, process_id)}. {_REMEDY}', 2)
   watch = threading.Timer(timeout, _give_up, [f'{failure} within {timeout} seconds. {_REMEDY}'])
   watch.daemon = True
   watch.start()
@@ -58,7 +58,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
       'Open MPI has started it. Give --coordinator=HOST:PORT, --num_processes and --process_id.'
     ) from error
   except RuntimeError as error:
-    raise UserError(f'{failure}: {_in_our_words(str(error), process_id)}. {_REMEDY}') from error
+    raise UserError(f'{failure}: {in_our_words(str(error), process_id)}. {_REMEDY}') from error
   finally:
     watch.cancel()
 
@@ -93,17 +93,26 @@ def _check_same_number() -> None:
     )
 
 
-def _in_our_words(reason: str, process_id: int | None) -> str:
-  """Why JAX refuses this process."""
-  if 'incarnation' in reason:
-    told = re.search(r'(\d+) unexpectedly tried to connect', reason)
-    return f'two of them have --process_id={told[1] if told else process_id}'
+def in_our_words(reason: str, process_id: int | None) -> str:
+  """Why JAX refuses process `process_id`.
+
+  Args:
+    reason: the message of its service, which differs with JAX's version
+    process_id: of this process; None: the cluster has given it
+  """
+  again = re.search(r'(\d+) unexpectedly tried to connect|newer incarnation', reason)
+  if again:
+    number = again[1] or process_id
+    return f'two of them have --process_id={number}, or that one was started again while the others waited'
   if 'Unexpected task' in reason:
     return f'--process_id={process_id} is too high for the --num_processes of process 0'
+  if re.search('in error|has disconnected|has stopped|shut(ting)? down', reason, re.IGNORECASE):
+    return 'another of them ended meanwhile'
   return ' '.join(reason.split())[:300].rstrip('.')
 
 
 def _give_up(message: str) -> None:
   """Ends this process as a user's mistake does: JAX itself would end it with a message of its own."""
+  aborts.speak(2)
   print(f't5_mesh_transformer: {message}', file=sys.stderr, flush=True)
   os._exit(2)

@@ -113,9 +113,9 @@ def loss_explained(model_dir: str) -> Iterator[None]:
 
 
 def has_words(code: int) -> None:
-  """From now on this process says itself why it ends: if JAX aborts it meanwhile, nothing more is printed."""
+  """From now on this thread says why the process ends, with this exit code, also if JAX aborts it meanwhile."""
   if _joined():
-    aborts.answer(None, code)
+    aborts.speak(code)
 
 
 def leave(code: int) -> None:
