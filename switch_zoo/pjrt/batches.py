@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from switch_zoo.errors import UserError
 from switch_zoo.pjrt import processes
 
 Batch = dict[str, np.ndarray]
@@ -112,7 +111,7 @@ def _check_same(batch: Batch | None) -> None:
   checksums = processes.gather(np.array([zlib.crc32(text)], np.uint32)).reshape(-1).tolist()
   for number, checksum in enumerate(checksums):
     if checksum != checksums[0]:
-      raise UserError(
+      processes.refuse(
         f'Process {number} reads other data than process 0. Give all hosts the same files (data, vocabulary, inputs), '
         'and the same versions of Python packages.'
       )

@@ -6,8 +6,8 @@ JAX's distributed service connects them: process 0 runs it at the coordinator's 
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -17,7 +17,10 @@ from jax.experimental import multihost_utils
 from switch_zoo.errors import UserError
 from switch_zoo.pjrt import aborts
 
-# The others print why they end, before they lose the service of process 0.
+# The exit code of a user's mistake, which most often all processes find: one that is slower than process 0 would lose
+# its service, and with it the word why it ends.
+_MISTAKE = 2
+_PATIENCE_SECONDS = 10
 _LAST_WORDS_SECONDS = 2
 
 
@@ -84,15 +87,26 @@ def check_same(text: str, what: str) -> None:
   texts = [bytes(row[:size]).decode() for row, size in zip(gather(padded), sizes, strict=True)]
   for number, other in enumerate(texts):
     if other != texts[0]:
-      raise UserError(
+      refuse(
         f'Process {number} has another {what} than process 0: {_difference(texts[0], other, number)}. Start all '
         'processes with the same --gin_file and --gin_param, and the same version of the files.'
       )
 
 
+def refuse(message: str) -> NoReturn:
+  """Ends a run for a reason that all its processes have found.
+
+  Raises:
+    UserError: always, with the message
+  """
+  # A process that loses another one from now on gives the same reason.
+  aborts.answer(lambda _: message, _MISTAKE)
+  raise UserError(message)
+
+
 @contextlib.contextmanager
 def loss_explained(model_dir: str) -> Iterator[None]:
-  """Within, an error of a run with several processes that JAX raises says that another process is lost.
+  """Within, an error that JAX raises because another process of the run is lost says so.
 
   Raises:
     LostProcessError: in place of JAX's error
@@ -106,8 +120,9 @@ def loss_explained(model_dir: str) -> Iterator[None]:
     aborts.answer(words, 1)
   try:
     yield
-  except jax.errors.JaxRuntimeError as error:
-    if count() == 1:
+  except (jax.errors.JaxRuntimeError, ValueError) as error:
+    # Where a result is waited for, JAX makes a ValueError of what Gloo reports.
+    if count() == 1 or (isinstance(error, ValueError) and 'Gloo' not in str(error)):
       raise
     raise LostProcessError(words(str(error))) from error
 
@@ -119,12 +134,20 @@ def has_words(code: int) -> None:
 
 
 def leave(code: int) -> None:
-  """Ends this process if it has joined others: the usual end would wait for them, and they may wait for this one."""
-  if _joined():
-    sys.stdout.flush()
-    sys.stderr.flush()
-    time.sleep(_LAST_WORDS_SECONDS if is_chief() and count() > 1 else 0)
-    os._exit(code)
+  """Ends this process if it has joined others, which have some seconds to say why they end.
+
+  The usual end would wait for them without a limit, and they may wait for this one.
+  """
+  if not _joined():
+    return
+  sys.stdout.flush()
+  sys.stderr.flush()
+  if count() > 1:
+    client: Any = distributed.global_state.client
+    seconds = _PATIENCE_SECONDS if code == _MISTAKE else _LAST_WORDS_SECONDS
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+      client.wait_at_barrier('ended', 1000 * seconds)
+  os._exit(code)
 
 
 def _joined() -> bool:

@@ -30,7 +30,29 @@ for name in ('one', 'second', 'odd'):
   [shutil.copy(file, name) for file in ('questions', 'targets')]
 [shutil.copy(path, f'second/model/model.ckpt-7{path.suffix}') for path in pathlib.Path('model').glob('model.ckpt-2.*')]
 pathlib.Path('odd/questions').write_text('a breakpoint')
+shutil.copytree('model', 'coming')
+shutil.copytree('model', 'lacking/model')
+[path.unlink() for path in pathlib.Path('lacking/model').glob('model.ckpt-1.*')]
 """
+# While the first process evaluates, a training writes a checkpoint after that of step 2. Then Ctrl-C ends the process.
+WHILE_IT_EVALUATES = """
+import threading, time
+
+def wait_for(step):
+  while not pathlib.Path(f'coming/validation_eval/zoo_demo_topics_{step}_predictions').exists():
+    time.sleep(0.1)
+
+def write():
+  wait_for(2)
+  [shutil.copy(path, f'coming/model.ckpt-9{path.suffix}') for path in pathlib.Path('model').glob('model.ckpt-2.*')]
+  pathlib.Path('coming/checkpoint').write_text('model_checkpoint_path: "model.ckpt-9"')
+  wait_for(9)
+  os.kill(os.getpid(), signal.SIGINT)
+
+if '--process_id=0' in sys.argv:
+  threading.Thread(target=write, daemon=True).start()
+"""
+LOST = 'another process of this run ended or cannot be reached'
 IN_ITS_FOLDER = "os.chdir('second') if '--process_id=1' in sys.argv else None"
 
 
@@ -51,6 +73,10 @@ def runs(tmp_path_factory):
   for name, arguments in commands.items():
     rounds[f'{name} of two'] = harness.together(lambda _, own=arguments: own, statements=IN_ITS_FOLDER)
     rounds[f'{name} of one'] = harness.at_once(arguments, statements="os.chdir('one')")
+  coming = harness.command('coming', 'eval', {**METRICS, 'EVAL_STEPS': None}, MESH)
+  rounds['as they come'] = harness.together(lambda _: coming, statements=WHILE_IT_EVALUATES)
+  missing = harness.command('model', 'eval', {**METRICS, 'EVAL_STEPS': 1}, MESH)
+  rounds['a missing file'] = harness.together(lambda _: missing, statements=IN_ITS_FOLDER.replace('second', 'lacking'))
   other = IN_ITS_FOLDER.replace('second', 'odd')
   rounds['other questions'] = harness.together(lambda _: commands['samples'], statements=other)
   return harness.run_rounds(rounds, folder), folder
@@ -104,6 +130,16 @@ class TestTwoProcesses:
     before = json.loads((runs[1] / 'before.json').read_text())
     after = sorted(str(path.relative_to(runs[1])) for path in (runs[1] / 'second').rglob('*'))
     assert after == before and len(after) > 6
+
+  def test_checkpoints_are_evaluated_as_they_come(self, runs):
+    """Both processes read the one that is written meanwhile, and end when the first is interrupted."""
+    (code, _), (other_code, output) = runs[0]['as they come']
+    assert (code, other_code) == (130, 1) and LOST in output
+
+  def test_a_file_that_only_one_misses(self, runs):
+    (code, output), second = runs[0]['a missing file']
+    assert 'model.ckpt-1.index cannot be opened' in harness.refused(second)
+    assert code == 1 and LOST in output
 
   def test_other_questions_on_another_host(self, runs):
     for result in runs[0]['other questions']:
