@@ -1,6 +1,8 @@
 """Every test starts with a fresh TensorFlow graph, an empty gin configuration, and random numbers of its own seed."""
 
+import importlib
 import pathlib
+import random
 import sys
 import zlib
 
@@ -10,11 +12,14 @@ tf_compat.repair()
 
 import gin  # noqa: E402
 import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 # Benchmarks are not installed. They come last, so that an installed package is tested and not the checkout.
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
+
+_keras_backend = importlib.import_module(f'{tf.keras.Model.__module__.partition(".")[0]}.src.backend')
 
 # A busy machine is not a fault: no example has a time limit.
 hypothesis.settings.register_profile(
@@ -45,4 +50,11 @@ def pytest_runtest_call(item):
 
 
 def _seed(name):
-  tf.keras.utils.set_random_seed(zlib.crc32(name.encode()))
+  number = zlib.crc32(name.encode())
+  random.seed(number)
+  np.random.seed(number)
+  # `tf.keras.utils.set_random_seed` would throw away the tokenizers that TensorFlow keeps. Keras 3 draws from `random`.
+  if hasattr(_keras_backend, '_SEED_GENERATOR'):
+    _keras_backend._SEED_GENERATOR.generator = random.Random(number)
+  if not tf.executing_eagerly():
+    tf.compat.v1.set_random_seed(number)

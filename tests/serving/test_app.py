@@ -161,7 +161,7 @@ def test_while_stopping_accepted_requests_are_answered_and_new_ones_refused():
 
 def test_requests_at_the_same_time_are_joined():
   async def conversation(client, service):
-    first = asyncio.ensure_future(client.post(PREDICT, json={'instances': ['sleep 0.1']}))
+    first = asyncio.ensure_future(client.post(PREDICT, json={'instances': ['sleep 1.0']}))
     while not service.model.batches:
       await asyncio.sleep(0.01)
     answers = await asyncio.gather(*(client.post(PREDICT, json={'instances': [f'text {n}']}) for n in range(20)))
