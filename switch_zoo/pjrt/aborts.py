@@ -23,9 +23,8 @@ _REASON = re.compile(r'Status: (.+?)(?=\n\n|\n===|\nRPC|$)', re.DOTALL)
 # For the thread that speaks to print its paragraph.
 _SECONDS = 1
 
-
 # paragraph and code (`answer`), messages (a file, or None), stream (where the paragraph goes), handler, which C++ code
-# must not outlive, and speaker, the thread that says why this process ends.
+# must not outlive, and speaker, the thread that says why this process ends, or `_end`.
 _state: dict[str, Any] = {}
 
 
@@ -53,13 +52,9 @@ def speak(code: int) -> None:
   Args:
     code: the exit code, also if C++ code aborts this process meanwhile
   """
-  if not _is_first():
+  if _state.setdefault('speaker', threading.get_ident()) != threading.get_ident():
     threading.Event().wait()
   _state['code'] = code
-
-
-def _is_first() -> bool:
-  return _state.setdefault('speaker', threading.get_ident()) == threading.get_ident()
 
 
 def _hide_messages() -> Any:
@@ -72,7 +67,7 @@ def _hide_messages() -> Any:
 
 
 def _end(_: int) -> None:
-  if _is_first():
+  if _state.setdefault('speaker', _end) is _end:
     print(f't5_mesh_transformer: {_state["paragraph"](_reason())}', file=_state['stream'], flush=True)
   else:
     time.sleep(_SECONDS)
