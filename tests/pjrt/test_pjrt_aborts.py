@@ -10,7 +10,10 @@ _ABORT = """
 import ctypes, os, sys, threading, time
 from switch_zoo.pjrt import aborts
 
+asked = threading.Event()
+
 def slowly(reason):
+  asked.set()
   time.sleep(1)
   return f'JAX has lost another process ({reason})'
 
@@ -26,7 +29,7 @@ _SPEAK = "aborts.speak(2)\nprint('no folder of this name', file=sys.stderr, flus
     ('cpp.start()\ncpp.join()', 1, 't5_mesh_transformer: JAX has lost another process (it does not say why)\n'),
     (_SPEAK + 'cpp.start()\ncpp.join()', 2, 'no folder of this name\n'),
     (
-      'cpp.start()\ntime.sleep(0.3)\n' + _SPEAK + 'os._exit(2)',
+      'cpp.start()\nasked.wait()\n' + _SPEAK + 'os._exit(2)',
       1,
       't5_mesh_transformer: JAX has lost another process (it does not say why)\n',
     ),
